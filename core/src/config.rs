@@ -1,0 +1,296 @@
+//! The settings of a client, their defaults, and what is checked before one is made.
+
+use std::fmt;
+use std::time::Duration;
+
+use crate::error::Error;
+use crate::object::Object;
+use crate::report::{OnDelivery, OnLog};
+use crate::rules::MAX_BATCH_BYTES;
+use crate::{json, scan};
+
+/// Segment's Tracking API in the United States.
+pub const US_ENDPOINT: &str = "https://api.segment.io";
+/// Segment's Tracking API in the European Union; `"eu"` is short for it.
+pub const EU_ENDPOINT: &str = "https://events.eu1.segmentapis.com";
+
+/// What to do with a new message when the queue is full.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Overflow {
+    /// Refuse it.
+    #[default]
+    Refuse,
+    /// Drop the oldest messages that are in no request, if there are any.
+    DropOldest,
+}
+
+/// The settings of a [`Client`](crate::Client). Only the write key has no default.
+///
+/// ```
+/// use segment_native::Config;
+///
+/// let config = Config { flush_at: 20, ..Config::new("WRITE_KEY") };
+/// ```
+pub struct Config {
+    /// The write key of your source.
+    pub write_key: String,
+    /// Where to send: `https://api.segment.io`. `"eu"` is short for the EU's host; a proxy of your own is given by its URL,
+    /// with or without `/v1`.
+    pub endpoint: String,
+    /// How many bytes of messages may wait: 64 MiB.
+    pub queue_max_bytes: u64,
+    /// What happens to a message when the queue is full: it is refused.
+    pub overflow: Overflow,
+    /// Send when this many messages wait: 100.
+    pub flush_at: u32,
+    /// Send what waits this often: 5 s.
+    pub flush_interval: Duration,
+    /// How often a request is tried again before its messages are given up: 10. A pause that Segment demands is not counted.
+    pub retry_max: u32,
+    /// For one whole request, the name look-up included: 15 s.
+    pub timeout: Duration,
+    /// How long dropping the client may go on delivering: 2 s.
+    pub shutdown: Duration,
+    /// Whether bodies are compressed: yes.
+    pub gzip: bool,
+    /// Do everything but send; what would be sent counts as delivered: no.
+    pub dry_run: bool,
+    /// Part of every message's context.
+    pub context: Object,
+    /// Every message's integrations.
+    pub integrations: Object,
+    /// Told what became of messages.
+    pub on_delivery: Option<OnDelivery>,
+    /// Told what a person may want to read.
+    pub on_log: Option<OnLog>,
+}
+
+impl Config {
+    /// The defaults for this write key.
+    pub fn new(write_key: impl Into<String>) -> Self {
+        Config {
+            write_key: write_key.into(),
+            endpoint: US_ENDPOINT.to_owned(),
+            queue_max_bytes: 64 << 20,
+            overflow: Overflow::Refuse,
+            flush_at: 100,
+            flush_interval: Duration::from_secs(5),
+            retry_max: 10,
+            timeout: Duration::from_secs(15),
+            shutdown: Duration::from_secs(2),
+            gzip: true,
+            dry_run: false,
+            context: Object::new(),
+            integrations: Object::new(),
+            on_delivery: None,
+            on_log: None,
+        }
+    }
+
+    /// Checks the settings, and prepares what every message needs.
+    pub(crate) fn prepare(&self) -> Result<Prepared, Error> {
+        check_write_key(&self.write_key)?;
+        for (name, value) in [("flush_interval", self.flush_interval), ("timeout", self.timeout)] {
+            if value.is_zero() {
+                return Err(Error::invalid(format!("{name} must not be zero")));
+            }
+        }
+        if self.flush_at == 0 || self.queue_max_bytes == 0 {
+            let name = if self.flush_at == 0 { "flush_at" } else { "queue_max_bytes" };
+            return Err(Error::invalid(format!("{name} must not be zero")));
+        }
+        let mut own = Vec::new();
+        self.context.append_to(&mut own).map_err(|e| e.in_argument("context"))?;
+        let mut context = Vec::new();
+        scan::merge(LIBRARY.as_bytes(), &own, &mut context);
+        let mut integrations = Vec::new();
+        if !self.integrations.is_empty() || self.integrations.error().is_some() {
+            self.integrations.append_to(&mut integrations).map_err(|e| e.in_argument("integrations"))?;
+        }
+        let envelope = Envelope::new(&self.write_key);
+        Ok(Prepared { batch_url: batch_url(&self.endpoint)?, context, integrations, envelope })
+    }
+}
+
+impl fmt::Debug for Config {
+    /// Without the write key, which has no business in a log.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Config")
+            .field("endpoint", &self.endpoint)
+            .field("flush_at", &self.flush_at)
+            .field("flush_interval", &self.flush_interval)
+            .field("queue_max_bytes", &self.queue_max_bytes)
+            .finish_non_exhaustive()
+    }
+}
+
+/// The one thing every message must say about its sender.
+const LIBRARY: &str =
+    concat!(r#"{"library":{"name":"segment-native","version":""#, env!("CARGO_PKG_VERSION"), r#""}}"#);
+
+/// What is worked out once from the settings.
+#[derive(Debug)]
+pub(crate) struct Prepared {
+    pub(crate) batch_url: String,
+    /// The context of a message that brings none of its own.
+    pub(crate) context: Vec<u8>,
+    /// The same for its integrations; empty if there are none.
+    pub(crate) integrations: Vec<u8>,
+    pub(crate) envelope: Envelope,
+}
+
+/// What stands around the messages of a batch.
+#[derive(Debug, Clone)]
+pub(crate) struct Envelope {
+    write_key: Vec<u8>,
+}
+
+impl Envelope {
+    const HEAD: &[u8] = b"{\"batch\":[";
+    const SENT_AT: &[u8] = b"],\"sentAt\":";
+    const WRITE_KEY: &[u8] = b",\"writeKey\":";
+
+    fn new(write_key: &str) -> Self {
+        let mut quoted = Vec::new();
+        json::string(&mut quoted, write_key);
+        Envelope { write_key: quoted }
+    }
+
+    /// How many bytes of messages fit into a batch, each with a comma behind it.
+    pub(crate) fn room(&self) -> usize {
+        let around = Self::HEAD.len() + Self::SENT_AT.len() + 26 + Self::WRITE_KEY.len() + self.write_key.len() + 1;
+        MAX_BATCH_BYTES - around
+    }
+
+    /// Writes a batch. `sent_at` is the time of this attempt: Segment corrects the sender's clock by it.
+    pub(crate) fn write<'a>(&self, messages: impl Iterator<Item = &'a [u8]>, sent_at: i64, out: &mut Vec<u8>) {
+        out.extend_from_slice(Self::HEAD);
+        for (n, message) in messages.enumerate() {
+            if n > 0 {
+                out.push(b',');
+            }
+            out.extend_from_slice(message);
+        }
+        out.extend_from_slice(Self::SENT_AT);
+        json::time(out, sent_at.max(0));
+        out.extend_from_slice(Self::WRITE_KEY);
+        out.extend_from_slice(&self.write_key);
+        out.push(b'}');
+    }
+}
+
+fn check_write_key(write_key: &str) -> Result<(), Error> {
+    let problem = match write_key {
+        "" => "must not be empty",
+        // It is the user name of Basic authentication, which ends at the colon.
+        key if !key.bytes().all(|b| b.is_ascii_graphic() && b != b':') => {
+            "must be printable ASCII without spaces and colons"
+        }
+        key if key.len() > 256 => "must not be longer than 256 characters",
+        _ => return Ok(()),
+    };
+    Err(Error::invalid(format!("write_key {problem}")))
+}
+
+/// The URL of the batch endpoint below `endpoint`, which may end in `/v1` or a slash and may have a path of its own.
+fn batch_url(endpoint: &str) -> Result<String, Error> {
+    let endpoint = if endpoint.eq_ignore_ascii_case("eu") { EU_ENDPOINT } else { endpoint };
+    let problem = match endpoint.parse::<ureq::http::Uri>() {
+        Err(_) => "must be a URL like https://api.segment.io",
+        Ok(url) => match (url.scheme_str(), url.authority()) {
+            (Some("http" | "https"), Some(authority)) if authority.as_str().contains('@') => {
+                "must not hold a user name or password"
+            }
+            (Some("http" | "https"), Some(authority)) if authority.host().is_empty() => "must name a host",
+            (Some("http" | "https"), Some(_)) if url.query().is_some() || endpoint.contains('#') => {
+                "must not hold a query or a fragment"
+            }
+            (Some("http" | "https"), Some(_)) => {
+                let base = endpoint.strip_suffix('/').unwrap_or(endpoint);
+                let base = base.strip_suffix("/v1").unwrap_or(base);
+                return Ok(format!("{base}/v1/batch"));
+            }
+            _ => "must begin with https:// or http://",
+        },
+    };
+    Err(Error::invalid(format!("endpoint {problem}")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::rules::MAX_MESSAGE_BYTES;
+
+    fn problem(config: Config) -> String {
+        config.prepare().expect_err("refused").to_string()
+    }
+
+    #[test]
+    fn the_endpoint_may_be_written_in_many_ways() {
+        for (endpoint, url) in [
+            ("https://api.segment.io", "https://api.segment.io/v1/batch"),
+            ("https://api.segment.io/", "https://api.segment.io/v1/batch"),
+            ("https://api.segment.io/v1", "https://api.segment.io/v1/batch"),
+            ("https://api.segment.io/v1/", "https://api.segment.io/v1/batch"),
+            ("http://127.0.0.1:8765", "http://127.0.0.1:8765/v1/batch"),
+            ("https://example.com/proxy/segment", "https://example.com/proxy/segment/v1/batch"),
+            ("eu", "https://events.eu1.segmentapis.com/v1/batch"),
+            ("EU", "https://events.eu1.segmentapis.com/v1/batch"),
+        ] {
+            assert_eq!(batch_url(endpoint).as_deref(), Ok(url));
+        }
+    }
+
+    #[test]
+    fn an_endpoint_that_is_none_is_named() {
+        let refused = |endpoint: &str| batch_url(endpoint).expect_err("refused").to_string();
+        assert_eq!(refused(""), "endpoint must be a URL like https://api.segment.io");
+        assert_eq!(refused("api.segment.io"), "endpoint must begin with https:// or http://");
+        assert_eq!(refused("ftp://api.segment.io"), "endpoint must begin with https:// or http://");
+        assert_eq!(refused("https://me:pw@host"), "endpoint must not hold a user name or password");
+        assert_eq!(refused("https://host/?a=1"), "endpoint must not hold a query or a fragment");
+        assert_eq!(refused("https://host/#a"), "endpoint must not hold a query or a fragment");
+        assert_eq!(refused("https://a b"), "endpoint must be a URL like https://api.segment.io");
+    }
+
+    #[test]
+    fn a_wrong_setting_is_named() {
+        assert_eq!(problem(Config::new("")), "write_key must not be empty");
+        assert_eq!(problem(Config::new("a:b")), "write_key must be printable ASCII without spaces and colons");
+        assert_eq!(problem(Config::new("a b")), "write_key must be printable ASCII without spaces and colons");
+        assert_eq!(problem(Config::new("k".repeat(257))), "write_key must not be longer than 256 characters");
+        assert_eq!(problem(Config { flush_at: 0, ..Config::new("k") }), "flush_at must not be zero");
+        assert_eq!(problem(Config { queue_max_bytes: 0, ..Config::new("k") }), "queue_max_bytes must not be zero");
+        assert_eq!(problem(Config { timeout: Duration::ZERO, ..Config::new("k") }), "timeout must not be zero");
+        let context = Object::new().with("x", f64::NAN);
+        assert_eq!(problem(Config { context, ..Config::new("k") }), "context: \"x\" is not a finite number");
+    }
+
+    #[test]
+    fn the_envelope_is_counted() {
+        let envelope = Envelope::new("key");
+        let message = vec![b'x'; MAX_MESSAGE_BYTES - 1];
+        let fits = envelope.room() / MAX_MESSAGE_BYTES;
+        let mut messages = vec![message.as_slice(); fits];
+        let rest = vec![b'x'; envelope.room() % MAX_MESSAGE_BYTES - 1];
+        messages.push(&rest);
+        let mut body = Vec::new();
+        envelope.write(messages.into_iter(), 0, &mut body);
+        assert_eq!(body.len(), MAX_BATCH_BYTES - 1); // the last message has no comma behind it
+    }
+
+    #[test]
+    fn a_batch_is_json_with_the_time_and_the_key() {
+        let mut body = Vec::new();
+        Envelope::new("k\\").write([b"1".as_slice(), b"2"].into_iter(), 0, &mut body);
+        assert_eq!(
+            String::from_utf8_lossy(&body),
+            r#"{"batch":[1,2],"sentAt":"1970-01-01T00:00:00.000Z","writeKey":"k\\"}"#
+        );
+    }
+
+    #[test]
+    fn the_write_key_is_not_printed() {
+        assert!(!format!("{:?}", Config::new("SECRET")).contains("SECRET"));
+    }
+}

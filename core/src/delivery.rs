@@ -1,0 +1,315 @@
+//! The policy of delivery: what an answer means, and when to do what. Pure: time, answers and chance come in as arguments,
+//! so everything here is tested without a network and without waiting.
+//!
+//! The rules are those of Segment's newest SDKs (2026), see [`judge`]; beyond them, a batch that is refused as a whole is
+//! taken apart until the message that spoils it is alone ([`Parts`]).
+//!
+//! Times are durations since the client began.
+
+use std::ops::Range;
+use std::time::Duration;
+
+use crate::time;
+
+/// The first wait after a failure; each further one is twice as long.
+pub(crate) const BACKOFF_BASE: Duration = Duration::from_millis(500);
+/// The longest wait after a failure.
+pub(crate) const BACKOFF_MAX: Duration = Duration::from_secs(60);
+/// By how much chance moves a wait, so that clients do not come back all at once after an outage.
+pub(crate) const JITTER: f64 = 0.1;
+/// The longest pause that a server can demand.
+pub(crate) const RETRY_AFTER_MAX: Duration = Duration::from_secs(300);
+/// Messages in memory are given up when they have failed for so long, whatever the count says.
+pub(crate) const GIVE_UP_AFTER: Duration = Duration::from_secs(12 * 3600);
+/// After so many messages refused one by one without one accepted, the rest of their chunk is given up too.
+pub(crate) const REFUSALS_MAX: u32 = 32;
+
+/// What came of one request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Outcome {
+    /// There was an answer.
+    Answer {
+        /// Its HTTP status.
+        status: u16,
+        /// The pause its `Retry-After` demands, if it has one that can be read.
+        retry_after: Option<Duration>,
+        /// Whether its body is a web page: then it is not Segment's, but a captive portal's or a proxy's.
+        html: bool,
+    },
+    /// There was none, or none that could be read.
+    Unreached,
+}
+
+/// What an outcome means for the messages of the request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Verdict {
+    /// Segment has them.
+    Delivered,
+    /// Try again after a growing wait; it counts against the limit.
+    Retry,
+    /// Try again after this pause, in which nothing at all is sent; it does not count.
+    Pause(Duration),
+    /// Segment will not take them.
+    Refused,
+    /// Segment will not take the request, and one message may be to blame.
+    Spoilt,
+}
+
+/// What a status means (segment-api.md, section 6; the newest SDKs agree on it but for 3xx, where the stricter reading is
+/// taken: a redirect was not delivered, and it is never followed with a write key in the body).
+pub(crate) fn judge(outcome: Outcome, oauth: bool) -> Verdict {
+    let Outcome::Answer { status, retry_after, html } = outcome else { return Verdict::Retry };
+    match status {
+        200..=299 if !html => Verdict::Delivered,
+        400 | 413 => Verdict::Spoilt,
+        501 | 505 => Verdict::Refused,
+        511 if !oauth => Verdict::Refused,
+        // A web page in place of an answer is a login page in between: it goes away. So do statuses below 200.
+        100..=299 | 408 | 410 | 429 | 460 | 500..=599 => retry_after.map_or(Verdict::Retry, Verdict::Pause),
+        _ => Verdict::Refused,
+    }
+}
+
+/// The pause that the value of a `Retry-After` header demands: seconds or a date, at most [`RETRY_AFTER_MAX`]. None for
+/// zero, the past and what cannot be read: these are no reason to wait, and none to come back at once either.
+pub(crate) fn parse_retry_after(value: &str, now_ms: i64) -> Option<Duration> {
+    let value = value.trim();
+    let pause = if !value.is_empty() && value.bytes().all(|b| b.is_ascii_digit()) {
+        Duration::from_secs(value.parse().unwrap_or(u64::MAX))
+    } else {
+        let ahead = time::parse_http_date(value)?.saturating_sub(now_ms);
+        Duration::from_millis(u64::try_from(ahead).ok()?)
+    };
+    Some(pause.min(RETRY_AFTER_MAX)).filter(|pause| !pause.is_zero())
+}
+
+/// The wait after this many failures in a row. `chance` is a random number from 0 to 1.
+pub(crate) fn backoff(failures: u32, chance: f64) -> Duration {
+    let doubled = BACKOFF_BASE.saturating_mul(1 << failures.saturating_sub(1).min(16)).min(BACKOFF_MAX);
+    let jittered = doubled.mul_f64(1.0 + JITTER * chance);
+    // At the limit chance shortens the wait: it must neither exceed the limit nor be the same for everybody.
+    if jittered > BACKOFF_MAX { BACKOFF_MAX.mul_f64(1.0 - JITTER * chance) } else { jittered }
+}
+
+/// How long messages are tried for.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Limits {
+    /// Counted attempts after the first.
+    pub retry_max: u32,
+    /// Whether the messages are on disk: then neither count nor time ends the attempts.
+    pub spooled: bool,
+    /// Whether OAuth is in use: then 511 asks for a new token.
+    pub oauth: bool,
+}
+
+/// Some messages of a chunk that travel in one request, and how they fared.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Part {
+    /// Which messages of the chunk.
+    pub messages: Range<usize>,
+    /// How many requests were made for them.
+    pub attempts: u32,
+    /// How many of these failed in a way that counts.
+    failures: u32,
+    first_failure: Option<Duration>,
+}
+
+impl Part {
+    fn new(messages: Range<usize>) -> Self {
+        Part { messages, attempts: 0, failures: 0, first_failure: None }
+    }
+
+    /// The value of `X-Retry-Count`: absent at first, then how many requests were made before.
+    pub(crate) fn retry_count(&self) -> Option<u32> {
+        Some(self.attempts).filter(|attempts| *attempts > 0)
+    }
+
+    /// Whether the messages may be tried again at `next`.
+    fn goes_on(&self, limits: Limits, next: Duration) -> bool {
+        if limits.spooled {
+            return true;
+        }
+        let since = self.first_failure.unwrap_or(next);
+        limits.retry_max > 0 && self.failures <= limits.retry_max && next.saturating_sub(since) <= GIVE_UP_AFTER
+    }
+}
+
+/// What is left of a chunk: at first one part with all its messages, later what bisecting made of it.
+#[derive(Debug, Clone)]
+pub(crate) struct Parts {
+    parts: Vec<Part>,
+    refusals: u32,
+    accepted: bool,
+}
+
+impl Parts {
+    /// All messages of a chunk, to travel in one request.
+    pub(crate) fn new(messages: usize) -> Self {
+        Parts { parts: vec![Part::new(0..messages)], refusals: 0, accepted: false }
+    }
+
+    /// The part to send next.
+    pub(crate) fn current(&self) -> Option<&Part> {
+        self.parts.last()
+    }
+
+    /// Takes out everything that is left.
+    pub(crate) fn take_all(&mut self) -> Vec<Part> {
+        std::mem::take(&mut self.parts)
+    }
+
+    fn settle(&mut self) -> Vec<Part> {
+        self.parts.pop().into_iter().collect()
+    }
+
+    /// Replaces the current part by its halves; the first comes next.
+    fn split(&mut self) {
+        if let Some(Part { messages: Range { start, end }, .. }) = self.parts.pop() {
+            let middle = start + (end - start) / 2;
+            self.parts.push(Part::new(middle..end));
+            self.parts.push(Part::new(start..middle));
+        }
+    }
+
+    /// Takes the one message out that is refused. As long as none was accepted, the largest part that is left comes next:
+    /// where anything is acceptable, that finds it soonest.
+    fn refuse(&mut self) -> Vec<Part> {
+        let refused = self.settle();
+        self.refusals += 1;
+        if !self.accepted {
+            if self.refusals >= REFUSALS_MAX {
+                return refused.into_iter().chain(self.take_all()).collect();
+            }
+            self.parts.sort_by_key(|part| part.messages.len());
+        }
+        refused
+    }
+}
+
+/// What has become of messages after a request.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Settled {
+    /// Nothing yet: they are tried again.
+    Nothing,
+    /// These were delivered.
+    Delivered(Vec<Part>),
+    /// These are given up.
+    Failed(Vec<Part>),
+}
+
+/// The pace of the whole client: when the next request may be made.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Pace {
+    failures: u32,
+    retry_at: Duration,
+    paused_until: Duration,
+}
+
+impl Pace {
+    /// Takes in what came of the request for the current part of `parts`.
+    pub(crate) fn settle(
+        &mut self,
+        parts: &mut Parts,
+        outcome: Outcome,
+        limits: Limits,
+        now: Duration,
+        chance: f64,
+    ) -> Settled {
+        let verdict = judge(outcome, limits.oauth);
+        let Some(part) = parts.parts.last_mut() else { return Settled::Nothing };
+        part.attempts += 1;
+        let next = match verdict {
+            Verdict::Delivered => {
+                *self = Pace::default();
+                parts.accepted = true;
+                return Settled::Delivered(parts.settle());
+            }
+            Verdict::Refused => {
+                self.answered();
+                return Settled::Failed(parts.settle());
+            }
+            Verdict::Spoilt if part.messages.len() > 1 => {
+                self.answered();
+                parts.split();
+                return Settled::Nothing;
+            }
+            Verdict::Spoilt => {
+                self.answered();
+                return Settled::Failed(parts.refuse());
+            }
+            Verdict::Pause(pause) => {
+                self.paused_until = now + pause;
+                self.paused_until
+            }
+            Verdict::Retry => {
+                part.failures += 1;
+                self.failures = self.failures.saturating_add(1);
+                self.retry_at = now + backoff(self.failures, chance);
+                self.retry_at
+            }
+        };
+        part.first_failure.get_or_insert(now);
+        if part.goes_on(limits, next) { Settled::Nothing } else { Settled::Failed(parts.settle()) }
+    }
+
+    /// When the next request may be made, if not now.
+    pub(crate) fn wait(&self, now: Duration) -> Option<Duration> {
+        Some(self.retry_at.max(self.paused_until)).filter(|until| *until > now)
+    }
+
+    /// The last chance before the client ends: a wait of our own is cut short, a pause that the server demanded is not.
+    pub(crate) fn hurry(&mut self) {
+        self.retry_at = Duration::ZERO;
+    }
+
+    /// The server works: it gave an answer that is no reason to wait.
+    fn answered(&mut self) {
+        self.failures = 0;
+        self.retry_at = Duration::ZERO;
+    }
+}
+
+/// What waits to be sent.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Waiting {
+    /// There is a chunk in hand, or a sealed one.
+    pub sealed: bool,
+    /// How many messages are in the active chunk.
+    pub active: u32,
+    /// Since when the oldest of them waits.
+    pub since: Duration,
+    /// Somebody waits for the active chunk to be sent.
+    pub flush: bool,
+}
+
+/// What to do next.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Step {
+    /// Make a request.
+    Send,
+    /// Wait until then, unless enough messages come together before.
+    Gather(Duration),
+    /// Wait until then, whatever comes.
+    Wait(Duration),
+    /// Nothing is there to be sent.
+    Idle,
+}
+
+/// What to do next, and when.
+pub(crate) fn next(pace: &Pace, waiting: Waiting, flush_at: u32, flush_interval: Duration, now: Duration) -> Step {
+    if !waiting.sealed && waiting.active == 0 {
+        return Step::Idle;
+    }
+    if let Some(until) = pace.wait(now) {
+        return Step::Wait(until);
+    }
+    let due = waiting.since + flush_interval;
+    if waiting.sealed || waiting.flush || waiting.active >= flush_at || due <= now {
+        return Step::Send;
+    }
+    Step::Gather(due)
+}
+
+#[cfg(test)]
+#[path = "delivery_tests.rs"]
+mod tests;

@@ -1,0 +1,144 @@
+//! Writing JSON, straight into bytes.
+
+use crate::time;
+
+/// How deep arrays and objects may be nested, the message itself counted.
+pub(crate) const MAX_DEPTH: usize = 64;
+
+const HEX: &[u8; 16] = b"0123456789abcdef";
+
+/// Writes `text` as a JSON string.
+pub(crate) fn string(out: &mut Vec<u8>, text: &str) {
+    let mut rest = text.as_bytes();
+    out.reserve(rest.len() + 2);
+    out.push(b'"');
+    loop {
+        let plain = plain_prefix(rest);
+        out.extend_from_slice(&rest[..plain]);
+        let Some(&special) = rest.get(plain) else { break };
+        escape(out, special);
+        rest = &rest[plain + 1..];
+    }
+    out.push(b'"');
+}
+
+/// Writes a signed integer, exactly.
+pub(crate) fn int(out: &mut Vec<u8>, number: i64) {
+    out.extend_from_slice(itoa::Buffer::new().format(number).as_bytes());
+}
+
+/// Writes an unsigned integer, exactly.
+pub(crate) fn uint(out: &mut Vec<u8>, number: u64) {
+    out.extend_from_slice(itoa::Buffer::new().format(number).as_bytes());
+}
+
+/// Writes the shortest number that reads back as the same double; false for NaN and the infinities, which JSON cannot say.
+#[must_use]
+pub(crate) fn double(out: &mut Vec<u8>, number: f64) -> bool {
+    if number.is_finite() {
+        out.extend_from_slice(zmij::Buffer::new().format_finite(number).as_bytes());
+    }
+    number.is_finite()
+}
+
+/// Writes a time as an ISO 8601 string.
+pub(crate) fn time(out: &mut Vec<u8>, ms: i64) {
+    out.push(b'"');
+    out.extend_from_slice(&time::format(ms));
+    out.push(b'"');
+}
+
+/// How many bytes at the front of `bytes` stand for themselves in a JSON string: up to the first quote, backslash or control
+/// character.
+pub(crate) fn plain_prefix(bytes: &[u8]) -> usize {
+    // Eight bytes at a time. `low` finds zero bytes: below 0x20 after masking the low bits, or equal after the exclusive-or.
+    // A byte over 0x7f must not count, hence the `!word`. It may report a byte right above a true hit, never before one, and
+    // the slow loop below finds the exact place.
+    const ONES: u64 = 0x0101_0101_0101_0101;
+    const HIGH: u64 = 0x8080_8080_8080_8080;
+    let mut at = 0;
+    while let Some(eight) = bytes.get(at..at + 8) {
+        let word = u64::from_le_bytes(eight.try_into().expect("eight bytes"));
+        let quote = word ^ (ONES * u64::from(b'"'));
+        let backslash = word ^ (ONES * u64::from(b'\\'));
+        let control = word.wrapping_sub(ONES * 0x20) & !word;
+        let hit = (quote.wrapping_sub(ONES) & !quote | backslash.wrapping_sub(ONES) & !backslash | control) & HIGH;
+        if hit != 0 {
+            break;
+        }
+        at += 8;
+    }
+    at + bytes[at..].iter().position(|b| *b < 0x20 || *b == b'"' || *b == b'\\').unwrap_or(bytes.len() - at)
+}
+
+fn escape(out: &mut Vec<u8>, special: u8) {
+    let short = match special {
+        b'"' => b'"',
+        b'\\' => b'\\',
+        b'\n' => b'n',
+        b'\r' => b'r',
+        b'\t' => b't',
+        0x08 => b'b',
+        0x0c => b'f',
+        _ => {
+            let (high, low) = (HEX[usize::from(special >> 4)], HEX[usize::from(special & 15)]);
+            out.extend_from_slice(&[b'\\', b'u', b'0', b'0', high, low]);
+            return;
+        }
+    };
+    out.extend_from_slice(&[b'\\', short]);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn written(write: impl FnOnce(&mut Vec<u8>)) -> String {
+        let mut out = Vec::new();
+        write(&mut out);
+        String::from_utf8(out).expect("UTF-8")
+    }
+
+    #[test]
+    fn strings_read_back_as_they_were() {
+        let mut texts: Vec<String> = (0u32..0x250).filter_map(char::from_u32).map(|c| format!("{c}")).collect();
+        for at in 0..20 {
+            for special in ["\"", "\\", "\n", "\u{0}", "\u{1f}", "é", "\u{7f}", "🎉", "\u{2028}"] {
+                let mut text = "x".repeat(20);
+                text.insert_str(at, special);
+                texts.push(text);
+            }
+        }
+        for text in texts {
+            let json = written(|out| string(out, &text));
+            assert!(!json.bytes().any(|b| b < 0x20), "{json:?}");
+            assert_eq!(serde_json::from_str::<String>(&json).expect("JSON"), text);
+        }
+    }
+
+    #[test]
+    fn integers_are_exact_to_64_bits() {
+        assert_eq!(written(|out| int(out, i64::MIN)), "-9223372036854775808");
+        assert_eq!(written(|out| int(out, 9_007_199_254_740_993)), "9007199254740993");
+        assert_eq!(written(|out| uint(out, u64::MAX)), "18446744073709551615");
+    }
+
+    #[test]
+    fn doubles_are_the_shortest_that_round_trip() {
+        for (number, text) in [
+            (19.99, "19.99"),
+            (0.1 + 0.2, "0.30000000000000004"),
+            (-0.0, "-0.0"),
+            (1.0, "1.0"),
+            (1e300, "1e+300"),
+            (5e-324, "5e-324"),
+        ] {
+            let json = written(|out| assert!(double(out, number)));
+            assert_eq!(json, text);
+            assert_eq!(serde_json::from_str::<f64>(&json).expect("JSON").to_bits(), number.to_bits());
+        }
+        for number in [f64::NAN, f64::INFINITY, f64::NEG_INFINITY] {
+            assert_eq!(written(|out| assert!(!double(out, number))), "");
+        }
+    }
+}

@@ -1,0 +1,304 @@
+//! How a client ends: flush, shutdown, drop, and callbacks in between.
+
+mod server;
+
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, OnceLock};
+use std::time::{Duration, Instant};
+
+use segment_native::{Client, Config, ErrorKind, Level};
+use server::{Reply, Server, nobody};
+
+const LONG: Duration = Duration::from_secs(60);
+
+/// Shared machines stop a thread for a while now and then. What is tested is that a call keeps to its deadline and not to
+/// the server's, which would be 15 s.
+const SLACK: Duration = Duration::from_secs(2);
+
+fn config(endpoint: String) -> Config {
+    Config { endpoint, flush_interval: LONG, ..Config::new("WRITE_KEY") }
+}
+
+fn client(config: Config) -> Client {
+    Client::new(config).expect("good settings")
+}
+
+fn kind(result: Result<(), segment_native::Error>) -> Option<ErrorKind> {
+    result.err().map(|error| error.kind())
+}
+
+/// Counts what on_delivery is told: messages delivered, messages that ran out of time, others.
+fn count(config: &mut Config) -> Arc<[AtomicUsize; 3]> {
+    let counts = Arc::new([const { AtomicUsize::new(0) }; 3]);
+    let counting = counts.clone();
+    config.on_delivery = Some(Box::new(move |delivery| {
+        let which = match delivery.error.map(|error| error.kind()) {
+            None => 0,
+            Some(ErrorKind::Timeout) => 1,
+            Some(_) => 2,
+        };
+        counting[which].fetch_add(delivery.message_ids.len(), Ordering::SeqCst);
+    }));
+    counts
+}
+
+fn counted(counts: &[AtomicUsize; 3]) -> [usize; 3] {
+    [0, 1, 2].map(|n| counts[n].load(Ordering::SeqCst))
+}
+
+#[test]
+fn a_client_that_was_never_used_ends_at_once() {
+    let client = client(config(nobody()));
+    assert_eq!(client.flush(LONG), Ok(()));
+    assert_eq!(client.shutdown(LONG), Ok(()));
+    drop(client);
+}
+
+#[test]
+fn dropping_delivers_what_is_queued() {
+    let server = Server::good();
+    let mut config = config(server.url());
+    let counts = count(&mut config);
+    let client = client(config);
+    (0..10).for_each(|_| client.track("u", "E", None, None).expect("taken"));
+    drop(client);
+    assert_eq!(counted(&counts), [10, 0, 0]);
+    assert_eq!(server.acknowledged().len(), 10);
+}
+
+#[test]
+fn a_flush_without_time_starts_the_sending() {
+    let server = Server::good();
+    let client = client(config(server.url()));
+    client.track("u", "E", None, None).expect("taken");
+    assert_eq!(kind(client.flush(Duration::ZERO)), Some(ErrorKind::Timeout));
+    let until = Instant::now() + LONG;
+    while client.stats().delivered == 0 && Instant::now() < until {
+        std::thread::yield_now();
+    }
+    assert_eq!(client.stats().delivered, 1);
+}
+
+#[test]
+fn a_flush_waits_for_what_was_accepted_before_and_not_for_more() {
+    let server = Server::good();
+    let client = Arc::new(client(Config { queue_max_bytes: 100_000, ..config(server.url()) }));
+    let stop = Arc::new(AtomicBool::new(false));
+    let tracking = {
+        let (client, stop) = (client.clone(), stop.clone());
+        std::thread::spawn(move || {
+            while !stop.load(Ordering::SeqCst) {
+                let _ = client.track("u", "E", None, None);
+            }
+        })
+    };
+    while client.stats().accepted < 100 {
+        std::thread::yield_now();
+    }
+    for _ in 0..5 {
+        let before = client.stats().accepted;
+        assert_eq!(client.flush(LONG), Ok(()), "although another thread never stops");
+        assert!(client.stats().delivered >= before);
+    }
+    stop.store(true, Ordering::SeqCst);
+    tracking.join().expect("no panic");
+}
+
+#[test]
+fn every_wait_keeps_its_deadline_with_a_server_that_hangs() {
+    let server = Server::new(|_, _| Reply::Silence);
+    let mut config = Config { shutdown: Duration::from_millis(100), ..config(server.url()) };
+    let counts = count(&mut config);
+    let client = client(config);
+    client.track("u", "E", None, None).expect("taken");
+    let start = Instant::now();
+    assert_eq!(kind(client.flush(Duration::from_millis(100))), Some(ErrorKind::Timeout));
+    client.track("u", "E", None, None).expect("taken");
+    drop(client);
+    assert!(start.elapsed() < Duration::from_millis(200) + SLACK, "{:?}", start.elapsed());
+    assert_eq!(counted(&counts), [0, 2, 0], "what was in flight and what waited");
+}
+
+#[test]
+fn a_shutdown_takes_no_more_and_may_be_repeated() {
+    let server = Server::new(|n, _| if n == 0 { Reply::status(500) } else { Reply::status(200) });
+    let client = client(config(server.url()));
+    client.track("u", "E", None, None).expect("taken");
+    assert_eq!(kind(client.shutdown(Duration::ZERO)), Some(ErrorKind::Timeout));
+    assert_eq!(kind(client.track("u", "E", None, None)), Some(ErrorKind::Closed));
+    assert_eq!(kind(client.enqueue("{}")), Some(ErrorKind::Invalid), "what is wrong anyway is said first");
+    assert_eq!(client.shutdown(LONG), Ok(()), "the second call gives it time");
+    assert_eq!(client.shutdown(Duration::ZERO), Ok(()));
+    let stats = client.stats();
+    assert_eq!((stats.delivered, stats.refused), (1, 2));
+}
+
+#[test]
+fn after_a_shutdown_without_time_dropping_sends_nothing() {
+    let server = Server::good();
+    let mut config = config(server.url());
+    let counts = count(&mut config);
+    let client = client(config);
+    (0..3).for_each(|_| client.track("u", "E", None, None).expect("taken"));
+    assert_eq!(kind(client.shutdown(Duration::ZERO)), Some(ErrorKind::Timeout));
+    drop(client);
+    assert_eq!(counted(&counts), [0, 3, 0]);
+    assert_eq!(server.requests().len(), 0);
+}
+
+#[test]
+fn the_end_of_a_client_is_a_last_chance_in_a_backoff() {
+    let server = Server::new(|n, _| if n < 4 { Reply::status(503) } else { Reply::status(200) });
+    let client = client(config(server.url()));
+    client.track("u", "E", None, None).expect("taken");
+    let until = Instant::now() + LONG;
+    let _ = client.flush(Duration::ZERO);
+    while client.stats().requests < 4 && Instant::now() < until {
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    // The next attempt of its own would come after four seconds.
+    let start = Instant::now();
+    assert_eq!(client.shutdown(LONG), Ok(()));
+    assert!(start.elapsed() < Duration::from_secs(3), "{:?}", start.elapsed());
+}
+
+#[test]
+fn from_a_callback_flush_and_shutdown_refuse_and_tracking_works() {
+    let server = Server::good();
+    let told = Arc::new(Mutex::new(Vec::new()));
+    let place: Arc<OnceLock<std::sync::Weak<Client>>> = Arc::new(OnceLock::new());
+    let mut config = config(server.url());
+    let (telling, client) = (told.clone(), place.clone());
+    config.on_delivery = Some(Box::new(move |_| {
+        let client = client.get().and_then(std::sync::Weak::upgrade).expect("the client lives");
+        let mut told = telling.lock().expect("no panic");
+        if told.is_empty() {
+            told.extend([
+                client.flush(LONG),
+                client.shutdown(LONG),
+                client.track("u", "From the callback", None, None),
+            ]);
+            assert!(client.is_in_callback());
+        }
+    }));
+    let client = Arc::new(Client::new(config).expect("good settings"));
+    place.set(Arc::downgrade(&client)).expect("once");
+    client.track("u", "E", None, None).expect("taken");
+    client.flush(LONG).expect("settled");
+    client.flush(LONG).expect("settled");
+    let told = told.lock().expect("no panic");
+    let kinds: Vec<_> = told.iter().map(|result| result.as_ref().err().map(|error| error.kind())).collect();
+    assert_eq!(kinds, [Some(ErrorKind::Invalid), Some(ErrorKind::Invalid), None]);
+    assert!(
+        told[0].as_ref().is_err_and(|e| e.message() == "flush must not be called from a callback of the same client")
+    );
+    assert!(!client.is_in_callback());
+    assert_eq!(client.stats().delivered, 2);
+}
+
+#[test]
+fn a_client_dropped_in_its_own_callback_ends_without_a_deadlock() {
+    let server = Server::good();
+    let place: Arc<Mutex<Option<Client>>> = Arc::new(Mutex::new(None));
+    let (ended, wait) = std::sync::mpsc::channel();
+    let mut config = config(server.url());
+    let client = place.clone();
+    config.on_delivery = Some(Box::new(move |_| {
+        drop(client.lock().expect("no panic").take());
+        ended.send(()).expect("somebody waits");
+    }));
+    *place.lock().expect("no panic") = Some(Client::new(config).expect("good settings"));
+    {
+        let client = place.lock().expect("no panic");
+        let client = client.as_ref().expect("there");
+        client.track("u", "E", None, None).expect("taken");
+        let _ = client.flush(Duration::ZERO);
+    }
+    wait.recv_timeout(LONG).expect("the callback comes back");
+}
+
+#[test]
+fn no_callback_runs_after_the_client_is_gone() {
+    for round in 0..50 {
+        let server = Server::new(|_, _| Reply::status(500));
+        let mut config = config(server.url());
+        config.shutdown = Duration::from_millis(round % 5);
+        config.flush_at = 1;
+        let gone = Arc::new(AtomicBool::new(false));
+        let late = Arc::new(AtomicBool::new(false));
+        let (is_gone, is_late) = (gone.clone(), late.clone());
+        config.on_delivery = Some(Box::new(move |_| {
+            std::thread::sleep(Duration::from_millis(2));
+            is_late.fetch_or(is_gone.load(Ordering::SeqCst), Ordering::SeqCst);
+        }));
+        let (is_gone, is_late) = (gone.clone(), late.clone());
+        config.on_log = Some(Box::new(move |_, _| {
+            is_late.fetch_or(is_gone.load(Ordering::SeqCst), Ordering::SeqCst);
+        }));
+        let client = client(config);
+        (0..5).for_each(|_| client.track("u", "E", None, None).expect("taken"));
+        drop(client);
+        gone.store(true, Ordering::SeqCst);
+        std::thread::sleep(Duration::from_millis(5));
+        assert!(!late.load(Ordering::SeqCst));
+    }
+}
+
+#[test]
+fn dropping_waits_for_a_callback_that_is_running() {
+    let server = Server::good();
+    let mut config = Config { shutdown: Duration::from_millis(1), ..config(server.url()) };
+    let (entered, wait) = std::sync::mpsc::channel();
+    let left = Arc::new(AtomicBool::new(false));
+    let leaving = left.clone();
+    config.on_delivery = Some(Box::new(move |_| {
+        entered.send(()).expect("somebody waits");
+        std::thread::sleep(Duration::from_millis(300));
+        leaving.store(true, Ordering::SeqCst);
+    }));
+    let client = client(config);
+    client.track("u", "E", None, None).expect("taken");
+    let _ = client.flush(Duration::ZERO);
+    wait.recv_timeout(LONG).expect("the callback runs");
+    drop(client);
+    assert!(left.load(Ordering::SeqCst));
+}
+
+#[test]
+fn a_callback_that_panics_does_not_end_the_delivery() {
+    let server = Server::good();
+    let mut config = config(server.url());
+    config.on_delivery = Some(Box::new(|_| panic!("the host's own bug")));
+    config.on_log = Some(Box::new(|_, _| panic!("the host's own bug")));
+    let client = client(config);
+    for round in 1..=3 {
+        client.track("u", "E", None, None).expect("taken");
+        client.flush(LONG).expect("settled");
+        assert_eq!(client.stats().delivered, round);
+    }
+}
+
+#[test]
+fn the_log_says_what_a_person_wants_to_know() {
+    let server = Server::new(|n, _| match n {
+        0 => Reply::status(503),
+        1 => Reply::status(403),
+        _ => Reply::status(200),
+    });
+    let lines = Arc::new(Mutex::new(Vec::new()));
+    let logging = lines.clone();
+    let mut config = config(server.url());
+    config.on_log = Some(Box::new(move |level, line| logging.lock().expect("no panic").push((level, line.to_owned()))));
+    let client = client(config);
+    for _ in 0..2 {
+        client.track("u", "E", None, None).expect("taken");
+        client.flush(LONG).expect("settled");
+    }
+    drop(client);
+    let lines = lines.lock().expect("no panic");
+    let has = |level: Level, beginning: &str| lines.iter().any(|(l, line)| *l == level && line.starts_with(beginning));
+    assert!(has(Level::Warning, "1 message waits to be sent again: Segment answered with status 503"), "{lines:?}");
+    assert!(has(Level::Error, "1 message was given up: Segment answered with status 403"), "{lines:?}");
+    assert!(has(Level::Debug, "1 message was delivered in "), "{lines:?}");
+    assert!(!lines.iter().any(|(_, line)| line.contains("WRITE_KEY")));
+}

@@ -1,0 +1,91 @@
+//! A file uses only files of lower layers: those that stand above it in the list. (The map in `lib.rs` is the same list.)
+
+use std::fs;
+use std::path::Path;
+
+const ORDER: [&str; 16] = [
+    "error", "time", "id", "json", "scan", "object", "report", "rules", "config", "message", "delivery", "chunk",
+    "queue", "http", "worker", "client",
+];
+
+/// Only these may start threads, use the network, or write `unsafe`.
+const THREADS: [&str; 2] = ["worker", "client"];
+const NETWORK: [&str; 2] = ["http", "config"]; // config only reads URLs
+const UNSAFE: [&str; 0] = [];
+
+fn sources() -> Vec<(String, String)> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let mut sources = Vec::new();
+    for entry in fs::read_dir(folder).expect("core/src is there") {
+        let path = entry.expect("readable").path();
+        let name = path.file_stem().expect("a name").to_string_lossy().into_owned();
+        if name == "lib" || name.ends_with("_tests") {
+            continue;
+        }
+        let text = fs::read_to_string(&path).expect("readable");
+        // Tests may reach further.
+        let code = text.split("#[cfg(test)]").next().unwrap_or_default().to_owned();
+        sources.push((name, code));
+    }
+    sources
+}
+
+/// The modules of this crate that a file names.
+fn used(code: &str) -> Vec<String> {
+    let code: String = code.lines().filter(|line| !line.trim_start().starts_with("//")).collect::<Vec<_>>().join("\n");
+    let mut used = Vec::new();
+    for (at, _) in code.match_indices("crate::") {
+        let rest = &code[at + "crate::".len()..];
+        let names = match rest.strip_prefix('{') {
+            // `use crate::{scan, time};`, one level of braces.
+            Some(list) => list.split('}').next().unwrap_or_default().split(',').collect(),
+            None => vec![rest],
+        };
+        for name in names {
+            let name: String = name.trim().chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect();
+            used.push(name);
+        }
+    }
+    used
+}
+
+#[test]
+fn every_file_uses_only_lower_ones() {
+    let place = |name: &str| ORDER.iter().position(|other| *other == name);
+    let sources = sources();
+    assert_eq!(sources.len(), ORDER.len(), "each file has its place in the list");
+    for (name, code) in &sources {
+        let own = place(name).unwrap_or_else(|| panic!("{name} is not in the list"));
+        for other in used(code) {
+            if let Some(theirs) = place(&other) {
+                assert!(theirs < own, "{name} uses {other}, which stands above it");
+            }
+        }
+    }
+}
+
+#[test]
+fn threads_network_and_unsafe_stay_where_they_belong() {
+    for (name, code) in &sources() {
+        let name = name.as_str();
+        for (what, allowed) in [
+            ("thread::Builder", THREADS.as_slice()),
+            ("thread::spawn", &THREADS),
+            ("ureq::", &NETWORK),
+            ("std::net", &NETWORK),
+            ("unsafe {", &UNSAFE),
+            ("std::fs", &[]),
+            ("println!", &[]),
+        ] {
+            assert!(!code.contains(what) || allowed.contains(&name), "{name} has {what}");
+        }
+    }
+}
+
+#[test]
+fn the_test_sees_what_a_file_uses() {
+    assert_eq!(
+        used("use crate::error::Error;\nuse crate::{id, json};\n// crate::worker\ncrate::time::now()"),
+        ["error", "id", "json", "time"]
+    );
+}

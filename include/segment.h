@@ -1,0 +1,436 @@
+/* segment.h - Segment analytics for C, and for everything that can call C.
+ * Generated from src/ by cbindgen: change it there and run `cargo test -p libsegment`.
+ *
+ *     segment_config config = { .size = sizeof config, .write_key = "WRITE_KEY" };
+ *     segment_client *client = segment_new(&config);
+ *     segment_track(client, "u-42", "Level Completed", NULL, NULL);
+ *     segment_free(client);                      // delivers what is queued, then frees
+ *
+ * Memory:  what you pass in is copied before the call returns. What a _new or _parse gives you, you give to the matching
+ *          _free, once. Strings you get belong to what they came from.
+ * Text:    UTF-8, NUL-terminated.
+ * NULL:    never crashes. As an optional argument it means "none"; elsewhere the call fails.
+ * Errors:  calls return SEGMENT_OK or a reason; calls that create return NULL. segment_error() explains.
+ * Threads: what takes a const handle may be called from any thread at any time; what takes a non-const handle needs it
+ *          for itself.
+ * Change:  within a major version functions are only added and structs only grow at the end. Fields and flags that this
+ *          version does not know how to honour are refused by name, never ignored.
+ */
+
+#ifndef SEGMENT_H
+#define SEGMENT_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#define SEGMENT_VERSION "0.1.0"         /* the header's; segment_version() is the library's */
+
+// segment_request.api: the Tracking API at `endpoint`, with the write key.
+#define SEGMENT_TRACKING_API 0
+
+// segment_request.api: the Public API at `public_endpoint`, with the access token.
+#define SEGMENT_PUBLIC_API 1
+
+// segment_request.api: the Profile API at `profile_endpoint`, with the profile token.
+#define SEGMENT_PROFILE_API 2
+
+// segment_config.flags: send bodies uncompressed.
+#define SEGMENT_NO_GZIP 1
+
+// segment_config.flags: do everything but send; what would be sent counts as delivered.
+#define SEGMENT_DRY_RUN 2
+
+// segment_config.flags: a full queue makes room by dropping its oldest sealed chunks, never one in flight; if there is none,
+// SEGMENT_QUEUE_FULL.
+#define SEGMENT_DROP_OLDEST 4
+
+// segment_config.flags: the client remembers who the user is. Not built yet: refused.
+#define SEGMENT_STATEFUL 8
+
+// segment_config.flags: refuse what is only doubtful, not just what Segment would discard. Not built yet: refused.
+#define SEGMENT_STRICT 16
+
+// segment_config.flags: with spool_dir, survive power loss too. Not built yet: refused.
+#define SEGMENT_SYNC 32
+
+// segment_config.flags: add os, device, locale, timezone to context. Not built yet: refused.
+#define SEGMENT_DEVICE_CONTEXT 64
+
+// segment_config.flags: with SEGMENT_STATEFUL, track Application Installed, Updated, Opened. Not built yet: refused.
+#define SEGMENT_LIFECYCLE 128
+
+// What a call reports. The values never change their meaning.
+enum segment_status
+#if defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+  : int32_t
+#endif // defined(__cplusplus) || __STDC_VERSION__ >= 202311L
+ {
+    // It worked.
+    SEGMENT_OK = 0,
+    // An argument is NULL, not UTF-8, or against the rules.
+    SEGMENT_INVALID = 1,
+    // The message is over Segment's limit of 32 KB.
+    SEGMENT_TOO_LARGE = 2,
+    // The message was not taken: as much waits as may wait.
+    SEGMENT_QUEUE_FULL = 3,
+    // The client was shut down.
+    SEGMENT_CLOSED = 4,
+    // The time ran out first.
+    SEGMENT_TIMEOUT = 5,
+    // Segment could not be reached.
+    SEGMENT_NETWORK = 6,
+    // Segment answered with an error.
+    SEGMENT_REJECTED = 7,
+    // The spool could not be read or written.
+    SEGMENT_STORAGE = 8,
+    // A bug of ours, contained; please report it.
+    SEGMENT_INTERNAL = 9,
+    // The user opted out: nothing was kept.
+    SEGMENT_OPTED_OUT = 10,
+};
+#ifndef __cplusplus
+#if __STDC_VERSION__ >= 202311L
+typedef enum segment_status segment_status;
+#else
+typedef int32_t segment_status;
+#endif // __STDC_VERSION__ >= 202311L
+#endif // __cplusplus
+
+// A queue, and the thread that delivers it.
+typedef struct segment_client segment_client;
+
+// A JSON object: properties, traits, context. A setter that fails marks the object, and the call that uses it reports why.
+// Setting a key again replaces its value. An object may be used in any number of calls; it is for one thread at a time.
+typedef struct segment_object segment_object;
+
+// The answer to a request.
+typedef struct segment_response segment_response;
+
+// OAuth 2.0 instead of Basic authentication.
+typedef struct segment_oauth {
+    // sizeof(segment_oauth)
+    uint32_t size;
+    // None yet: 0.
+    uint32_t flags;
+    // The id of the OAuth application.
+    const char *client_id;
+    // The id of its key.
+    const char *key_id;
+    // PEM, PKCS#8 or PKCS#1.
+    const char *private_key;
+    // "tracking_api:write"
+    const char *scope;
+    // "https://oauth2.segment.io"
+    const char *endpoint;
+} segment_oauth;
+
+// What became of some messages.
+typedef struct segment_delivery {
+    // sizeof(segment_delivery)
+    uint32_t size;
+    // SEGMENT_OK: Segment acknowledged them.
+    segment_status status;
+    // Of the last answer; 0: there was none.
+    int32_t http_status;
+    // How many requests were made for them.
+    uint32_t attempts;
+    // How many messages.
+    uint32_t message_count;
+    // The size of the last request's body, as sent.
+    uint32_t body_bytes;
+    // message_count of them.
+    const char *const *message_ids;
+    // A sentence; NULL on success.
+    const char *error;
+} segment_delivery;
+
+// One HTTP exchange, for a transport of your own.
+typedef struct segment_http {
+    // sizeof(segment_http)
+    uint32_t size;
+    // For the whole exchange.
+    uint32_t timeout_ms;
+    // "POST"
+    const char *method;
+    // Where to.
+    const char *url;
+    // "Name: value", ..., NULL
+    const char *const *headers;
+    // What to send.
+    const char *body;
+    // How many bytes of it.
+    size_t body_length;
+} segment_http;
+
+// The settings of a client. Zero means the default; only write_key has none.
+typedef struct segment_config {
+    // sizeof(segment_config): which fields you know.
+    uint32_t size;
+    // SEGMENT_NO_GZIP, ...
+    uint32_t flags;
+    // How many bytes of messages may wait; then SEGMENT_QUEUE_FULL: 64 MiB.
+    uint64_t queue_max_bytes;
+    // Your source's write key.
+    const char * write_key;
+    // "https://api.segment.io"; "eu" is short for the EU host.
+    const char * endpoint;
+    // Accepted messages are kept here until delivered. Not built yet: refused.
+    const char * spool_dir;
+    // Send when this many messages wait: 100.
+    uint32_t flush_at;
+    // Send what waits this often: 5000.
+    uint32_t flush_interval_ms;
+    // Counted attempts after the first: 10; UINT32_MAX: none.
+    uint32_t retry_max;
+    // For one whole HTTP request, the name look-up included: 15000.
+    uint32_t timeout_ms;
+    // How long segment_free may deliver: 2000 (not at all: segment_shutdown(client, 0) first).
+    uint32_t shutdown_ms;
+    // Requests in flight at once: 1; more is refused until it is built.
+    uint32_t uploads;
+    // Part of every message's context.
+    const struct segment_object *context;
+    // Every message's integrations.
+    const struct segment_object *integrations;
+    // "http://[user:password@]host:port". Not built yet: refused; HTTPS_PROXY and its like are honoured.
+    const char * proxy;
+    // PEM certificates to trust besides the system's. Not built yet: refused.
+    const char * ca_file;
+    // "Name: value", ..., NULL, on every upload. Not built yet: refused.
+    const char *const *headers;
+    // OAuth 2.0. Not built yet: refused.
+    const struct segment_oauth *oauth;
+    // For segment_call to the Public API. Not built yet: refused.
+    const char * access_token;
+    // For segment_call to the Profile API. Not built yet: refused.
+    const char * profile_token;
+    // "https://api.segmentapis.com". Not built yet: refused.
+    const char * public_endpoint;
+    // "https://profiles.segment.com". Not built yet: refused.
+    const char * profile_endpoint;
+    // What became of messages. Always on the delivery thread, as on_log. Callbacks must not throw or longjmp; inside them
+    // segment_flush and segment_shutdown return SEGMENT_INVALID, and segment_free does nothing.
+    void (*on_delivery)(void *userdata, const struct segment_delivery *delivery);
+    // Level 0 error, 1 warning, 2 info, 3 debug.
+    void (*on_log)(void *userdata, int32_t level, const char *message);
+    // Sees each message before it is kept. Not built yet: refused.
+    const char *(*before_send)(void *userdata, const char *json);
+    // HTTP by the host. Not built yet: refused.
+    int32_t (*transport)(void *userdata, const struct segment_http *request, struct segment_response *response);
+    // Handed to all four.
+    void *userdata;
+} segment_config;
+
+// Counts of messages since the client was made. accepted == delivered + failed + dropped + queued, always: nothing
+// disappears uncounted.
+typedef struct segment_stats {
+    // sizeof(segment_stats), set by you.
+    uint32_t size;
+    // 0
+    uint32_t flags;
+    // Calls that returned SEGMENT_OK.
+    uint64_t accepted;
+    // Acknowledged by Segment.
+    uint64_t delivered;
+    // Refused for good, or given up.
+    uint64_t failed;
+    // Oldest dropped for room.
+    uint64_t dropped;
+    // Waiting now.
+    uint64_t queued;
+    // The size of what is waiting.
+    uint64_t queued_bytes;
+    // Calls that did not return SEGMENT_OK.
+    uint64_t refused;
+    // Of accepted: found in the spool.
+    uint64_t recovered;
+    // HTTP requests.
+    uint64_t requests;
+    // HTTP requests that repeated an earlier one.
+    uint64_t retries;
+    // Of queued: would not survive a kill.
+    uint64_t in_memory;
+} segment_stats;
+
+// The optional fields of a message. Zero means that there is none.
+typedef struct segment_options {
+    // sizeof(segment_options)
+    uint32_t size;
+    // None yet: 0.
+    uint32_t flags;
+    // When it happened, milliseconds since 1970: now. (0 is now; for 1970 itself use timestamp. Both: SEGMENT_INVALID.)
+    int64_t timestamp_ms;
+    // ISO 8601 with a zone, instead of timestamp_ms.
+    const char * timestamp;
+    // Who, when there is no user id.
+    const char * anonymous_id;
+    // For deduplication, at most 99 characters: a new UUID.
+    const char * message_id;
+    // Merged over the client's.
+    const struct segment_object *context;
+    // Which destinations receive it; merged over the client's.
+    const struct segment_object *integrations;
+    // Of a page or screen.
+    const char * category;
+} segment_options;
+
+// One request to one of Segment's HTTP APIs.
+typedef struct segment_request {
+    // sizeof(segment_request)
+    uint32_t size;
+    // None yet: 0.
+    uint32_t flags;
+    // SEGMENT_TRACKING_API
+    uint32_t api;
+    // The client's.
+    uint32_t timeout_ms;
+    // GET, POST, PUT, PATCH, DELETE: "POST".
+    const char *method;
+    // Relative to the API: "/v1/group/".
+    const char *path;
+    // "a=1&b=2" or NULL
+    const char *query;
+    // "Name: value", ..., NULL; they win over ours. Authorization is added.
+    const char *const *headers;
+    // Usually JSON.
+    const char *body;
+    // How many bytes of it.
+    size_t body_length;
+} segment_request;
+
+#ifdef __cplusplus
+extern "C" {
+#endif // __cplusplus
+
+// Why this thread's last call that failed did so: a sentence that names the argument. "" if none failed. Valid until this
+// thread's next failing call.
+const char *segment_error(void);
+
+// The status of this thread's last call that failed; SEGMENT_OK if none did.
+segment_status segment_error_status(void);
+
+// What a status means, in general. Never NULL.
+const char *segment_strerror(int32_t status);
+
+// The version of the library, like "0.1.0".
+const char *segment_version(void);
+
+// A new, empty object. Free it with segment_object_free.
+struct segment_object *segment_object_new(void);
+
+// An object from JSON text. If that is no JSON object, the object returned is marked: the call that uses it says why.
+// NULL only without memory.
+struct segment_object *segment_object_parse(const char * json);
+
+// Sets a text.
+void segment_object_set_str(struct segment_object *object, const char * key, const char * value);
+
+// Sets an integer; it stays exact to 64 bits.
+void segment_object_set_int(struct segment_object *object, const char * key, int64_t value);
+
+// Sets a number, written as the shortest text that reads back the same. NaN and the infinities mark the object.
+void segment_object_set_double(struct segment_object *object, const char * key, double value);
+
+// Sets true or false.
+void segment_object_set_bool(struct segment_object *object, const char * key, bool value);
+
+// Sets null. As a trait it overwrites what Segment has stored.
+void segment_object_set_null(struct segment_object *object, const char * key);
+
+// Sets a time, milliseconds since 1970, written as ISO 8601 in UTC.
+void segment_object_set_time(struct segment_object *object, const char * key, int64_t unix_ms);
+
+// Sets any JSON value, checked and copied as it is.
+void segment_object_set_json(struct segment_object *object, const char * key, const char * json);
+
+// Sets a copy of another object.
+void segment_object_set_object(struct segment_object *object, const char * key, const struct segment_object *value);
+
+// Appends a copy of an object to the list of this name, which is made if it is not there; what is no list marks the object.
+void segment_object_push_object(struct segment_object *object,
+                                const char * list,
+                                const struct segment_object *item);
+
+// Appends a text to the list of this name, which is made if it is not there; what is no list marks the object.
+void segment_object_push_str(struct segment_object *object, const char * list, const char * item);
+
+// Empties an object for reuse; marks are forgotten, memory is kept.
+void segment_object_clear(struct segment_object *object);
+
+// Frees an object; NULL is fine.
+void segment_object_free(struct segment_object *object);
+
+// A new client, or NULL: segment_error() says why. Nothing is sent and no thread started before the first message.
+struct segment_client *segment_new(const struct segment_config *config);
+
+// Sends what waits. SEGMENT_OK when every message accepted before the call is settled (delivered, failed or dropped) and
+// its on_delivery has run, SEGMENT_TIMEOUT otherwise; it never cuts a Retry-After short. 0 starts it and does not wait.
+segment_status segment_flush(const struct segment_client *client,
+                             uint32_t timeout_ms);
+
+// Takes no more messages, and goes on delivering for this long: SEGMENT_OK when nothing is queued, else SEGMENT_TIMEOUT.
+// May be repeated. 0 does not wait.
+segment_status segment_shutdown(const struct segment_client *client,
+                                uint32_t timeout_ms);
+
+// Shuts down with the config's shutdown_ms, unless segment_shutdown was called before, then frees. What could not be
+// delivered is reported to on_delivery as SEGMENT_TIMEOUT and counts as failed. It waits for a callback that is already
+// running, the one exception to its deadline; no callback runs after it. NULL is fine.
+void segment_free(struct segment_client *client);
+
+// Writes the counts, as many as the struct's size says.
+segment_status segment_get_stats(const struct segment_client *client, struct segment_stats *stats);
+
+// Says who the user is, and records traits about them. A NULL user_id needs options->anonymous_id.
+segment_status segment_identify(const struct segment_client *client,
+                                const char * user_id,
+                                const struct segment_object *traits,
+                                const struct segment_options *options);
+
+// Says what the user did. A NULL user_id needs options->anonymous_id.
+segment_status segment_track(const struct segment_client *client,
+                             const char * user_id,
+                             const char * event,
+                             const struct segment_object *properties,
+                             const struct segment_options *options);
+
+// Says which web page the user saw. The name is optional. A NULL user_id needs options->anonymous_id.
+segment_status segment_page(const struct segment_client *client,
+                            const char * user_id,
+                            const char * name,
+                            const struct segment_object *properties,
+                            const struct segment_options *options);
+
+// Says which screen of an app the user saw. The name is optional. A NULL user_id needs options->anonymous_id.
+segment_status segment_screen(const struct segment_client *client,
+                              const char * user_id,
+                              const char * name,
+                              const struct segment_object *properties,
+                              const struct segment_options *options);
+
+// Says which company, team or account the user belongs to, and records traits about it. A NULL user_id needs
+// options->anonymous_id.
+segment_status segment_group(const struct segment_client *client,
+                             const char * user_id,
+                             const char * group_id,
+                             const struct segment_object *traits,
+                             const struct segment_options *options);
+
+// Says that user_id was known as previous_id before.
+segment_status segment_alias(const struct segment_client *client,
+                             const char * user_id,
+                             const char * previous_id,
+                             const struct segment_options *options);
+
+// Queues a whole message in JSON, {"type":"track",...}: for bindings, imports, and what the calls above lack. What it lacks
+// (messageId, timestamp, context) is added as for the calls above. The text needs no NUL.
+segment_status segment_enqueue(const struct segment_client *client,
+                               const char *json,
+                               size_t length);
+
+#ifdef __cplusplus
+}  // extern "C"
+#endif  // __cplusplus
+
+#endif  /* SEGMENT_H */

@@ -1,0 +1,130 @@
+//! The client: made, flushed, shut down, freed, asked for its counts.
+
+// The counts are written to a struct of the caller's.
+#![allow(unsafe_code)]
+
+use std::time::Duration;
+
+use segment_native::{Client, Error, Stats};
+
+use crate::config::{self, segment_config};
+use crate::error::{guard, guard_or, null, segment_status};
+use crate::sized::{self, Sized0};
+
+/// A queue, and the thread that delivers it.
+pub struct segment_client(pub(crate) Client);
+
+/// Counts of messages since the client was made. accepted == delivered + failed + dropped + queued, always: nothing
+/// disappears uncounted.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct segment_stats {
+    /// sizeof(segment_stats), set by you.
+    pub size: u32,
+    /// 0
+    pub flags: u32,
+    /// Calls that returned SEGMENT_OK.
+    pub accepted: u64,
+    /// Acknowledged by Segment.
+    pub delivered: u64,
+    /// Refused for good, or given up.
+    pub failed: u64,
+    /// Oldest dropped for room.
+    pub dropped: u64,
+    /// Waiting now.
+    pub queued: u64,
+    /// The size of what is waiting.
+    pub queued_bytes: u64,
+    /// Calls that did not return SEGMENT_OK.
+    pub refused: u64,
+    /// Of accepted: found in the spool.
+    pub recovered: u64,
+    /// HTTP requests.
+    pub requests: u64,
+    /// HTTP requests that repeated an earlier one.
+    pub retries: u64,
+    /// Of queued: would not survive a kill.
+    pub in_memory: u64,
+}
+
+// SAFETY: repr(C), begins with its size, has no holes, and all fields may be zero.
+unsafe impl Sized0 for segment_stats {
+    const NAME: &'static str = "segment_stats";
+}
+
+impl From<Stats> for segment_stats {
+    fn from(stats: Stats) -> Self {
+        segment_stats {
+            size: size_of::<segment_stats>() as u32,
+            flags: 0,
+            accepted: stats.accepted,
+            delivered: stats.delivered,
+            failed: stats.failed,
+            dropped: stats.dropped,
+            queued: stats.queued,
+            queued_bytes: stats.queued_bytes,
+            refused: stats.refused,
+            recovered: 0,
+            requests: stats.requests,
+            retries: stats.retries,
+            in_memory: stats.in_memory,
+        }
+    }
+}
+
+pub(crate) fn required(client: Option<&segment_client>) -> Result<&Client, Error> {
+    client.map(|client| &client.0).ok_or_else(|| null("client"))
+}
+
+fn milliseconds(ms: u32) -> Duration {
+    Duration::from_millis(u64::from(ms))
+}
+
+/// A new client, or NULL: segment_error() says why. Nothing is sent and no thread started before the first message.
+#[unsafe(no_mangle)]
+pub extern "C" fn segment_new(config: *const segment_config) -> Option<Box<segment_client>> {
+    guard_or(None, || Ok(Some(Box::new(segment_client(Client::new(config::read(config)?)?)))))
+}
+
+/// Sends what waits. SEGMENT_OK when every message accepted before the call is settled (delivered, failed or dropped) and
+/// its on_delivery has run, SEGMENT_TIMEOUT otherwise; it never cuts a Retry-After short. 0 starts it and does not wait.
+#[unsafe(no_mangle)]
+pub extern "C" fn segment_flush(client: Option<&segment_client>, timeout_ms: u32) -> segment_status {
+    guard(|| required(client)?.flush(milliseconds(timeout_ms)))
+}
+
+/// Takes no more messages, and goes on delivering for this long: SEGMENT_OK when nothing is queued, else SEGMENT_TIMEOUT.
+/// May be repeated. 0 does not wait.
+#[unsafe(no_mangle)]
+pub extern "C" fn segment_shutdown(client: Option<&segment_client>, timeout_ms: u32) -> segment_status {
+    guard(|| required(client)?.shutdown(milliseconds(timeout_ms)))
+}
+
+/// Shuts down with the config's shutdown_ms, unless segment_shutdown was called before, then frees. What could not be
+/// delivered is reported to on_delivery as SEGMENT_TIMEOUT and counts as failed. It waits for a callback that is already
+/// running, the one exception to its deadline; no callback runs after it. NULL is fine.
+#[unsafe(no_mangle)]
+pub extern "C" fn segment_free(client: Option<Box<segment_client>>) {
+    guard_or((), || {
+        match client {
+            // Whoever called us back is still using the client, and must be able to return to it.
+            Some(client) if client.0.is_in_callback() => {
+                Box::leak(client);
+                Err(Error::invalid("segment_free must not be called from a callback of the same client"))
+            }
+            _ => Ok(()),
+        }
+    });
+}
+
+/// Writes the counts, as many as the struct's size says.
+#[unsafe(no_mangle)]
+pub extern "C" fn segment_get_stats(client: Option<&segment_client>, stats: *mut segment_stats) -> segment_status {
+    guard(|| {
+        let client = required(client)?;
+        if stats.is_null() {
+            return Err(null("stats"));
+        }
+        sized::write(stats, &client.stats().into())
+    })
+}

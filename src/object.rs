@@ -1,0 +1,153 @@
+//! Objects: properties, traits, context.
+
+// Only for exporting the functions; there is no unsafe block here.
+#![allow(unsafe_code)]
+
+use segment_native::{Error, Object, Value};
+
+use crate::error::{guard_or, null};
+use crate::text::Text;
+
+/// A JSON object: properties, traits, context. A setter that fails marks the object, and the call that uses it reports why.
+/// Setting a key again replaces its value. An object may be used in any number of calls; it is for one thread at a time.
+pub struct segment_object(pub(crate) Object);
+
+fn change(object: Option<&mut segment_object>, change: impl FnOnce(&mut Object) -> Result<(), Error>) {
+    guard_or((), || {
+        let object = &mut object.ok_or_else(|| null("object"))?.0;
+        if let Err(error) = change(object) {
+            object.mark(error.clone());
+            return Err(error);
+        }
+        Ok(())
+    });
+}
+
+fn set<'a>(object: Option<&mut segment_object>, key: &Text, value: impl Into<Value<'a>>) {
+    change(object, |object| {
+        object.set(key.required("key")?, value);
+        Ok(())
+    });
+}
+
+/// A new, empty object. Free it with segment_object_free.
+#[unsafe(no_mangle)]
+pub extern "C" fn segment_object_new() -> Option<Box<segment_object>> {
+    guard_or(None, || Ok(Some(Box::new(segment_object(Object::new())))))
+}
+
+/// An object from JSON text. If that is no JSON object, the object returned is marked: the call that uses it says why.
+/// NULL only without memory.
+#[unsafe(no_mangle)]
+pub extern "C" fn segment_object_parse(json: Text) -> Option<Box<segment_object>> {
+    guard_or(None, || {
+        let parsed = json.required("json").and_then(Object::parse);
+        Ok(Some(Box::new(segment_object(parsed.unwrap_or_else(Object::failed)))))
+    })
+}
+
+/// Sets a text.
+#[unsafe(no_mangle)]
+pub extern "C" fn segment_object_set_str(object: Option<&mut segment_object>, key: Text, value: Text) {
+    change(object, |object| {
+        let key = key.required("key")?;
+        object.set(key, value.required(key)?);
+        Ok(())
+    });
+}
+
+/// Sets an integer; it stays exact to 64 bits.
+#[unsafe(no_mangle)]
+pub extern "C" fn segment_object_set_int(object: Option<&mut segment_object>, key: Text, value: i64) {
+    set(object, &key, value);
+}
+
+/// Sets a number, written as the shortest text that reads back the same. NaN and the infinities mark the object.
+#[unsafe(no_mangle)]
+pub extern "C" fn segment_object_set_double(object: Option<&mut segment_object>, key: Text, value: f64) {
+    set(object, &key, value);
+}
+
+/// Sets true or false.
+#[unsafe(no_mangle)]
+pub extern "C" fn segment_object_set_bool(object: Option<&mut segment_object>, key: Text, value: bool) {
+    set(object, &key, value);
+}
+
+/// Sets null. As a trait it overwrites what Segment has stored.
+#[unsafe(no_mangle)]
+pub extern "C" fn segment_object_set_null(object: Option<&mut segment_object>, key: Text) {
+    set(object, &key, Value::Null);
+}
+
+/// Sets a time, milliseconds since 1970, written as ISO 8601 in UTC.
+#[unsafe(no_mangle)]
+pub extern "C" fn segment_object_set_time(object: Option<&mut segment_object>, key: Text, unix_ms: i64) {
+    set(object, &key, Value::TimeMs(unix_ms));
+}
+
+/// Sets any JSON value, checked and copied as it is.
+#[unsafe(no_mangle)]
+pub extern "C" fn segment_object_set_json(object: Option<&mut segment_object>, key: Text, json: Text) {
+    change(object, |object| {
+        let key = key.required("key")?;
+        object.set(key, Value::Json(json.required(key)?));
+        Ok(())
+    });
+}
+
+/// Sets a copy of another object.
+#[unsafe(no_mangle)]
+pub extern "C" fn segment_object_set_object(
+    object: Option<&mut segment_object>,
+    key: Text,
+    value: Option<&segment_object>,
+) {
+    change(object, |object| {
+        let key = key.required("key")?;
+        object.set(key, &value.ok_or_else(|| null(key))?.0);
+        Ok(())
+    });
+}
+
+/// Appends a copy of an object to the list of this name, which is made if it is not there; what is no list marks the object.
+#[unsafe(no_mangle)]
+pub extern "C" fn segment_object_push_object(
+    object: Option<&mut segment_object>,
+    list: Text,
+    item: Option<&segment_object>,
+) {
+    change(object, |object| {
+        let list = list.required("list")?;
+        object.push(list, &item.ok_or_else(|| null(list))?.0);
+        Ok(())
+    });
+}
+
+/// Appends a text to the list of this name, which is made if it is not there; what is no list marks the object.
+#[unsafe(no_mangle)]
+pub extern "C" fn segment_object_push_str(object: Option<&mut segment_object>, list: Text, item: Text) {
+    change(object, |object| {
+        let list = list.required("list")?;
+        object.push(list, item.required(list)?);
+        Ok(())
+    });
+}
+
+/// Empties an object for reuse; marks are forgotten, memory is kept.
+#[unsafe(no_mangle)]
+pub extern "C" fn segment_object_clear(object: Option<&mut segment_object>) {
+    change(object, |object| {
+        object.clear();
+        Ok(())
+    });
+}
+
+/// Frees an object; NULL is fine.
+#[unsafe(no_mangle)]
+pub extern "C" fn segment_object_free(object: Option<Box<segment_object>>) {
+    guard_or((), || {
+        drop(object);
+        Ok(())
+    });
+}

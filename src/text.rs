@@ -1,0 +1,54 @@
+//! Strings that C hands in.
+
+// Reading memory that C points to.
+#![allow(unsafe_code)]
+
+use std::ffi::{CStr, c_char};
+
+use segment_native::Error;
+
+use crate::error::null;
+
+/// A string as C passes it: UTF-8 that ends with a NUL, or NULL. The header says `const char *` (see cbindgen.toml).
+#[repr(transparent)]
+#[derive(Debug, Clone, Copy)]
+pub struct Text(*const c_char);
+
+impl Text {
+    /// The text, or none for NULL.
+    pub(crate) fn get(&self, argument: &str) -> Result<Option<&str>, Error> {
+        if self.0.is_null() {
+            return Ok(None);
+        }
+        // SAFETY: the header asks for a NUL-terminated string that stays as it is until the call returns. Only C can make a
+        // `Text`, and the reference lives no longer than the argument itself.
+        let text = unsafe { CStr::from_ptr(self.0) };
+        text.to_str().map(Some).map_err(|_| Error::invalid(format!("{argument} must be UTF-8")))
+    }
+
+    /// The text, which must be there.
+    pub(crate) fn required(&self, argument: &str) -> Result<&str, Error> {
+        self.get(argument)?.ok_or_else(|| null(argument))
+    }
+
+    /// Whether there is one.
+    pub(crate) fn is_given(&self) -> bool {
+        !self.0.is_null()
+    }
+}
+
+/// A text of known length, which needs no NUL.
+///
+/// # Safety
+/// `start` is NULL, or `length` bytes can be read there for as long as the text is used.
+pub(crate) unsafe fn with_length<'a>(start: *const c_char, length: usize, argument: &str) -> Result<&'a str, Error> {
+    if start.is_null() {
+        return Err(null(argument));
+    }
+    if length > isize::MAX as usize {
+        return Err(Error::invalid(format!("the length of {argument} is impossible")));
+    }
+    // SAFETY: the caller's promise.
+    let bytes = unsafe { std::slice::from_raw_parts(start.cast::<u8>(), length) };
+    std::str::from_utf8(bytes).map_err(|_| Error::invalid(format!("{argument} must be UTF-8")))
+}
