@@ -11,5 +11,7 @@ int main(int argc, char** argv) {
 
     client.identify("u-42", {{"plan", "pro"}, {"address", {{"city", "Oslo"}}}});
     auto result = client.track("u-42", "Order Completed", {{"price", 19.99}, {"tags", segment::List{"new", "gift"}}});
+    if (result) result = client.shutdown(std::chrono::seconds(5));  // delivers; ~Client would too, for 2 s and silently
     if (!result) std::fprintf(stderr, "%s\n", result.message().c_str());
-}  // ~Client delivers what is queued
+    return result ? 0 : 1;
+}

@@ -344,7 +344,7 @@ void segment_object_set_time(struct segment_object *object, const char * key, in
 // Sets any JSON value, checked and copied as it is.
 void segment_object_set_json(struct segment_object *object, const char * key, const char * json);
 
-// Sets a copy of another object.
+// Sets a copy of another object, or of the same.
 void segment_object_set_object(struct segment_object *object, const char * key, const struct segment_object *value);
 
 // Appends a copy of an object to the list of this name, which is made if it is not there; what is no list marks the object.

@@ -233,7 +233,6 @@ private:
     Object& put(const Text& name, const Object& child, Put<const segment_object*> place) {
         if (name.has_nul()) return mark(name, detail::has_nul);
         if (!child.flaw_.empty()) return mark(name, ": " + child.flaw_);
-        if (&child == this) return mark(name, " must not be the object itself");
         Object empty;
         place(handle(), name.c_str(), child.object_ ? child.object_.get() : empty.handle());
         return *this;
@@ -320,7 +319,8 @@ struct Config {
     std::function<void(Level, const char* message)> on_log{};
 };
 
-using Stats = segment_stats;  ///< accepted == delivered + failed + dropped + queued, always
+/// accepted == delivered + failed + dropped + queued, always. What is refused for a NUL never reaches C to be counted.
+using Stats = segment_stats;
 
 /// A queue, and the thread that delivers it. Check it once made: `if (!client) puts(client.error().c_str());`
 /// The calls queue and return. user_id may be nullptr where Options::anonymous_id is given. Without a client (it could

@@ -97,7 +97,12 @@ thread_local! {
     static SENTENCE: UnsafeCell<[u8; SENTENCE_BYTES]> = const { UnsafeCell::new([0; SENTENCE_BYTES]) };
 }
 
-fn remember(status: segment_status, sentence: &str) {
+/// Makes this the thread's last error.
+pub(crate) fn remember(error: &Error) {
+    keep(status_of(error), error.message());
+}
+
+fn keep(status: segment_status, sentence: &str) {
     STATUS.set(status);
     let mut end = sentence.len().min(SENTENCE_BYTES - 1);
     while !sentence.is_char_boundary(end) {
@@ -125,16 +130,17 @@ pub(crate) fn guard_or<T>(otherwise: T, body: impl FnOnce() -> Result<T, Error>)
 }
 
 fn guarded<T>(body: impl FnOnce() -> Result<T, Error>) -> Result<T, segment_status> {
-    let (status, sentence) = match catch_unwind(AssertUnwindSafe(body)) {
-        Ok(Ok(value)) => return Ok(value),
+    match catch_unwind(AssertUnwindSafe(body)) {
+        Ok(Ok(value)) => Ok(value),
         Ok(Err(error)) => {
-            remember(status_of(&error), error.message());
-            return Err(status_of(&error));
+            remember(&error);
+            Err(status_of(&error))
         }
-        Err(_) => (SEGMENT_INTERNAL, "a bug in the library was contained; please report it"),
-    };
-    remember(status, sentence);
-    Err(status)
+        Err(_) => {
+            keep(SEGMENT_INTERNAL, "a bug in the library was contained; please report it");
+            Err(SEGMENT_INTERNAL)
+        }
+    }
 }
 
 /// The error for an argument that must not be NULL.

@@ -1,23 +1,52 @@
 //! Objects: properties, traits, context.
 
-// Only for exporting the functions; there is no unsafe block here.
+// An object may be put into itself, so it is not known which reference is alone.
 #![allow(unsafe_code)]
 
 use segment_native::{Error, Object, Value};
 
-use crate::error::{guard_or, null};
+use crate::error::{guard_or, null, remember};
 use crate::text::Text;
 
 /// A JSON object: properties, traits, context. A setter that fails marks the object, and the call that uses it reports why.
 /// Setting a key again replaces its value. An object may be used in any number of calls; it is for one thread at a time.
 pub struct segment_object(pub(crate) Object);
 
+/// Changes an object. What fails marks it, and is this thread's last error too.
 fn change(object: Option<&mut segment_object>, change: impl FnOnce(&mut Object) -> Result<(), Error>) {
     guard_or((), || {
         let object = &mut object.ok_or_else(|| null("object"))?.0;
+        let before = object.error().is_some();
         if let Err(error) = change(object) {
-            object.mark(error.clone());
-            return Err(error);
+            object.mark(error);
+        }
+        match object.error() {
+            Some(error) if !before => Err(error.clone()),
+            _ => Ok(()),
+        }
+    });
+}
+
+/// Changes an object by another one, which may be the same.
+fn change_by(
+    object: Option<&mut segment_object>,
+    other: *const segment_object,
+    name: &Text,
+    argument: &str,
+    by: impl FnOnce(&mut Object, &str, &Object),
+) {
+    let same = object.as_deref().is_some_and(|object| std::ptr::eq(object, other));
+    change(object, |object| {
+        let name = name.required(argument)?;
+        if other.is_null() {
+            return Err(null(name));
+        }
+        if same {
+            let copy = object.clone();
+            by(object, name, &copy);
+        } else {
+            // SAFETY: the header asks for an object that nobody changes until the call returns, and it is another one.
+            by(object, name, unsafe { &(*other).0 });
         }
         Ok(())
     });
@@ -42,7 +71,11 @@ pub extern "C" fn segment_object_new() -> Option<Box<segment_object>> {
 pub extern "C" fn segment_object_parse(json: Text) -> Option<Box<segment_object>> {
     guard_or(None, || {
         let parsed = json.required("json").and_then(Object::parse);
-        Ok(Some(Box::new(segment_object(parsed.unwrap_or_else(Object::failed)))))
+        let object = parsed.unwrap_or_else(|error| {
+            remember(&error);
+            Object::failed(error)
+        });
+        Ok(Some(Box::new(segment_object(object))))
     })
 }
 
@@ -96,17 +129,15 @@ pub extern "C" fn segment_object_set_json(object: Option<&mut segment_object>, k
     });
 }
 
-/// Sets a copy of another object.
+/// Sets a copy of another object, or of the same.
 #[unsafe(no_mangle)]
 pub extern "C" fn segment_object_set_object(
     object: Option<&mut segment_object>,
     key: Text,
-    value: Option<&segment_object>,
+    value: *const segment_object,
 ) {
-    change(object, |object| {
-        let key = key.required("key")?;
-        object.set(key, &value.ok_or_else(|| null(key))?.0);
-        Ok(())
+    change_by(object, value, &key, "key", |object, key, value| {
+        object.set(key, value);
     });
 }
 
@@ -115,12 +146,10 @@ pub extern "C" fn segment_object_set_object(
 pub extern "C" fn segment_object_push_object(
     object: Option<&mut segment_object>,
     list: Text,
-    item: Option<&segment_object>,
+    item: *const segment_object,
 ) {
-    change(object, |object| {
-        let list = list.required("list")?;
-        object.push(list, &item.ok_or_else(|| null(list))?.0);
-        Ok(())
+    change_by(object, item, &list, "list", |object, list, item| {
+        object.push(list, item);
     });
 }
 

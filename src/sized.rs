@@ -55,17 +55,20 @@ pub(crate) fn read<T: Sized0>(pointer: *const T) -> Result<Option<T>, Error> {
     Ok(Some(unsafe { value.assume_init() }))
 }
 
-/// Writes a struct for the caller, as much of it as the caller's size says.
+/// Writes a struct for the caller, as much of it as the caller's size says; what we do not know becomes zero.
 pub(crate) fn write<T: Sized0>(pointer: *mut T, value: &T) -> Result<(), Error> {
     // SAFETY: the caller checked for NULL; all these structs begin with their size.
-    let size = unsafe { pointer.cast::<u32>().read_unaligned() };
-    check_size::<T>(size as usize)?;
-    let bytes = (size as usize).min(size_of::<T>());
-    // SAFETY: the caller's struct has that many bytes, by its own word, and so has ours. Its size stays as the caller set it.
+    let size = unsafe { pointer.cast::<u32>().read_unaligned() } as usize;
+    check_size::<T>(size)?;
+    let known = size.min(size_of::<T>());
+    // Its size stays as the caller set it.
+    let skip = size_of::<u32>();
+    // SAFETY: the caller's struct has `size` bytes, by its own word; ours has `known`.
     unsafe {
-        let skip = size_of::<u32>();
-        let from = std::ptr::from_ref(value).cast::<u8>().add(skip);
-        std::ptr::copy_nonoverlapping(from, pointer.cast::<u8>().add(skip), bytes - skip);
+        let from = std::ptr::from_ref(value).cast::<u8>();
+        let to = pointer.cast::<u8>();
+        std::ptr::copy_nonoverlapping(from.add(skip), to.add(skip), known - skip);
+        to.add(known).write_bytes(0, size - known);
     }
     Ok(())
 }

@@ -28,7 +28,7 @@
     (forget(), check(!makes(config) && is_refused(segment_error_status(), SEGMENT_INVALID, (word)), __LINE__, #config))
 /* The setter marks the object: the call that uses it fails for this reason. Then the object is as good as new. */
 #define MARKS(object, setter, status, word) \
-    ((setter), REFUSED(segment_track(client, "u", "E", (object), NULL), (status), (word)), \
+    (forget(), (setter), REFUSED(segment_error_status(), (status), (word)), REFUSED(segment_track(client, "u", "E", (object), NULL), (status), (word)), \
      segment_object_clear(object), ACCEPTED(segment_track(client, "u", "E", (object), NULL)))
 
 static int passed, failed;
@@ -59,7 +59,7 @@ static bool is_refused(segment_status status, segment_status expected, const cha
     return status == expected && segment_error_status() == expected && strstr(segment_error(), word);
 }
 
-/* Puts a sentence where the next one goes that none of these themes looks for: an old one is not taken for a new one. */
+/* Puts a sentence where the next one goes that no theme looks for: an old one is not taken for a new one. */
 static void forget(void) {
     segment_flush(NULL, 0);
 }
@@ -377,6 +377,7 @@ static void structs_may_be_older_newer_and_anywhere(void) {
     struct { segment_config known; uint64_t later[2]; } newer_config = {dry(), {0, 0}};
     struct { segment_options known; uint64_t later[2]; } newer_options = {{.message_id = "m"}, {0, 0}};
     struct { segment_stats known; uint64_t later[2]; } newer_stats;
+    memset(&newer_stats, 0xee, sizeof newer_stats);
     newer_config.known.size = sizeof newer_config;
     newer_options.known.size = sizeof newer_options;
     newer_stats.known.size = sizeof newer_stats;
@@ -384,6 +385,7 @@ static void structs_may_be_older_newer_and_anywhere(void) {
     ACCEPTED(segment_track(client, "u", "E", NULL, &newer_options.known));
     ACCEPTED(segment_get_stats(client, &newer_stats.known));
     CHECK(newer_stats.known.size == sizeof newer_stats && newer_stats.known.accepted == 1);
+    CHECK(newer_stats.later[0] == 0 && newer_stats.later[1] == 0); /* no count that nobody made */
     newer_config.later[1] = newer_options.later[1] = UINT64_C(1) << 63; /* a wish of the future: its last byte */
     NO_CLIENT(&newer_config.known, "segment_config");
     INVALID(segment_track(client, "u", "E", NULL, &newer_options.known), "segment_options");
@@ -491,6 +493,13 @@ static void objects_remember_what_went_wrong(void) {
     options = (segment_options){.size = sizeof options, .integrations = marked};
     INVALID(segment_page(client, "u", "n", NULL, &options), "integrations");
     segment_object_free(marked);
+
+    for (int n = 0; n < 5; n++) { /* an object may be put into itself, although that makes its memory move */
+        segment_object_set_object(object, "self", object);
+        segment_object_push_object(object, "selves", object);
+        ACCEPTED(segment_track(client, "u", "E", object, NULL));
+    }
+    segment_object_clear(object);
 
     static char deep[1001];
     memset(deep, '[', 500);

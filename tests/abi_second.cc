@@ -96,6 +96,8 @@ std::vector<std::pair<std::string, std::string>> seen_and_expected() {
     Object built;
     for (const char* tag : {"a", "b"}) built.push("tags", tag);
     built.push("items", shared).push("items", {{"y", 2}}).set("shared", shared);
+    Object itself{{"a", 1}};
+    itself.set("me", itself);
 
     return {
         // Braces are objects, lists are lists.
@@ -137,6 +139,7 @@ std::vector<std::pair<std::string, std::string>> seen_and_expected() {
          R"({"at":@1500,"before":@-1,"coarse":@3600000})"},
         // Bit by bit; a name set again is replaced, lists too.
         {json(built), R"({"tags":["a","b"],"items":[{"x":1},{"y":2}],"shared":{"x":1}})"},
+        {json(itself), R"({"a":1,"me":{"a":1}})"},
         {json(Object().set("a", 1).set("a", {{"b", List{"c"}}})), R"({"a":{"b":["c"]}})"},
         {json(Object().set("a", List{"b"}).set("a", List{"c"}).push("a", "d")), R"({"a":["c","d"]})"},
     };
