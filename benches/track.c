@@ -1,7 +1,8 @@
 /* What a call costs its thread, and how fast events leave: track.c ENDPOINT [EVENTS] [THREADS] [PAUSE_NS]
  *
  * Each call builds 8 properties (4 texts, a number, 2 integers, a nested object) and tracks one event; each is timed by
- * itself, the clock's own cost included (some 25 ns). With PAUSE_NS the thread rests between calls, spinning. */
+ * itself, the clock's own cost included (some 25 ns). With PAUSE_NS the thread rests between calls, spinning. The variable SPOOL
+ * names a folder for spool_dir, NO_GZIP sends plain. */
 #define _POSIX_C_SOURCE 200809L
 #include <pthread.h>
 #include <segment.h>
@@ -56,7 +57,7 @@ int main(int argc, char **argv) {
     if (argc > 3) threads = strtoul(argv[3], NULL, 10);
     if (argc > 4) pause_ns = strtoul(argv[4], NULL, 10);
     segment_config config = {.size = sizeof config, .write_key = "WRITE_KEY", .endpoint = argv[1],
-                             .queue_max_bytes = 1u << 30, .flags = getenv("NO_GZIP") ? SEGMENT_NO_GZIP : 0};
+                             .queue_max_bytes = 1u << 30, .spool_dir = getenv("SPOOL"), .flags = getenv("NO_GZIP") ? SEGMENT_NO_GZIP : 0};
     client = segment_new(&config);
     if (!client) return fprintf(stderr, "%s\n", segment_error()), 1;
     uint32_t *times = calloc(events, sizeof *times);

@@ -12,7 +12,7 @@
  * NULL:    never crashes. As an optional argument it means "none"; elsewhere the call fails.
  * Errors:  calls return SEGMENT_OK or a reason; calls that create return NULL. segment_error() explains.
  * Threads: what takes a const handle may be called from any thread at any time; what takes a non-const handle needs it
- *          for itself.
+ *          for itself. A fork()ed child may go on using a client.
  * Change:  within a major version functions are only added and structs only grow at the end. Fields and flags that this
  *          version does not know how to honour are refused by name, never ignored.
  */
@@ -51,7 +51,7 @@
 // segment_config.flags: refuse what is only doubtful, not just what Segment would discard. Not built yet: refused.
 #define SEGMENT_STRICT 16
 
-// segment_config.flags: with spool_dir, survive power loss too. Not built yet: refused.
+// segment_config.flags: with spool_dir, survive power loss too, by syncing in the background ten times a second.
 #define SEGMENT_SYNC 32
 
 // segment_config.flags: add os, device, locale, timezone to context. Not built yet: refused.
@@ -169,19 +169,20 @@ typedef struct segment_config {
     uint32_t size;
     // SEGMENT_NO_GZIP, ...
     uint32_t flags;
-    // How many bytes of messages may wait; then SEGMENT_QUEUE_FULL: 64 MiB.
+    // How many bytes of messages may wait, in memory or in spool_dir; then SEGMENT_QUEUE_FULL: 64 MiB.
     uint64_t queue_max_bytes;
     // Your source's write key.
     const char * write_key;
     // "https://api.segment.io"; "eu" is short for the EU host.
     const char * endpoint;
-    // Accepted messages are kept here until delivered. Not built yet: refused.
+    // Accepted messages are kept in this folder until delivered, and survive whatever becomes of the process; it is made
+    // if it is not there. Several processes may share it. NULL: in memory only.
     const char * spool_dir;
     // Send when this many messages wait: 100.
     uint32_t flush_at;
     // Send what waits this often: 5000.
     uint32_t flush_interval_ms;
-    // Counted attempts after the first: 10; UINT32_MAX: none.
+    // Counted attempts after the first, without spool_dir: 10; UINT32_MAX: none.
     uint32_t retry_max;
     // For one whole HTTP request, the name look-up included: 15000.
     uint32_t timeout_ms;
@@ -229,7 +230,7 @@ typedef struct segment_stats {
     uint32_t size;
     // 0
     uint32_t flags;
-    // Calls that returned SEGMENT_OK.
+    // Calls that returned SEGMENT_OK, and messages found in the spool.
     uint64_t accepted;
     // Acknowledged by Segment.
     uint64_t delivered;
@@ -375,7 +376,7 @@ segment_status segment_shutdown(const struct segment_client *client,
                                 uint32_t timeout_ms);
 
 // Shuts down with the config's shutdown_ms, unless segment_shutdown was called before, then frees. What could not be
-// delivered is reported to on_delivery as SEGMENT_TIMEOUT and counts as failed. It waits for a callback that is already
+// delivered is kept by the spool or, without one, reported to on_delivery as SEGMENT_TIMEOUT; it then counts as failed. It waits for a callback that is already
 // running, the one exception to its deadline; no callback runs after it. NULL is fine.
 void segment_free(struct segment_client *client);
 

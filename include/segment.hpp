@@ -302,13 +302,15 @@ enum class Level : std::int32_t { error, warning, info, debug };
 struct Config {
     std::string write_key{};                     ///< your source's write key
     std::string endpoint{};                      ///< "https://api.segment.io"; "eu" is short for the EU host
+    std::string spool_dir{};                     ///< accepted messages survive the process here; "": in memory only
+    bool sync = false;                           ///< with spool_dir: survive a loss of power too
     bool gzip = true;                            ///< compress bodies
     bool dry_run = false;                        ///< all but send: what would be sent counts as delivered
     bool drop_oldest = false;                    ///< a full queue makes room by dropping its oldest messages
     std::uint64_t queue_max_bytes{};             ///< then Status::queue_full: 64 MiB
     std::uint32_t flush_at{};                    ///< send when this many messages wait: 100
     std::chrono::milliseconds flush_interval{};  ///< send what waits this often: 5 s
-    std::uint32_t retry_max{};                   ///< attempts after the first: 10; UINT32_MAX: none
+    std::uint32_t retry_max{};                   ///< attempts after the first, without spool_dir: 10; UINT32_MAX: none
     std::chrono::milliseconds timeout{};         ///< for one whole HTTP request: 15 s
     std::chrono::milliseconds shutdown{};        ///< how long ~Client may deliver: 2 s (not at all: shutdown({}) first)
     Object context{};                            ///< part of every message's context
@@ -441,10 +443,11 @@ inline Client::Client(const Config& config) {
     segment_config c{};
     c.size = static_cast<std::uint32_t>(sizeof c);
     c.flags = (config.gzip ? 0u : SEGMENT_NO_GZIP) | (config.dry_run ? SEGMENT_DRY_RUN : 0u) |
-              (config.drop_oldest ? SEGMENT_DROP_OLDEST : 0u);
+              (config.drop_oldest ? SEGMENT_DROP_OLDEST : 0u) | (config.sync ? SEGMENT_SYNC : 0u);
     c.queue_max_bytes = config.queue_max_bytes;
     c.write_key = detail::optional(config.write_key, "write_key", error_);
     c.endpoint = detail::optional(config.endpoint, "endpoint", error_);
+    c.spool_dir = detail::optional(config.spool_dir, "spool_dir", error_);
     c.flush_at = config.flush_at;
     c.flush_interval_ms = detail::to_ms(config.flush_interval);
     c.retry_max = config.retry_max;

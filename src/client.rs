@@ -23,7 +23,7 @@ pub struct segment_stats {
     pub size: u32,
     /// 0
     pub flags: u32,
-    /// Calls that returned SEGMENT_OK.
+    /// Calls that returned SEGMENT_OK, and messages found in the spool.
     pub accepted: u64,
     /// Acknowledged by Segment.
     pub delivered: u64,
@@ -64,7 +64,7 @@ impl From<Stats> for segment_stats {
             queued: stats.queued,
             queued_bytes: stats.queued_bytes,
             refused: stats.refused,
-            recovered: 0,
+            recovered: stats.recovered,
             requests: stats.requests,
             retries: stats.retries,
             in_memory: stats.in_memory,
@@ -101,7 +101,7 @@ pub extern "C" fn segment_shutdown(client: Option<&segment_client>, timeout_ms: 
 }
 
 /// Shuts down with the config's shutdown_ms, unless segment_shutdown was called before, then frees. What could not be
-/// delivered is reported to on_delivery as SEGMENT_TIMEOUT and counts as failed. It waits for a callback that is already
+/// delivered is kept by the spool or, without one, reported to on_delivery as SEGMENT_TIMEOUT; it then counts as failed. It waits for a callback that is already
 /// running, the one exception to its deadline; no callback runs after it. NULL is fine.
 #[unsafe(no_mangle)]
 pub extern "C" fn segment_free(client: Option<Box<segment_client>>) {

@@ -26,7 +26,7 @@ pub const SEGMENT_DROP_OLDEST: u32 = 4;
 pub const SEGMENT_STATEFUL: u32 = 8;
 /// segment_config.flags: refuse what is only doubtful, not just what Segment would discard. Not built yet: refused.
 pub const SEGMENT_STRICT: u32 = 16;
-/// segment_config.flags: with spool_dir, survive power loss too. Not built yet: refused.
+/// segment_config.flags: with spool_dir, survive power loss too, by syncing in the background ten times a second.
 pub const SEGMENT_SYNC: u32 = 32;
 /// segment_config.flags: add os, device, locale, timezone to context. Not built yet: refused.
 pub const SEGMENT_DEVICE_CONTEXT: u32 = 64;
@@ -41,19 +41,20 @@ pub struct segment_config {
     pub size: u32,
     /// SEGMENT_NO_GZIP, ...
     pub flags: u32,
-    /// How many bytes of messages may wait; then SEGMENT_QUEUE_FULL: 64 MiB.
+    /// How many bytes of messages may wait, in memory or in spool_dir; then SEGMENT_QUEUE_FULL: 64 MiB.
     pub queue_max_bytes: u64,
     /// Your source's write key.
     pub write_key: Text,
     /// "https://api.segment.io"; "eu" is short for the EU host.
     pub endpoint: Text,
-    /// Accepted messages are kept here until delivered. Not built yet: refused.
+    /// Accepted messages are kept in this folder until delivered, and survive whatever becomes of the process; it is made
+    /// if it is not there. Several processes may share it. NULL: in memory only.
     pub spool_dir: Text,
     /// Send when this many messages wait: 100.
     pub flush_at: u32,
     /// Send what waits this often: 5000.
     pub flush_interval_ms: u32,
-    /// Counted attempts after the first: 10; UINT32_MAX: none.
+    /// Counted attempts after the first, without spool_dir: 10; UINT32_MAX: none.
     pub retry_max: u32,
     /// For one whole HTTP request, the name look-up included: 15000.
     pub timeout_ms: u32,
@@ -113,6 +114,16 @@ pub(crate) fn read(config: *const segment_config) -> Result<Config, Error> {
     if let Some(endpoint) = given.endpoint.get("endpoint")? {
         config.endpoint = endpoint.to_owned();
     }
+    if let Some(folder) = given.spool_dir.get("spool_dir")? {
+        if folder.is_empty() {
+            return Err(Error::invalid("spool_dir must not be empty"));
+        }
+        config.spool_dir = Some(folder.into());
+    }
+    config.sync = given.flags & SEGMENT_SYNC != 0;
+    if config.sync && config.spool_dir.is_none() {
+        return Err(Error::invalid("SEGMENT_SYNC needs spool_dir"));
+    }
     if given.queue_max_bytes != 0 {
         config.queue_max_bytes = given.queue_max_bytes;
     }
@@ -155,12 +166,10 @@ fn refuse_unbuilt(given: &segment_config) -> Result<(), Error> {
     let flags = [
         ("SEGMENT_STATEFUL", SEGMENT_STATEFUL),
         ("SEGMENT_STRICT", SEGMENT_STRICT),
-        ("SEGMENT_SYNC", SEGMENT_SYNC),
         ("SEGMENT_DEVICE_CONTEXT", SEGMENT_DEVICE_CONTEXT),
         ("SEGMENT_LIFECYCLE", SEGMENT_LIFECYCLE),
     ];
     let fields = [
-        ("spool_dir", given.spool_dir.is_given()),
         ("uploads above 1", given.uploads > 1),
         ("proxy", given.proxy.is_given()),
         ("ca_file", given.ca_file.is_given()),
@@ -173,7 +182,7 @@ fn refuse_unbuilt(given: &segment_config) -> Result<(), Error> {
         ("before_send", given.before_send.is_some()),
         ("transport", given.transport.is_some()),
     ];
-    let known = SEGMENT_NO_GZIP | SEGMENT_DRY_RUN | SEGMENT_DROP_OLDEST;
+    let known = SEGMENT_NO_GZIP | SEGMENT_DRY_RUN | SEGMENT_DROP_OLDEST | SEGMENT_SYNC;
     let known = flags.iter().fold(known, |known, (_, flag)| known | flag);
     if given.flags & !known != 0 {
         return Err(Error::invalid(format!("flags has unknown bits: {:#x}", given.flags & !known)));

@@ -3,6 +3,7 @@
 #include <segment.h>
 
 #include <arpa/inet.h>
+#include <dirent.h>
 #include <math.h>
 #include <netinet/in.h>
 #include <pthread.h>
@@ -33,6 +34,7 @@
 
 static int passed, failed;
 static segment_client *client; /* the one of the theme that is running */
+static bool spooling;
 
 static segment_stats counts(void) {
     segment_stats stats;
@@ -44,7 +46,8 @@ static segment_stats counts(void) {
 
 static bool adds_up(void) {
     segment_stats s = counts();
-    return s.accepted == s.delivered + s.failed + s.dropped + s.queued && s.in_memory == s.queued && s.recovered == 0;
+    return s.accepted == s.delivered + s.failed + s.dropped + s.queued &&
+           (spooling ? s.in_memory == 0 : s.in_memory == s.queued && s.recovered == 0);
 }
 
 /* Counts a check, and after each one the messages: they must add up at every moment. */
@@ -430,9 +433,9 @@ static void settings_are_honoured_or_refused_by_name(void) {
     static const segment_oauth oauth = {.size = sizeof oauth};
     static const struct { const char *name; segment_config config; } refused[] = {
         {"SEGMENT_STATEFUL", {.flags = SEGMENT_STATEFUL}}, {"SEGMENT_STRICT", {.flags = SEGMENT_STRICT}},
-        {"SEGMENT_SYNC", {.flags = SEGMENT_SYNC}}, {"SEGMENT_DEVICE_CONTEXT", {.flags = SEGMENT_DEVICE_CONTEXT}},
+        {"spool_dir", {.flags = SEGMENT_SYNC}}, {"SEGMENT_DEVICE_CONTEXT", {.flags = SEGMENT_DEVICE_CONTEXT}},
         {"SEGMENT_LIFECYCLE", {.flags = SEGMENT_LIFECYCLE}},
-        {"spool_dir", {.spool_dir = "/tmp"}}, {"uploads", {.uploads = 2}}, {"proxy", {.proxy = ""}},
+        {"spool_dir", {.spool_dir = ""}}, {"uploads", {.uploads = 2}}, {"proxy", {.proxy = ""}},
         {"ca_file", {.ca_file = "ca.pem"}}, {"headers", {.headers = headers}}, {"oauth", {.oauth = &oauth}},
         {"access_token", {.access_token = "t"}}, {"profile_token", {.profile_token = "t"}},
         {"public_endpoint", {.public_endpoint = "https://h"}}, {"profile_endpoint", {.profile_endpoint = "https://h"}},
@@ -684,6 +687,37 @@ static void a_full_queue_refuses_or_drops_the_oldest(void) {
     segment_object_free(object);
 }
 
+/* Deletes a folder with one folder in it, and whether that was empty: then the library has left nothing behind. */
+static bool was_empty(const char *folder) {
+    char inner[512] = "";
+    DIR *listing = opendir(folder);
+    if (!listing) return false;
+    for (struct dirent *entry; (entry = readdir(listing));)
+        if (entry->d_name[0] != '.') snprintf(inner, sizeof inner, "%s/%s", folder, entry->d_name);
+    closedir(listing);
+    return rmdir(inner) == 0 && rmdir(folder) == 0;
+}
+
+static void what_is_spooled_survives(void) {
+    char folder[] = "/tmp/segment-abi-XXXXXX";
+    if (!mkdtemp(folder)) abort();
+    spooling = true;
+    segment_config config = lost((segment_config){.spool_dir = folder, .flags = SEGMENT_SYNC});
+    begin(config);
+    for (int n = 0; n < 3; n++) ACCEPTED(segment_track(client, "u", "E", NULL, NULL));
+    REFUSED(segment_shutdown(client, 0), SEGMENT_TIMEOUT, "");
+    CHECK(counts().queued == 3 && counts().failed == 0);
+    end();
+    config.flags = SEGMENT_DRY_RUN;
+    begin(config);
+    ACCEPTED(segment_track(client, "u", "E", NULL, NULL));
+    ACCEPTED(segment_flush(client, PATIENCE));
+    CHECK(counts().recovered == 3 && counts().accepted == 4 && counts().delivered == 4);
+    end();
+    spooling = false;
+    CHECK(was_empty(folder));
+}
+
 int main(void) {
     library();
     errors_belong_to_their_thread();
@@ -700,6 +734,7 @@ int main(void) {
     a_closed_client_takes_nothing();
     what_cannot_be_delivered_is_reported();
     a_full_queue_refuses_or_drops_the_oldest();
+    what_is_spooled_survives();
     printf("%d passed, %d failed\n", passed, failed);
     return failed != 0;
 }

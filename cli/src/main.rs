@@ -14,6 +14,7 @@ mod inspect;
 mod json;
 mod print;
 mod recent;
+mod spool;
 mod text;
 mod warning;
 
@@ -28,18 +29,22 @@ struct Arguments {
 #[derive(Subcommand)]
 enum Command {
     Inspect(inspect::Options),
+    Spool(spool::Options),
 }
 
 fn main() -> ExitCode {
-    let result = match Arguments::parse().command {
-        Command::Inspect(options) => inspect::run(&options),
+    let (result, failure) = match Arguments::parse().command {
+        Command::Inspect(options) => (inspect::run(&options).map(|()| ExitCode::SUCCESS), ExitCode::FAILURE),
+        Command::Spool(options) => (spool::run(&options), spool::trouble()),
     };
-    match result {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            // Nobody is left to tell if standard error is closed, too.
-            let _ = writeln!(std::io::stderr(), "segment: {error}");
-            ExitCode::FAILURE
-        }
-    }
+    result.unwrap_or_else(|error| {
+        complain(&error.to_string());
+        failure
+    })
+}
+
+/// Says on standard error what is wrong.
+fn complain(sentence: &str) {
+    // Nobody is left to tell if standard error is closed, too.
+    let _ = writeln!(std::io::stderr(), "segment: {}", text::escaped(sentence));
 }

@@ -13,6 +13,12 @@ fn config() -> Config {
     Config { flush_interval: LONG, ..Config::new("k") }
 }
 
+fn client(config: Config, transport: impl Transport + 'static) -> Client {
+    let transport = Mutex::new(Some(Box::new(transport)));
+    let once = move || -> Box<dyn Transport> { transport.lock().expect("no panic").take().expect("no fork") };
+    Client::with(config, Arc::new(Disk), Box::new(once)).expect("good settings")
+}
+
 fn ok() -> Answer {
     Answer { status: 200, retry_after: None, html: false, text: String::new() }
 }
@@ -43,7 +49,7 @@ impl Transport for Deaf {
 
 #[test]
 fn a_panic_of_the_transport_counts_as_a_failure_and_nothing_is_lost() {
-    let client = Client::with_transport(config(), Box::new(Panics(AtomicUsize::new(0)))).expect("good settings");
+    let client = client(config(), Panics(AtomicUsize::new(0)));
     client.track("u", "E", None, None).expect("taken");
     client.flush(LONG).expect("settled");
     let stats = client.stats();
@@ -62,7 +68,7 @@ fn a_thread_that_cannot_be_reached_is_left_behind_and_its_messages_are_reported(
         tell.send((kind, delivery.message_ids.len(), std::thread::current().id())).expect("the test listens");
     });
     let config = Config { shutdown: Duration::from_millis(50), on_delivery: Some(on_delivery), ..config() };
-    let client = Client::with_transport(config, Box::new(deaf)).expect("good settings");
+    let client = client(config, deaf);
     client.track("u", "E", None, None).expect("taken");
     let _ = client.flush(Duration::ZERO);
     wait.recv().expect("the request is under way");

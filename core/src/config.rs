@@ -1,6 +1,7 @@
 //! The settings of a client, their defaults, and what is checked before one is made.
 
 use std::fmt;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::error::Error;
@@ -37,7 +38,12 @@ pub struct Config {
     /// Where to send: `https://api.segment.io`. `"eu"` is short for the EU's host; a proxy of your own is given by its URL,
     /// with or without `/v1`.
     pub endpoint: String,
-    /// How many bytes of messages may wait: 64 MiB.
+    /// A folder in which accepted messages are kept until they are delivered; they survive whatever becomes of the process.
+    /// It is made if it is not there. None: in memory only.
+    pub spool_dir: Option<PathBuf>,
+    /// With a spool: what is accepted survives a loss of power too, but for the last tenth of a second: no.
+    pub sync: bool,
+    /// How many bytes of messages may wait, in memory or in the spool: 64 MiB.
     pub queue_max_bytes: u64,
     /// What happens to a message when the queue is full: it is refused.
     pub overflow: Overflow,
@@ -46,6 +52,7 @@ pub struct Config {
     /// Send what waits this often: 5 s.
     pub flush_interval: Duration,
     /// How often a request is tried again before its messages are given up: 10. A pause that Segment demands is not counted.
+    /// With a spool nothing is given up for having failed often; other messages are then tried first.
     pub retry_max: u32,
     /// For one whole request, the name look-up included: 15 s.
     pub timeout: Duration,
@@ -71,6 +78,8 @@ impl Config {
         Config {
             write_key: write_key.into(),
             endpoint: US_ENDPOINT.to_owned(),
+            spool_dir: None,
+            sync: false,
             queue_max_bytes: 64 << 20,
             overflow: Overflow::Refuse,
             flush_at: 100,
@@ -98,6 +107,9 @@ impl Config {
         if self.flush_at == 0 || self.queue_max_bytes == 0 {
             let name = if self.flush_at == 0 { "flush_at" } else { "queue_max_bytes" };
             return Err(Error::invalid(format!("{name} must not be zero")));
+        }
+        if self.sync && self.spool_dir.is_none() {
+            return Err(Error::invalid("sync needs a spool_dir"));
         }
         let mut own = Vec::new();
         self.context.append_to(&mut own).map_err(|e| e.in_argument("context"))?;

@@ -9,6 +9,7 @@
 use std::ops::Range;
 use std::time::Duration;
 
+use crate::rules::MAX_BATCH_MESSAGES;
 use crate::time;
 
 /// The first wait after a failure; each further one is twice as long.
@@ -21,6 +22,8 @@ pub(crate) const JITTER: f64 = 0.1;
 pub(crate) const RETRY_AFTER_MAX: Duration = Duration::from_secs(300);
 /// Messages in memory are given up when they have failed for so long, whatever the count says.
 pub(crate) const GIVE_UP_AFTER: Duration = Duration::from_secs(12 * 3600);
+/// After so many failures in a row a restart goes on with their back-off; before, it is no concern of the server's.
+pub(crate) const SAVED_FAILURES: u32 = 3;
 /// After so many messages refused one by one without one accepted, the rest of their chunk is given up too.
 pub(crate) const REFUSALS_MAX: u32 = 32;
 
@@ -148,9 +151,49 @@ impl Parts {
         Parts { parts: vec![Part::new(0..messages)], refusals: 0, accepted: false }
     }
 
+    /// Messages of these sizes, to travel in as few requests as their limits allow: a chunk that was found may hold more than
+    /// one of ours.
+    pub(crate) fn of_sizes(sizes: impl Iterator<Item = usize>, room: usize) -> Self {
+        let mut parts = Vec::new();
+        let (mut start, mut end, mut bytes) = (0, 0, 0);
+        for size in sizes {
+            if end > start && (bytes + size > room || end - start >= MAX_BATCH_MESSAGES) {
+                parts.push(Part::new(start..end));
+                (start, bytes) = (end, 0);
+            }
+            end += 1;
+            bytes += size;
+        }
+        if end > start {
+            parts.push(Part::new(start..end));
+        }
+        parts.reverse();
+        Parts { parts, refusals: 0, accepted: false }
+    }
+
+    /// How many messages are left.
+    pub(crate) fn messages(&self) -> usize {
+        self.parts.iter().map(|part| part.messages.len()).sum()
+    }
+
+    /// Whether the current part has failed so often that others should have their turn.
+    pub(crate) fn is_stuck(&self, limits: Limits) -> bool {
+        self.current().is_some_and(|part| part.failures > limits.retry_max)
+    }
+
+    /// Its turn is over; at the next one its failures count anew.
+    pub(crate) fn next_turn(&mut self) {
+        self.parts.iter_mut().for_each(|part| part.failures = 0);
+    }
+
     /// The part to send next.
     pub(crate) fn current(&self) -> Option<&Part> {
         self.parts.last()
+    }
+
+    /// Everything that is left.
+    pub(crate) fn all(&self) -> impl Iterator<Item = &Part> {
+        self.parts.iter()
     }
 
     /// Takes out everything that is left.
@@ -257,6 +300,29 @@ impl Pace {
         Some(self.retry_at.max(self.paused_until)).filter(|until| *until > now)
     }
 
+    /// What a restart has to know, in milliseconds since 1970: a program that crashes and starts again and again must not
+    /// hammer the server. None if there is nothing to wait for, or only a wait after the first failures.
+    pub(crate) fn save(&self, now: Duration, now_ms: i64) -> Option<SavedPace> {
+        let at = |time: Duration| now_ms.saturating_add(time.saturating_sub(now).as_millis() as i64);
+        let worth = self.paused_until > now || self.failures >= SAVED_FAILURES;
+        self.wait(now).filter(|_| worth)?;
+        let (retry_at_ms, paused_until_ms) = (at(self.retry_at), at(self.paused_until));
+        Some(SavedPace { failures: self.failures, retry_at_ms, paused_until_ms })
+    }
+
+    /// Goes on where an earlier process was. A clock that was set meanwhile can lengthen no wait beyond its limit.
+    pub(crate) fn restore(saved: SavedPace, now: Duration, now_ms: i64) -> Pace {
+        let until = |ms: i64, max: Duration| {
+            let ahead = u64::try_from(ms.saturating_sub(now_ms)).unwrap_or(0);
+            now + Duration::from_millis(ahead).min(max)
+        };
+        Pace {
+            failures: saved.failures,
+            retry_at: until(saved.retry_at_ms, BACKOFF_MAX),
+            paused_until: until(saved.paused_until_ms, RETRY_AFTER_MAX),
+        }
+    }
+
     /// The last chance before the client ends: a wait of our own is cut short, a pause that the server demanded is not.
     pub(crate) fn hurry(&mut self) {
         self.retry_at = Duration::ZERO;
@@ -267,6 +333,14 @@ impl Pace {
         self.failures = 0;
         self.retry_at = Duration::ZERO;
     }
+}
+
+/// A pace that outlives its process.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct SavedPace {
+    pub(crate) failures: u32,
+    pub(crate) retry_at_ms: i64,
+    pub(crate) paused_until_ms: i64,
 }
 
 /// What waits to be sent.

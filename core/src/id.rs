@@ -1,18 +1,15 @@
 //! Message ids: random UUIDs, made without a system call, and never the same in a forked child.
 
 use std::cell::RefCell;
-use std::sync::atomic::{AtomicU32, Ordering};
 
 use rand::rngs::{StdRng, SysRng};
 use rand::{Rng, SeedableRng};
 use uuid::Builder;
 
+use crate::fork;
+
 /// Length of an id as text.
 pub(crate) const LENGTH: usize = 36;
-
-/// How often this process was forked since it began, as far as its generators need to know. A child has its parent's
-/// memory, random state included; whoever notices a fork counts here, and each thread then seeds itself anew.
-pub(crate) static GENERATION: AtomicU32 = AtomicU32::new(0);
 
 struct Generator {
     generation: u32,
@@ -46,7 +43,8 @@ fn random() -> [u8; 16] {
 
 impl Generator {
     fn draw(&mut self) -> [u8; 16] {
-        let generation = GENERATION.load(Ordering::Relaxed);
+        // A child has its parent's memory, random state included.
+        let generation = fork::generation();
         let random = match &mut self.random {
             Some(random) if self.generation == generation => random,
             stale => {
@@ -100,7 +98,7 @@ mod tests {
     fn a_fork_gives_new_ids() {
         // Two copies of one generator, as a fork makes them: the same ids, until the child learns that it is one.
         let seed = [7; 32];
-        let generation = GENERATION.load(Ordering::Relaxed);
+        let generation = fork::generation();
         let copy = || Generator { generation, random: Some(StdRng::from_seed(seed)) };
         assert_eq!(copy().draw(), copy().draw());
         let mut child = copy();

@@ -51,24 +51,37 @@ pub(crate) fn time(out: &mut Vec<u8>, ms: i64) {
 /// How many bytes at the front of `bytes` stand for themselves in a JSON string: up to the first quote, backslash or control
 /// character.
 pub(crate) fn plain_prefix(bytes: &[u8]) -> usize {
-    // Eight bytes at a time. `low` finds zero bytes: below 0x20 after masking the low bits, or equal after the exclusive-or.
-    // A byte over 0x7f must not count, hence the `!word`. It may report a byte right above a true hit, never before one, and
-    // the slow loop below finds the exact place.
-    const ONES: u64 = 0x0101_0101_0101_0101;
-    const HIGH: u64 = 0x8080_8080_8080_8080;
+    let length = bytes.len();
     let mut at = 0;
     while let Some(eight) = bytes.get(at..at + 8) {
-        let word = u64::from_le_bytes(eight.try_into().expect("eight bytes"));
-        let quote = word ^ (ONES * u64::from(b'"'));
-        let backslash = word ^ (ONES * u64::from(b'\\'));
-        let control = word.wrapping_sub(ONES * 0x20) & !word;
-        let hit = (quote.wrapping_sub(ONES) & !quote | backslash.wrapping_sub(ONES) & !backslash | control) & HIGH;
-        if hit != 0 {
-            break;
+        if let Some(special) = first_special(word(eight)) {
+            return at + special;
         }
         at += 8;
     }
-    at + bytes[at..].iter().position(|b| *b < 0x20 || *b == b'"' || *b == b'\\').unwrap_or(bytes.len() - at)
+    match length - at {
+        0 => length,
+        // The last eight once more: what stands before the rest was found to be plain.
+        _ if at > 0 => first_special(word(&bytes[length - 8..])).map_or(length, |special| length - 8 + special),
+        _ => bytes.iter().position(|byte| *byte < 0x20 || matches!(byte, b'"' | b'\\')).unwrap_or(length),
+    }
+}
+
+fn word(eight: &[u8]) -> u64 {
+    u64::from_le_bytes(eight.try_into().expect("eight bytes"))
+}
+
+/// The place of the first byte in a word that does not stand for itself. A subtraction finds bytes that are too small, and the
+/// exclusive-or makes a byte that is sought zero; what it borrows reaches only higher bytes, so the lowest one found is right.
+fn first_special(word: u64) -> Option<usize> {
+    const ONES: u64 = 0x0101_0101_0101_0101;
+    const HIGH: u64 = 0x8080_8080_8080_8080;
+    let is_zero = |word: u64| word.wrapping_sub(ONES) & !word;
+    let quote = is_zero(word ^ (ONES * b'"' as u64));
+    let backslash = is_zero(word ^ (ONES * b'\\' as u64));
+    let control = word.wrapping_sub(ONES * 0x20) & !word;
+    let found = (quote | backslash | control) & HIGH;
+    (found != 0).then(|| found.trailing_zeros() as usize / 8)
 }
 
 fn escape(out: &mut Vec<u8>, special: u8) {

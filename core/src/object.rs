@@ -43,6 +43,16 @@ struct Member {
     start: usize,
     value: usize,
     end: usize,
+    /// The length of the name and how it begins: nearly always enough to tell it from others.
+    tag: u64,
+}
+
+fn tag(name: &[u8]) -> u64 {
+    let mut tag = [0; 8];
+    let shown = name.len().min(7);
+    tag[..shown].copy_from_slice(&name[..shown]);
+    tag[7] = name.len() as u8;
+    u64::from_le_bytes(tag)
 }
 
 /// What can be a member's value. Everything sensible converts into it.
@@ -257,7 +267,7 @@ impl Object {
 
     /// Takes the member written from `start` on into the index, instead of an earlier one of that name.
     fn place(&mut self, start: usize, value: usize) {
-        let member = Member { start, value, end: self.bytes.len() };
+        let member = Member { start, value, end: self.bytes.len(), tag: tag(&self.bytes[start + 1..value - 2]) };
         self.bytes.push(b',');
         match self.position(start, value - 1) {
             Some(at) => {
@@ -275,7 +285,8 @@ impl Object {
     /// The place in the index of the member whose name stands at `start..end` too.
     fn position(&self, start: usize, end: usize) -> Option<usize> {
         let name = &self.bytes[start..end];
-        let same = |m: &Member| m.value - 1 - m.start == name.len() && &self.bytes[m.start..m.value - 1] == name;
+        let tag = tag(&name[1..name.len() - 1]);
+        let same = |m: &Member| m.tag == tag && &self.bytes[m.start..m.value - 1] == name;
         self.members.iter().position(same)
     }
 
@@ -285,7 +296,7 @@ impl Object {
         for member in &mut self.members {
             let start = bytes.len();
             bytes.extend_from_slice(&self.bytes[member.start..=member.end]);
-            *member = Member { start, value: start + member.value - member.start, end: bytes.len() - 1 };
+            *member = Member { start, value: start + member.value - member.start, end: bytes.len() - 1, ..*member };
         }
         self.bytes = bytes;
         self.dead = 0;

@@ -9,13 +9,16 @@ use std::time::Duration;
 use flate2::Compression;
 use flate2::write::GzEncoder;
 
-use crate::chunk::Chunk;
+use crate::chunk::Batch;
 use crate::config::Envelope;
-use crate::delivery::{self, Limits, Outcome, Pace, Part, Settled};
+use crate::delivery::{self, Limits, Outcome, Pace, Part, SavedPace, Settled};
 use crate::error::{Error, ErrorKind};
+use crate::feed::Work;
 use crate::http::{Answer, Post, Transport};
-use crate::queue::{Queue, Work, part_of};
+use crate::kill;
+use crate::queue::Queue;
 use crate::report::{Delivery, Level, OnDelivery, OnLog};
+use crate::spool::Spool;
 use crate::{id, message, time};
 
 /// Measured: level 3 shrinks 1.6 times more than level 1, and level 6 gains nothing over it.
@@ -36,11 +39,11 @@ pub(crate) struct Shared {
 
 /// The host's callbacks. One runs at a time, and none after [`Callbacks::silence`].
 pub(crate) struct Callbacks {
-    host: Mutex<Option<Host>>,
+    host: Mutex<Option<Arc<Host>>>,
 }
 
-/// Whom to tell.
-struct Host {
+/// Whom to tell. A forked child tells the same host, by locks of its own.
+pub(crate) struct Host {
     on_delivery: Option<OnDelivery>,
     on_log: Option<OnLog>,
 }
@@ -51,8 +54,8 @@ thread_local! {
 }
 
 impl Callbacks {
-    pub(crate) fn new(on_delivery: Option<OnDelivery>, on_log: Option<OnLog>) -> Self {
-        Callbacks { host: Mutex::new(Some(Host { on_delivery, on_log })) }
+    pub(crate) fn new(host: Arc<Host>) -> Self {
+        Callbacks { host: Mutex::new(Some(host)) }
     }
 
     /// Whether this thread is inside one of these callbacks.
@@ -82,15 +85,19 @@ impl Callbacks {
 
 // A callback that panics must not end the delivery, nor keep the host from being told the rest.
 impl Host {
+    pub(crate) fn new(on_delivery: Option<OnDelivery>, on_log: Option<OnLog>) -> Self {
+        Host { on_delivery, on_log }
+    }
+
     fn log(&self, level: Level, line: impl FnOnce() -> String) {
         if let Some(on_log) = &self.on_log {
             let _ = catch_unwind(AssertUnwindSafe(|| on_log(level, &line())));
         }
     }
 
-    fn delivery(&self, chunk: &Chunk, part: &Part, error: Option<&Error>, http_status: Option<u16>, body_bytes: usize) {
+    fn delivery(&self, batch: &Batch, part: &Part, error: Option<&Error>, http_status: Option<u16>, body_bytes: usize) {
         if let Some(on_delivery) = &self.on_delivery {
-            let message_ids: Vec<String> = part_of(chunk, part).map(message::id_of).collect();
+            let message_ids: Vec<String> = batch.part(part.messages.clone()).map(message::id_of).collect();
             let delivery =
                 Delivery { error, http_status, attempts: part.attempts, body_bytes, message_ids: &message_ids };
             let _ = catch_unwind(AssertUnwindSafe(|| on_delivery(&delivery)));
@@ -100,7 +107,7 @@ impl Host {
 
 /// The delivery thread's main function.
 pub(crate) fn run(shared: &Shared) {
-    let mut worker = Worker::default();
+    let mut worker = Worker::new(shared);
     loop {
         // A panic in here is a bug, of ours or of a library (it has been seen); the messages in flight count one failure.
         match catch_unwind(AssertUnwindSafe(|| worker.turn(shared))) {
@@ -118,7 +125,7 @@ pub(crate) fn run(shared: &Shared) {
     shared.queue.set_working(false);
 }
 
-/// Takes everything that is left out of the queue and reports it as given up for want of time. Both in one telling: whoever
+/// Takes everything that would be lost with the process out of the queue and reports it as given up for want of time. Both in one telling: whoever
 /// silences the callbacks does so before or after it, never in between.
 pub(crate) fn give_up_all(shared: &Shared) {
     let error = Error::new(ErrorKind::Timeout, "the client ended before the messages could be delivered");
@@ -128,8 +135,8 @@ pub(crate) fn give_up_all(shared: &Shared) {
         if lost > 0 {
             host.log(Level::Error, || format!("{} lost: {error}", messages(lost, "was", "were")));
         }
-        for (chunk, part) in left {
-            host.delivery(&chunk, &part, Some(&error), None, 0);
+        for (batch, part) in left {
+            host.delivery(&batch, &part, Some(&error), None, 0);
         }
     });
 }
@@ -139,16 +146,24 @@ struct Worker {
     pace: Pace,
     body: Vec<u8>,
     compressed: Vec<u8>,
+    /// The pace that stands in the folder.
+    saved: Option<SavedPace>,
 }
 
 impl Worker {
+    fn new(shared: &Shared) -> Self {
+        let saved = shared.queue.spool.as_ref().and_then(Spool::load_pace);
+        let pace = saved.map(|saved| Pace::restore(saved, shared.queue.elapsed(), time::now_ms()));
+        Worker { pace: pace.unwrap_or_default(), saved, ..Worker::default() }
+    }
+
     /// Does one thing; whether there may be more.
     fn turn(&mut self, shared: &Shared) -> bool {
         match shared.queue.next(&mut self.pace) {
-            Work::Send { chunk, part, within } => {
-                self.send(shared, &chunk, &part, within);
-                drop(chunk); // so that it can be filled again
-                shared.queue.landed();
+            Work::Send { batch, part, within } => {
+                self.send(shared, &batch, &part, within);
+                drop(batch); // so that its memory can be used again
+                shared.queue.landed(shared.limits);
                 true
             }
             Work::Log(lines) => {
@@ -162,8 +177,8 @@ impl Worker {
         }
     }
 
-    fn send(&mut self, shared: &Shared, chunk: &Chunk, part: &Part, within: Option<Duration>) {
-        self.write_body(shared, chunk, part);
+    fn send(&mut self, shared: &Shared, batch: &Batch, part: &Part, within: Option<Duration>) {
+        self.write_body(shared, batch, part);
         let body = if shared.gzip { &self.compressed } else { &self.body };
         let mut headers =
             vec![("content-type", "application/json".to_owned()), ("authorization", shared.authorization.clone())];
@@ -175,15 +190,19 @@ impl Worker {
         }
         let timeout = within.map_or(shared.timeout, |within| within.min(shared.timeout));
         let post = Post { url: &shared.url, headers: &headers, body, timeout };
+        kill::point("send");
         let answer = shared.transport.post(&post);
+        kill::point("answered");
         let body_bytes = body.len();
-        self.settle(shared, chunk, part, &answer, body_bytes);
+        self.settle(shared, batch, part, &answer, body_bytes);
+        kill::point("settled");
+        self.save_pace(shared);
     }
 
     /// Writes the body of a request, stamped with the time of this attempt.
-    fn write_body(&mut self, shared: &Shared, chunk: &Chunk, part: &Part) {
+    fn write_body(&mut self, shared: &Shared, batch: &Batch, part: &Part) {
         self.body.clear();
-        shared.envelope.write(part_of(chunk, part), time::now_ms(), &mut self.body);
+        shared.envelope.write(batch.part(part.messages.clone()), time::now_ms(), &mut self.body);
         if shared.gzip {
             self.compressed.clear();
             let mut gzip = GzEncoder::new(&mut self.compressed, GZIP_LEVEL);
@@ -195,7 +214,7 @@ impl Worker {
     fn settle(
         &mut self,
         shared: &Shared,
-        chunk: &Chunk,
+        batch: &Batch,
         part: &Part,
         answer: &Result<Answer, String>,
         body_bytes: usize,
@@ -220,16 +239,22 @@ impl Worker {
             Settled::Delivered(parts) => shared.callbacks.tell(|host| {
                 host.log(Level::Debug, || format!("{} delivered in {body_bytes} bytes", messages(sent, "was", "were")));
                 for part in parts {
-                    host.delivery(chunk, &part, None, status, body_bytes);
+                    host.delivery(batch, &part, None, status, body_bytes);
                 }
             }),
             Settled::Failed(parts) => shared.callbacks.tell(|host| {
                 let kind = if status.is_some() { ErrorKind::Rejected } else { ErrorKind::Network };
                 let error = Error::new(kind, reason(answer));
+                if let Some(spool) = &shared.queue.spool {
+                    let messages = parts.iter().flat_map(|part| batch.part(part.messages.clone()));
+                    if let Err(error) = spool.reject(messages, error.message()) {
+                        host.log(Level::Warning, || format!("rejected messages could not be kept: {error}"));
+                    }
+                }
                 let lost: usize = parts.iter().map(|part| part.messages.len()).sum();
                 host.log(Level::Error, || format!("{} given up: {error}", messages(lost, "was", "were")));
                 for part in parts {
-                    host.delivery(chunk, &part, Some(&error), status, body_bytes);
+                    host.delivery(batch, &part, Some(&error), status, body_bytes);
                 }
             }),
         }
@@ -238,7 +263,17 @@ impl Worker {
     /// Counts a failure against what was in flight when the thread panicked.
     fn failed(&mut self, shared: &Shared) {
         shared.queue.settle(&mut self.pace, Outcome::Unreached, shared.limits, id::fraction());
-        shared.queue.landed();
+        shared.queue.landed(shared.limits);
+        self.save_pace(shared);
+    }
+
+    /// Has a restart know how long nothing is to be sent.
+    fn save_pace(&mut self, shared: &Shared) {
+        let Some(spool) = &shared.queue.spool else { return };
+        let pace = self.pace.save(shared.queue.elapsed(), time::now_ms());
+        if pace != self.saved && spool.save_pace(pace).is_ok() {
+            self.saved = pace;
+        }
     }
 }
 
@@ -264,6 +299,20 @@ fn reason(answer: &Result<Answer, String>) -> String {
 pub(crate) fn start(shared: Arc<Shared>) -> std::io::Result<std::thread::JoinHandle<()>> {
     let _blocked = signals::block();
     std::thread::Builder::new().name("segment".to_owned()).spawn(move || run(&shared))
+}
+
+/// Starts the syncing thread. Without it everything works, and survives all but a loss of power; that is said, then.
+pub(crate) fn start_syncing(shared: &Arc<Shared>) {
+    let _blocked = signals::block();
+    let syncing = shared.clone();
+    let run = move || {
+        while catch_unwind(AssertUnwindSafe(|| syncing.queue.keep_synced())).is_err() {
+            std::thread::sleep(delivery::BACKOFF_BASE);
+        }
+    };
+    if let Err(error) = std::thread::Builder::new().name("segment-sync".to_owned()).spawn(run) {
+        shared.queue.lock().note(Level::Warning, format!("nothing is synced: no thread could be had: {error}"));
+    }
 }
 
 #[cfg(unix)]

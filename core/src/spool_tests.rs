@@ -1,0 +1,398 @@
+//! A disk that fails, at every call in turn; and a loss of power, at every moment and in every way.
+
+use std::collections::HashSet;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use super::*;
+use crate::http::{Answer, Post, Transport};
+use crate::storage::{Appended, Disk, Map};
+use crate::{Client, Config, Level};
+
+const LONG: Duration = Duration::from_secs(60);
+
+/// A folder that goes away with the test.
+struct Folder(PathBuf);
+
+impl Folder {
+    fn new() -> Folder {
+        static COUNT: AtomicUsize = AtomicUsize::new(0);
+        let name = format!("segment-faults-{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::SeqCst));
+        Folder(std::env::temp_dir().join(name))
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+/// Acknowledges everything, and remembers the ids.
+#[derive(Clone, Default)]
+struct Receiver {
+    ids: Arc<Mutex<Vec<String>>>,
+    offline: bool,
+}
+
+impl Transport for Receiver {
+    fn post(&self, post: &Post<'_>) -> Result<Answer, String> {
+        if self.offline {
+            return Err("offline".to_owned());
+        }
+        let body: serde_json::Value = serde_json::from_slice(post.body).expect("a JSON body");
+        let events = body["batch"].as_array().expect("a batch");
+        let ids = events.iter().map(|event| event["messageId"].as_str().expect("an id").to_owned());
+        self.ids.lock().expect("no panic").extend(ids);
+        Ok(Answer { status: 200, retry_after: None, html: false, text: String::new() })
+    }
+}
+
+/// The real disk, with one call that fails, or all from that one on.
+struct Faulty {
+    calls: Arc<AtomicUsize>,
+    fails_at: usize,
+    for_ever: bool,
+    errno: i32,
+    written: bool,
+    /// Syncs that were asked for, and how many more of them fail.
+    syncs: Arc<AtomicUsize>,
+    sync_faults: Arc<AtomicUsize>,
+}
+
+impl Default for Faulty {
+    /// One that works.
+    fn default() -> Self {
+        Faulty {
+            calls: Arc::default(),
+            fails_at: usize::MAX,
+            for_ever: false,
+            errno: libc::EIO,
+            written: false,
+            syncs: Arc::default(),
+            sync_faults: Arc::default(),
+        }
+    }
+}
+
+impl Faulty {
+    fn fault(&self) -> io::Result<()> {
+        let call = self.calls.fetch_add(1, Ordering::SeqCst);
+        let fails = call == self.fails_at || self.for_ever && call > self.fails_at;
+        if fails { Err(io::Error::from_raw_os_error(self.errno)) } else { Ok(()) }
+    }
+}
+
+impl Storage for Faulty {
+    fn create_folder(&self, folder: &Path) -> io::Result<()> {
+        self.fault().and_then(|()| Disk.create_folder(folder))
+    }
+
+    fn appending(&self, folder: &Path) -> io::Result<Appending> {
+        self.fault()?;
+        if self.written { Ok(Appending::Written) } else { Disk.appending(folder) }
+    }
+
+    fn list(&self, folder: &Path) -> io::Result<Vec<Entry>> {
+        self.fault().and_then(|()| Disk.list(folder))
+    }
+
+    fn create_mapped(&self, path: &Path, bytes: usize) -> io::Result<Map> {
+        self.fault().and_then(|()| Disk.create_mapped(path, bytes))
+    }
+
+    fn create(&self, path: &Path) -> io::Result<Box<dyn Appended>> {
+        self.fault()?;
+        let (syncs, sync_faults) = (self.syncs.clone(), self.sync_faults.clone());
+        let faulty = Faulty { calls: self.calls.clone(), syncs, sync_faults, ..*self };
+        Ok(Box::new(FaultyFile { file: Disk.create(path)?, faulty }))
+    }
+
+    fn read(&self, path: &Path) -> io::Result<Vec<u8>> {
+        self.fault().and_then(|()| Disk.read(path))
+    }
+
+    fn replace(&self, path: &Path, content: &[u8]) -> io::Result<()> {
+        self.fault().and_then(|()| Disk.replace(path, content))
+    }
+
+    fn truncate(&self, path: &Path, bytes: u64) -> io::Result<()> {
+        self.fault().and_then(|()| Disk.truncate(path, bytes))
+    }
+
+    fn remove(&self, path: &Path) -> io::Result<()> {
+        self.fault().and_then(|()| Disk.remove(path))
+    }
+
+    fn lock(&self, path: &Path) -> io::Result<Option<Lock>> {
+        self.fault().and_then(|()| Disk.lock(path))
+    }
+
+    fn sync(&self, path: &Path) -> io::Result<()> {
+        self.syncs.fetch_add(1, Ordering::SeqCst);
+        let one_less = |left: usize| left.checked_sub(1);
+        if self.sync_faults.fetch_update(Ordering::SeqCst, Ordering::SeqCst, one_less).is_ok() {
+            return Err(io::Error::from_raw_os_error(self.errno));
+        }
+        self.fault().and_then(|()| Disk.sync(path))
+    }
+}
+
+struct FaultyFile {
+    file: Box<dyn Appended>,
+    faulty: Faulty,
+}
+
+impl Appended for FaultyFile {
+    fn append(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.faulty.fault().and_then(|()| self.file.append(bytes))
+    }
+}
+
+fn config(folder: &Folder) -> Config {
+    Config {
+        spool_dir: Some(folder.0.clone()),
+        flush_interval: LONG,
+        shutdown: Duration::ZERO,
+        gzip: false,
+        ..Config::new("k")
+    }
+}
+
+fn client(config: Config, storage: impl Storage + 'static, receiver: &Receiver) -> Client {
+    let receiver = receiver.clone();
+    let transport = Box::new(move || -> Box<dyn Transport> { Box::new(receiver.clone()) });
+    Client::with(config, Arc::new(storage), transport).expect("good settings")
+}
+
+fn track(client: &Client, id: &str) -> bool {
+    let options = crate::Options { message_id: Some(id), ..crate::Options::default() };
+    client.track("u", "E", None, options).is_ok()
+}
+
+fn balanced(client: &Client) {
+    let stats = client.stats();
+    assert_eq!(stats.accepted, stats.delivered + stats.failed + stats.dropped + stats.queued, "{stats:?}");
+}
+
+/// A whole life on a disk that fails; what was accepted and what arrived, in this life or the next. Returns how many calls were
+/// made.
+fn life(fails_at: usize, for_ever: bool, errno: i32, written: bool, sync: bool) -> usize {
+    let folder = Folder::new();
+    let receiver = Receiver::default();
+    let mut accepted = HashSet::new();
+    {
+        let earlier = client(config(&folder), Disk, &Receiver { offline: true, ..Receiver::default() });
+        (0..5).for_each(|n| assert!(track(&earlier, &format!("earlier {n}"))));
+    }
+    accepted.extend((0..5).map(|n| format!("earlier {n}")));
+
+    let calls = Arc::new(AtomicUsize::new(0));
+    let bugs = Arc::new(Mutex::new(Vec::new()));
+    let log = bugs.clone();
+    let mut config_ = config(&folder);
+    config_.sync = sync;
+    config_.queue_max_bytes = 200_000; // so that there are several chunks
+    config_.on_log = Some(Box::new(move |level: Level, line: &str| {
+        if line.contains("bug") {
+            log.lock().expect("no panic").push(format!("{level:?} {line}"));
+        }
+    }));
+    let faulty = Faulty { calls: calls.clone(), fails_at, for_ever, errno, written, ..Faulty::default() };
+    let living = client(config_, faulty, &receiver);
+    for n in 0..300 {
+        let id = format!("{n} {}", "x".repeat(60));
+        if track(&living, &id) {
+            accepted.insert(id);
+        }
+        if n % 100 == 99 {
+            balanced(&living);
+            let _ = living.flush(Duration::from_secs(5));
+        }
+    }
+    balanced(&living);
+    drop(living);
+    let calls = calls.load(Ordering::SeqCst);
+
+    let next = client(config(&folder), Disk, &receiver);
+    next.flush(LONG).expect("a disk that works again");
+    balanced(&next);
+    drop(next);
+    let arrived: HashSet<String> = receiver.ids.lock().expect("no panic").iter().cloned().collect();
+    let lost: Vec<_> = accepted.difference(&arrived).collect();
+    let case = format!("call {fails_at}, for ever: {for_ever}, errno {errno}, written: {written}, sync: {sync}");
+    assert!(lost.is_empty(), "{case}: lost {lost:?}");
+    assert!(arrived.is_subset(&accepted), "{case}: something was invented");
+    assert_eq!(*bugs.lock().expect("no panic"), Vec::<String>::new(), "{case}");
+    calls
+}
+
+fn lives(written: bool, sync: bool) {
+    for errno in [libc::EIO, libc::ENOSPC, libc::EMFILE, libc::EINTR, libc::EDQUOT] {
+        for for_ever in [false, true] {
+            let mut fails_at = 0;
+            // With each round the failure comes one call later, until none is left to fail.
+            while life(fails_at, for_ever, errno, written, sync) > fails_at {
+                fails_at += if written && fails_at > 20 { 17 } else { 1 };
+            }
+            assert!(fails_at > 10, "only {fails_at} calls");
+        }
+    }
+}
+
+#[test]
+fn whatever_call_of_the_disk_fails_nothing_accepted_is_lost() {
+    lives(false, false);
+}
+
+#[test]
+fn the_same_where_files_are_written() {
+    lives(true, false);
+}
+
+#[test]
+fn the_same_with_syncing() {
+    lives(false, true);
+}
+
+fn wait_for(what: &str, mut condition: impl FnMut() -> bool) {
+    let until = std::time::Instant::now() + LONG;
+    while !condition() {
+        assert!(std::time::Instant::now() < until, "waited in vain: {what}");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+#[test]
+fn what_is_accepted_is_synced_soon_and_only_if_that_is_wanted() {
+    for sync in [true, false] {
+        let folder = Folder::new();
+        let storage = Faulty::default();
+        let syncs = storage.syncs.clone();
+        let offline = Receiver { offline: true, ..Receiver::default() };
+        let client = client(Config { sync, ..config(&folder) }, storage, &offline);
+        assert!(track(&client, "first"));
+        if sync {
+            wait_for("the file and the folder are synced", || syncs.load(Ordering::SeqCst) >= 2);
+            let before = syncs.load(Ordering::SeqCst);
+            assert!(track(&client, "second"));
+            wait_for("and again after the next message", || syncs.load(Ordering::SeqCst) > before);
+        } else {
+            std::thread::sleep(Duration::from_millis(300)); // several intervals
+            assert_eq!(syncs.load(Ordering::SeqCst), 0);
+        }
+    }
+}
+
+#[test]
+fn after_a_failed_sync_the_messages_are_written_anew_elsewhere() {
+    let folder = Folder::new();
+    let storage = Faulty { sync_faults: Arc::new(AtomicUsize::new(1)), ..Faulty::default() };
+    let syncs = storage.syncs.clone();
+    let (tell, told) = std::sync::mpsc::channel();
+    let on_log: crate::OnLog = Box::new(move |_, line| drop(tell.send(line.to_owned())));
+    let offline = Receiver { offline: true, ..Receiver::default() };
+    let client_ = client(Config { sync: true, on_log: Some(on_log), ..config(&folder) }, storage, &offline);
+    (0..10).for_each(|n| assert!(track(&client_, &format!("id {n}"))));
+    let line = std::iter::from_fn(|| told.recv_timeout(LONG).ok()).find(|line| line.contains("written anew"));
+    let line = line.expect("the failure is said");
+    let failed = PathBuf::from(line.split(' ').next().expect("the file"));
+    wait_for("the file that failed is gone", || !failed.exists());
+    assert!(syncs.load(Ordering::SeqCst) >= 3, "the new file was synced, and the folder");
+    balanced(&client_);
+    assert_eq!((client_.stats().queued, client_.stats().in_memory), (10, 0));
+    drop(client_);
+    let receiver = Receiver::default();
+    let next = client(config(&folder), Disk, &receiver);
+    next.flush(LONG).expect("delivered");
+    drop(next);
+    assert_eq!(receiver.ids.lock().expect("no panic").len(), 10);
+}
+
+/// What the power takes: of each sector that was not synced, either what it held at the last sync or what it held last.
+#[test]
+fn after_a_loss_of_power_what_was_synced_is_there_and_nothing_is_invented() {
+    const SECTOR: usize = 512;
+    let mut state = 3u64;
+    let mut random = move |below: usize| {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (state >> 33) as usize % below
+    };
+    for _ in 0..crate::rounds(10_000) {
+        let messages: Vec<String> = (0..2 + random(30))
+            .map(|n| format!("{{\"messageId\":\"{n}\",\"x\":\"{}\"}}", "y".repeat(random(400))))
+            .collect();
+        let lines = |messages: &[String]| chunk::write_lines(messages.iter().map(|message| message.as_bytes()));
+        let synced = random(messages.len());
+        let mut disk = lines(&messages[..synced]);
+        let mut last = lines(&messages);
+        let length = last.len().next_multiple_of(4096);
+        disk.resize(length, 0);
+        last.resize(length, 0);
+        for sector in 0..length / SECTOR {
+            if random(2) == 0 {
+                let at = sector * SECTOR..(sector + 1) * SECTOR;
+                disk[at.clone()].copy_from_slice(&last[at]);
+            }
+        }
+        if random(4) == 0 {
+            // The size of the file was not synced either.
+            disk.truncate(lines(&messages[..synced]).len().max(random(length)));
+        }
+        let (batch, _) = Batch::checked(0, disk, PathBuf::new());
+        let found: Vec<&[u8]> = batch.part(0..batch.len()).collect();
+        let expected: Vec<&[u8]> = messages.iter().map(|message| message.as_bytes()).collect();
+        assert!(
+            found.len() >= synced && found[..synced] == expected[..synced],
+            "what was synced is there, in its order"
+        );
+        assert!(found.iter().all(|message| expected.contains(message)), "nothing is invented");
+    }
+}
+
+/// A real, small file system, filled to its last block while messages come.
+#[test]
+fn on_a_disk_that_is_full_nothing_is_lost_and_the_spool_is_used_again_when_there_is_room() {
+    let folder = Folder::new();
+    std::fs::create_dir_all(&folder.0).expect("made");
+    let target = folder.0.to_string_lossy().into_owned();
+    let run = |program: &str, arguments: &[&str]| {
+        std::process::Command::new(program).args(arguments).status().is_ok_and(|status| status.success())
+    };
+    if !run("mount", &["-t", "tmpfs", "-o", "size=3m", "tmpfs", &target]) {
+        assert!(std::env::var_os("CI").is_none(), "in CI a file system can be mounted");
+        return;
+    }
+    let ballast = folder.0.join("ballast");
+    std::fs::write(&ballast, vec![1; 1 << 20]).expect("there is room");
+    let receiver = Receiver { offline: true, ..Receiver::default() };
+    let client_ = client(config(&folder), Disk, &receiver);
+    let mut sent = 0;
+    while client_.stats().in_memory == 0 && sent < 100_000 {
+        assert!(track(&client_, &format!("{sent}")));
+        sent += 1;
+        balanced(&client_);
+    }
+    assert!(client_.stats().in_memory > 0, "the disk never was full");
+    // Every last block is taken by somebody else.
+    let filler = folder.0.join("filler");
+    let _ = std::fs::write(&filler, vec![1; 4 << 20]);
+    for _ in 0..5_000 {
+        assert!(track(&client_, &format!("{sent}")));
+        sent += 1;
+    }
+    balanced(&client_);
+    assert_eq!(client_.stats().accepted, sent);
+    std::fs::remove_file(&filler).expect("deleted");
+    std::fs::remove_file(&ballast).expect("room again");
+    let spooled = |client: &Client| client.stats().queued - client.stats().in_memory;
+    let before = spooled(&client_);
+    let until = std::time::Instant::now() + LONG;
+    while spooled(&client_) == before && std::time::Instant::now() < until {
+        std::thread::sleep(Duration::from_millis(20));
+        assert!(track(&client_, &format!("{sent}")));
+        sent += 1;
+    }
+    assert!(spooled(&client_) > before, "the spool is used again");
+    drop(client_);
+    assert!(run("umount", &[&target]), "the file system is let go of");
+}

@@ -1,0 +1,374 @@
+//! A process that forks, and its children: none hangs, nothing is lost, and no message is anybody's but its own process's.
+
+#![cfg(unix)]
+#![allow(unsafe_code)] // a client that a forked child drops
+
+mod child;
+
+use std::collections::HashMap;
+use std::io::{Read, Write};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use child::*;
+use segment_native::{Client, Config, Stats};
+
+/// A child that takes longer hangs.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// The programs that fork.
+#[test]
+fn child_main() {
+    match part().as_deref() {
+        Some("fork while threads track") => fork_while_threads_track(),
+        Some("fork in a callback") => fork_in_a_callback(),
+        Some("fork in a callback and return from it") => fork_in_a_callback_and_return_from_it(),
+        Some("fork while a request hangs") => fork_while_a_request_hangs(),
+        Some(other) => panic!("no such part: {other}"),
+        None => {}
+    }
+}
+
+fn new_client() -> Client {
+    client(&told("URL"), Path::new(&told("FOLDER")))
+}
+
+/// Tracks with an id of ours, or one that the library makes, and notes the message's name once it is accepted.
+fn track_and_note(client: &Client, notes: &Notes, name: &str, own_id: bool) {
+    let taken =
+        if own_id { track(client, name) } else { client.track("u", &format!("Event {name}"), None, None).is_ok() };
+    assert!(taken, "{:?}", client.stats());
+    notes.write(name);
+}
+
+fn track_three(client: &Client, notes: &Notes, name: &str) {
+    for n in 0..3 {
+        track_and_note(client, notes, &format!("{name}-{n}"), n > 0);
+    }
+}
+
+/// Forks a child that does this. The child never gets back to the harness, of which it has a copy.
+fn fork_to(what: impl FnOnce()) -> i32 {
+    match fork() {
+        Forked::Parent(pid) => pid,
+        Forked::Child => {
+            let done = catch_unwind(AssertUnwindSafe(what));
+            exit_now(if done.is_ok() { 0 } else { 101 })
+        }
+    }
+}
+
+/// Waits for a forked child, which must have ended as it should.
+fn expect_end(pid: i32, what: &str, by_kill: bool) {
+    let Some(status) = ended(pid, PATIENCE) else { panic!("deadlock: {what}") };
+    assert!(if by_kill { died_by_kill(status) } else { status.success() }, "{what}: {status}");
+}
+
+/// A client that several threads use, and that a forked child can drop as its own.
+#[derive(Clone, Copy)]
+struct Inherited(*const Client);
+
+// SAFETY: a client can be used from all threads.
+unsafe impl Send for Inherited {}
+
+impl Inherited {
+    fn new(client: Client) -> Inherited {
+        Inherited(Box::into_raw(Box::new(client)))
+    }
+
+    fn get(&self) -> &'static Client {
+        // SAFETY: it is dropped at the end of a process only, by the only thread that still uses it.
+        unsafe { &*self.0 }
+    }
+
+    fn drop_in_this_process(self) {
+        // SAFETY: it was made by Box::into_raw in `new`; in this process no other thread uses it any more.
+        drop(unsafe { Box::from_raw(self.0.cast_mut()) });
+    }
+}
+
+fn fork_while_threads_track() {
+    let spooled = !told("FOLDER").is_empty();
+    let inherited = Inherited::new(new_client());
+    let notes = Arc::new(Notes::open(&told("NOTES")));
+    let stop = Arc::new(AtomicBool::new(false));
+    let threads: Vec<_> = (0..8)
+        .map(|thread| {
+            let (notes, stop) = (notes.clone(), stop.clone());
+            std::thread::spawn(move || {
+                let mut random = Random(thread);
+                for n in 0.. {
+                    if stop.load(Ordering::SeqCst) {
+                        break;
+                    }
+                    track_and_note(inherited.get(), &notes, &format!("parent-{thread}-{n}"), n % 2 == 0);
+                    std::thread::sleep(Duration::from_micros(random.below(6_000)));
+                }
+            })
+        })
+        .collect();
+    let (mut wait_here, mut go_on) = std::io::pipe().expect("a pipe");
+    let mut outlives = None;
+    for n in 0..told_number("FORKS") {
+        let name = format!("child{n}");
+        let client = inherited.get();
+        let kind = n % 5;
+        let pid = fork_to(|| {
+            if !spooled {
+                // What the parent has is the parent's.
+                assert!(kind == 4 || client.stats() == Stats::default(), "{:?}", client.stats());
+            }
+            match kind {
+                // With a spool a message survives all of these ends; without, somebody has to wait for it.
+                0 | 1 | 2 if !spooled => {
+                    track_three(client, &notes, &name);
+                    client.flush(LONG).expect("delivered");
+                    assert_eq!((client.stats().accepted, client.stats().delivered), (3, 3));
+                }
+                0 => track_three(client, &notes, &name),
+                1 => {
+                    track_three(client, &notes, &name);
+                    exec_true();
+                }
+                2 => {
+                    track_three(client, &notes, &name);
+                    kill(std::process::id().try_into().expect("a pid"), libc::SIGKILL);
+                }
+                3 => {
+                    track_three(client, &notes, &name);
+                    client.flush(LONG).expect("delivered");
+                    let stats = client.stats();
+                    balanced(&stats);
+                    assert_eq!(stats.accepted - stats.recovered, 3);
+                    inherited.drop_in_this_process();
+                }
+                // Has a copy of the client, does not use it, and is still there when its next sibling is not.
+                _ => {
+                    wait_here.read_exact(&mut [0]).expect("the parent's word");
+                    if n % 2 == 0 {
+                        inherited.drop_in_this_process();
+                    }
+                }
+            }
+        });
+        if kind == 4 {
+            outlives = Some(pid);
+            continue;
+        }
+        expect_end(pid, &name, kind == 2 && spooled);
+        if let Some(older) = outlives.take() {
+            go_on.write_all(&[0]).expect("a pipe");
+            expect_end(older, "a child that uses nothing", false);
+        }
+    }
+    if let Some(older) = outlives.take() {
+        go_on.write_all(&[0]).expect("a pipe");
+        expect_end(older, "a child that uses nothing", false);
+    }
+    stop.store(true, Ordering::SeqCst);
+    threads.into_iter().for_each(|thread| thread.join().expect("no panic"));
+    let client = inherited.get();
+    client.flush(LONG).expect("all is delivered");
+    balanced(&client.stats());
+    assert_eq!(client.stats().queued, 0);
+    inherited.drop_in_this_process();
+}
+
+static CLIENT: OnceLock<Client> = OnceLock::new();
+
+/// Forks on the delivery thread, of which the child has a copy that stands in the middle of everything.
+fn fork_in_a_callback() {
+    static FORKS: AtomicUsize = AtomicUsize::new(0);
+    let notes = Arc::new(Notes::open(&told("NOTES")));
+    let forks = told_number("FORKS");
+    let mut config = config(&told("URL"), Path::new(&told("FOLDER")));
+    config.flush_at = 1;
+    let noting = notes.clone();
+    config.on_delivery = Some(Box::new(move |_| {
+        // A child has the callback too, for its own messages.
+        if noting_is_over() || FORKS.fetch_add(1, Ordering::SeqCst) >= forks {
+            return;
+        }
+        let name = format!("child{}", FORKS.load(Ordering::SeqCst));
+        let client = CLIENT.get().expect("made");
+        let pid = fork_to(|| {
+            IS_CHILD.store(true, Ordering::SeqCst);
+            assert!(!client.is_in_callback(), "the callback is the parent's");
+            track_three(client, &noting, &name);
+            client.flush(LONG).expect("delivered");
+        });
+        if !matches!(ended(pid, PATIENCE), Some(status) if status.success()) {
+            noting.write(&format!("the child {name} failed"));
+        }
+    }));
+    let client = CLIENT.get_or_init(|| Client::new(config).expect("good settings"));
+    for n in 0.. {
+        track_and_note(client, &notes, &format!("parent-{n}"), n % 2 == 0);
+        client.flush(LONG).expect("delivered");
+        if FORKS.load(Ordering::SeqCst) >= forks {
+            break;
+        }
+    }
+}
+
+static IS_CHILD: AtomicBool = AtomicBool::new(false);
+
+fn noting_is_over() -> bool {
+    IS_CHILD.load(Ordering::SeqCst)
+}
+
+/// The child goes on as if nothing had happened, with all that its parent had still to send.
+fn fork_in_a_callback_and_return_from_it() {
+    static FORKED: AtomicUsize = AtomicUsize::new(0);
+    let notes = Notes::open(&told("NOTES"));
+    let config = Config {
+        flush_interval: LONG,
+        on_delivery: Some(Box::new(move |_| {
+            if FORKED.load(Ordering::SeqCst) == 0 {
+                // More is waiting, so that there is something to be sent by the wrong process.
+                track(CLIENT.get().expect("made"), "parent-second");
+                match fork() {
+                    Forked::Parent(pid) => FORKED.store(usize::try_from(pid).expect("a pid"), Ordering::SeqCst),
+                    Forked::Child => FORKED.store(1, Ordering::SeqCst),
+                }
+            }
+        })),
+        ..config(&told("URL"), Path::new(&told("FOLDER")))
+    };
+    let client = CLIENT.get_or_init(|| Client::new(config).expect("good settings"));
+    track_and_note(client, &notes, "parent-first", true);
+    client.flush(LONG).expect("delivered");
+    notes.write("parent-second");
+    client.flush(LONG).expect("delivered");
+    let pid = i32::try_from(FORKED.load(Ordering::SeqCst)).expect("a pid");
+    // Its only thread was the delivery thread of its parent. When that ends, so does the child.
+    assert!(ended(pid, Duration::from_secs(5)).is_some(), "the child goes on delivering for its parent");
+}
+
+fn fork_while_a_request_hangs() {
+    let client = Inherited::new(new_client());
+    let notes = Notes::open(&told("NOTES"));
+    for n in 0..3 {
+        track_and_note(client.get(), &notes, &format!("parent-{n}"), n > 0);
+    }
+    let _ = client.get().flush(Duration::ZERO);
+    assert!(wait_until(LONG, || Path::new(&told("GO")).exists()), "told that the server has the request");
+    for n in 0..told_number("FORKS") {
+        let name = format!("child{n}");
+        let pid = fork_to(|| {
+            if n % 4 != 0 {
+                track_three(client.get(), &notes, &name);
+                client.get().flush(LONG).expect("delivered");
+            }
+            client.drop_in_this_process();
+        });
+        expect_end(pid, &name, false);
+    }
+    notes.write("parent-all children have ended");
+    track(client.get(), "parent-all children have ended");
+    client.get().flush(LONG).expect("delivered");
+    client.drop_in_this_process();
+}
+
+/// Starts a program that forks.
+fn start(part: &str, sink: &Sink, folder: &str, beside: &Folder, forks: usize) -> Program {
+    let (url, notes, go, forks) = (sink.url(), beside.beside("notes"), beside.beside("go"), forks.to_string());
+    let told = [("URL", url.as_str()), ("FOLDER", folder), ("NOTES", &notes), ("GO", &go), ("FORKS", &forks)];
+    Program::start(program(part, &told))
+}
+
+/// Every message that was accepted has arrived under one id, and no two share one. Messages of processes that nobody killed
+/// came once. How many there were.
+fn check(sink: &Sink, beside: &Folder, once: impl Fn(&str) -> bool) -> usize {
+    let accepted = read_notes(&beside.beside("notes"));
+    let received = sink.received();
+    let mut by_name: HashMap<&str, Vec<&str>> = HashMap::new();
+    for (id, message) in &received {
+        by_name.entry(message.event.trim_start_matches("Event ")).or_default().push(id);
+    }
+    let lost: Vec<_> = accepted.iter().filter(|name| !by_name.contains_key(name.as_str())).collect();
+    assert!(lost.is_empty(), "{} of {} accepted messages are lost: {lost:.10?}", lost.len(), accepted.len());
+    let doubled: Vec<_> = by_name.iter().filter(|(_, ids)| ids.len() > 1).collect();
+    assert!(doubled.is_empty(), "one message under several ids: {doubled:?}");
+    assert_eq!(sink.contradictions(), Vec::<String>::new(), "several messages under one id");
+    let repeated: Vec<_> = accepted
+        .iter()
+        .filter(|name| once(name))
+        .filter(|name| received[by_name[name.as_str()][0]].seen != 1)
+        .collect();
+    assert!(repeated.is_empty(), "sent more than once, and nobody was killed: {repeated:.10?}");
+    accepted.len()
+}
+
+/// S28.
+#[test]
+fn a_process_forks_while_its_threads_track_and_nothing_is_lost() {
+    let forks = rounds(2_000);
+    let (folder, sink) = (Folder::new(), Sink::new(Mode::Good));
+    let status = start("fork while threads track", &sink, folder.text(), &folder, forks).ended(LONG * 10);
+    assert!(status.success(), "{status}");
+    deliver(&sink, &folder);
+    // Children of the kinds 0 to 2 end in the middle of a request; whoever adopts what they left cannot know about it.
+    let once = |name: &str| match name.strip_prefix("child").and_then(|rest| rest.split('-').next()) {
+        Some(number) => number.parse::<usize>().expect("a number") % 5 == 3,
+        None => true,
+    };
+    let accepted = check(&sink, &folder, once);
+    assert_eq!(folder.left(), Vec::<std::path::PathBuf>::new());
+    println!("forks: {forks}, accepted: {accepted}, lost: 0, deadlocks: 0");
+}
+
+/// S28.
+#[test]
+fn without_a_spool_a_child_starts_with_nothing_and_delivers_its_own() {
+    let forks = rounds(300);
+    let (beside, sink) = (Folder::new(), Sink::new(Mode::Good));
+    let status = start("fork while threads track", &sink, "", &beside, forks).ended(LONG * 10);
+    assert!(status.success(), "{status}");
+    let accepted = check(&sink, &beside, |_| true);
+    println!("forks without a spool: {forks}, accepted: {accepted}, lost: 0, deadlocks: 0");
+}
+
+/// S29.
+#[test]
+fn a_callback_can_fork_and_the_child_can_deliver() {
+    for spooled in [true, false] {
+        let (beside, sink) = (Folder::new(), Sink::new(Mode::Good));
+        let folder = if spooled { beside.text() } else { "" };
+        start("fork in a callback", &sink, folder, &beside, 50).succeeded();
+        let accepted = check(&sink, &beside, |_| true);
+        assert_eq!(accepted, 50 * 3 + 50, "{:?}", read_notes(&beside.beside("notes")));
+        assert!(!spooled || deliver(&sink, &beside).recovered == 0);
+    }
+}
+
+/// S29.
+#[test]
+fn a_child_that_returns_from_its_parents_callback_does_not_deliver_for_its_parent() {
+    for spooled in [true, false] {
+        let (beside, sink) = (Folder::new(), Sink::new(Mode::Good));
+        let folder = if spooled { beside.text() } else { "" };
+        start("fork in a callback and return from it", &sink, folder, &beside, 0).succeeded();
+        assert_eq!(check(&sink, &beside, |_| true), 2);
+    }
+}
+
+/// S29.
+#[test]
+fn a_child_forked_while_a_request_hangs_leaves_its_parents_connection_alone() {
+    for spooled in [true, false] {
+        let (beside, sink) = (Folder::new(), Sink::new(Mode::HangFor("parent")));
+        let folder = if spooled { beside.text() } else { "" };
+        let program = start("fork while a request hangs", &sink, folder, &beside, 40);
+        assert!(wait_until(LONG, || sink.requests() > 0), "the request of the parent");
+        std::fs::write(beside.beside("go"), "").expect("written");
+        let done = || read_notes(&beside.beside("notes")).iter().any(|note| note.starts_with("parent-all"));
+        assert!(wait_until(LONG, done), "the children end while the parent's request hangs");
+        sink.set(Mode::Good);
+        program.succeeded();
+        assert_eq!(check(&sink, &beside, |_| true), 3 + 30 * 3 + 1);
+    }
+}

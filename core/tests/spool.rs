@@ -1,0 +1,420 @@
+//! The spool: what is accepted arrives, whatever becomes of client, server and folder in between.
+
+mod server;
+
+use std::collections::HashSet;
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use segment_native::{Client, Config, ErrorKind, Overflow, Stats};
+use server::{Reply, Server, nobody};
+
+const LONG: Duration = Duration::from_secs(60);
+
+/// A folder that goes away with the test.
+struct Folder(PathBuf);
+
+impl Folder {
+    fn new() -> Folder {
+        let folder = std::env::temp_dir().join(format!("segment-spool-{}", unique()));
+        Folder(folder)
+    }
+
+    fn files(&self) -> Vec<PathBuf> {
+        let mut files = Vec::new();
+        let mut folders = vec![self.0.clone()];
+        while let Some(folder) = folders.pop() {
+            for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
+                if entry.path().is_dir() { folders.push(entry.path()) } else { files.push(entry.path()) }
+            }
+        }
+        files.sort();
+        files
+    }
+
+    fn chunks(&self) -> Vec<PathBuf> {
+        let is_chunk = |path: &PathBuf| path.to_string_lossy().ends_with(".v1.jsonl");
+        self.files().into_iter().filter(is_chunk).filter(|path| !path.to_string_lossy().contains("rejected")).collect()
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        let _ = fs::set_permissions(&self.0, fs::Permissions::from_mode(0o700));
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+fn unique() -> String {
+    static COUNT: std::sync::atomic::AtomicU32 = std::sync::atomic::AtomicU32::new(0);
+    format!("{}-{}", std::process::id(), COUNT.fetch_add(1, std::sync::atomic::Ordering::SeqCst))
+}
+
+fn config(endpoint: &str, folder: &Path) -> Config {
+    Config {
+        endpoint: endpoint.to_owned(),
+        spool_dir: Some(folder.to_owned()),
+        flush_interval: LONG,
+        shutdown: Duration::from_millis(1),
+        ..Config::new("WRITE_KEY")
+    }
+}
+
+fn client(endpoint: &str, folder: &Path) -> Client {
+    Client::new(config(endpoint, folder)).expect("good settings")
+}
+
+fn track(client: &Client, names: std::ops::Range<usize>) {
+    for n in names {
+        client.track("u", &format!("Event {n}"), None, None).expect("taken");
+    }
+}
+
+fn balanced(stats: &Stats) {
+    assert_eq!(stats.accepted, stats.delivered + stats.failed + stats.dropped + stats.queued, "{stats:?}");
+}
+
+fn names(server: &Server) -> HashSet<String> {
+    let requests = server.requests();
+    requests.iter().flat_map(|request| request.names()).map(str::to_owned).collect()
+}
+
+#[test]
+fn what_could_not_be_delivered_is_delivered_by_the_next_client() {
+    let folder = Folder::new();
+    // The endpoint is part of the folder's name, so both runs need the same one.
+    let up = Arc::new(std::sync::atomic::AtomicBool::new(false));
+    let is_up = up.clone();
+    let server =
+        Server::new(move |_, _| Reply::status(if is_up.load(std::sync::atomic::Ordering::SeqCst) { 200 } else { 503 }));
+    for run in 0..3 {
+        let client = client(&server.url(), &folder.0);
+        track(&client, run * 100..run * 100 + 100);
+        let stats = client.stats();
+        balanced(&stats);
+        assert_eq!((stats.in_memory, stats.failed), (0, 0));
+    }
+    assert_eq!(folder.chunks().len(), 3, "one of each run, cut to its content: {:?}", folder.files());
+    up.store(true, std::sync::atomic::Ordering::SeqCst);
+    let client = client(&server.url(), &folder.0);
+    client.flush(LONG).expect("all is delivered");
+    let stats = client.stats();
+    balanced(&stats);
+    assert_eq!((stats.accepted, stats.recovered, stats.delivered, stats.queued), (300, 300, 300, 0));
+    assert_eq!(server.acknowledged().len(), 300);
+    drop(client);
+    assert_eq!(folder.files(), Vec::<PathBuf>::new(), "nothing is left behind");
+}
+
+#[test]
+fn recovered_messages_come_in_their_order_and_with_their_ids() {
+    let folder = Folder::new();
+    let server = Server::good();
+    let offline = Client::new(config(&server.url(), &folder.0)).expect("good settings");
+    track(&offline, 0..3);
+    let _ = offline.shutdown(Duration::ZERO);
+    drop(offline);
+    let text = fs::read_to_string(&folder.chunks()[0]).expect("a chunk");
+    let client = client(&server.url(), &folder.0);
+    client.flush(LONG).expect("all is delivered");
+    let requests = server.requests();
+    assert_eq!(requests[0].names(), ["Event 0", "Event 1", "Event 2"]);
+    for id in requests[0].ids() {
+        assert!(text.contains(&id), "{id} is not the id it was accepted with");
+    }
+}
+
+#[test]
+fn a_chunk_is_json_lines_for_everybody() {
+    let folder = Folder::new();
+    let client = client(&nobody(), &folder.0);
+    track(&client, 0..3);
+    let _ = client.shutdown(Duration::ZERO);
+    drop(client);
+    let [chunk] = folder.chunks().try_into().expect("one chunk");
+    let text = fs::read_to_string(&chunk).expect("text");
+    assert_eq!(text.lines().count(), 3);
+    for line in text.lines() {
+        let (message, sum) = line.split_once('\t').expect("a TAB");
+        assert_eq!(serde_json::from_str::<serde_json::Value>(message).expect("JSON")["type"], "track");
+        assert_eq!(sum, format!("{:08x}", crc32c::crc32c(message.as_bytes())));
+    }
+    let mode = |path: &Path| fs::metadata(path).expect("there").permissions().mode() & 0o777;
+    assert_eq!(mode(&chunk), 0o600);
+    assert_eq!(mode(chunk.parent().expect("a folder")), 0o700);
+    assert!(!chunk.to_string_lossy().contains("WRITE_KEY"));
+}
+
+#[test]
+fn several_clients_share_a_folder_and_rob_nobody() {
+    let folder = Folder::new();
+    let server = Server::good();
+    let clients: Vec<Client> = (0..4).map(|_| client(&server.url(), &folder.0)).collect();
+    for (n, client) in clients.iter().enumerate() {
+        track(client, n * 100..n * 100 + 100);
+    }
+    for client in &clients {
+        client.flush(LONG).expect("settled");
+        let stats = client.stats();
+        assert_eq!((stats.delivered, stats.recovered), (100, 0), "the chunks of the living are their own");
+    }
+    drop(clients);
+    assert_eq!(server.requests().iter().map(|request| request.events().len()).sum::<usize>(), 400);
+    assert_eq!(folder.files(), Vec::<PathBuf>::new());
+}
+
+#[test]
+fn another_key_or_endpoint_is_another_queue() {
+    let folder = Folder::new();
+    let server = Server::good();
+    let offline = client(&nobody(), &folder.0);
+    track(&offline, 0..1);
+    drop(offline);
+    let other = Client::new(Config { write_key: "OTHER".into(), ..config(&server.url(), &folder.0) }).expect("good");
+    other.flush(LONG).expect("nothing to do");
+    assert_eq!((other.stats().recovered, server.requests().len()), (0, 0));
+}
+
+#[test]
+fn damaged_lines_are_skipped_and_all_others_delivered() {
+    let folder = Folder::new();
+    let server = Server::good();
+    let offline = client(&server.url(), &folder.0);
+    track(&offline, 0..10);
+    let _ = offline.shutdown(Duration::ZERO);
+    drop(offline);
+    let chunk = folder.chunks().remove(0);
+    let mut content = fs::read(&chunk).expect("a chunk");
+    let at = content.windows(7).position(|w| w == b"Event 4").expect("the fifth message");
+    content[at] ^= 0x20;
+    content.extend_from_slice(b"{\"half a li");
+    fs::write(&chunk, content).expect("written");
+    let lines = Arc::new(Mutex::new(Vec::new()));
+    let log = lines.clone();
+    let mut config = config(&server.url(), &folder.0);
+    config.on_log = Some(Box::new(move |_, line| log.lock().expect("no panic").push(line.to_owned())));
+    let client = Client::new(config).expect("good settings");
+    client.flush(LONG).expect("settled");
+    let stats = client.stats();
+    assert_eq!((stats.recovered, stats.delivered), (9, 9));
+    assert!(!names(&server).contains("Event 4"));
+    drop(client);
+    let lines = lines.lock().expect("no panic");
+    assert!(lines.iter().any(|line| line.starts_with("2 damaged lines were skipped in ")), "{lines:?}");
+}
+
+#[test]
+fn files_of_a_newer_format_and_of_strangers_are_left_alone() {
+    let folder = Folder::new();
+    let server = Server::good();
+    let first = client(&server.url(), &folder.0);
+    let inside = folder.files()[0].parent().expect("a folder").to_owned();
+    drop(first);
+    let strangers = ["0000000000001-000001-abc.v2.jsonl", "notes.txt", ".hidden"];
+    for name in strangers {
+        fs::write(inside.join(name), "not ours\n").expect("written");
+    }
+    let client = client(&server.url(), &folder.0);
+    client.flush(LONG).expect("nothing to do");
+    drop(client);
+    for name in strangers {
+        assert_eq!(fs::read_to_string(inside.join(name)).expect("still there"), "not ours\n");
+    }
+    assert_eq!(server.requests().len(), 0);
+}
+
+#[test]
+fn what_is_given_up_for_good_is_kept_aside_with_its_reason() {
+    let folder = Folder::new();
+    let server = Server::new(|_, request| match request.names().contains(&"Event 3") {
+        true => Reply::Body(400, "text/plain", "no such thing".into()),
+        false => Reply::status(200),
+    });
+    let client = client(&server.url(), &folder.0);
+    track(&client, 0..10);
+    client.flush(LONG).expect("settled");
+    let stats = client.stats();
+    assert_eq!((stats.delivered, stats.failed), (9, 1));
+    drop(client);
+    let files = folder.files();
+    let [reason, rejected] = files.as_slice() else { panic!("{files:?}") };
+    let text = fs::read_to_string(rejected).expect("text");
+    assert!(text.contains("Event 3") && text.lines().count() == 1, "{text}");
+    assert_eq!(
+        fs::read_to_string(reason).expect("text"),
+        "Segment answered with status 400: no such thing\n",
+        "{reason:?} stands beside {rejected:?}"
+    );
+}
+
+#[test]
+fn rejected_messages_take_a_mebibyte_at_most_and_the_newest_stay() {
+    let folder = Folder::new();
+    let server = Server::new(|_, _| Reply::status(403));
+    let client = client(&server.url(), &folder.0);
+    let properties = segment_native::Object::from([("filler", "x".repeat(20_000).as_str())]);
+    for n in 0..120 {
+        client.track("u", &format!("Event {n}"), &properties, None).expect("taken");
+        if n % 10 == 9 {
+            client.flush(LONG).expect("settled");
+        }
+    }
+    assert_eq!(client.stats().failed, 120);
+    drop(client);
+    let bytes: u64 = folder.files().iter().map(|path| fs::metadata(path).expect("there").len()).sum();
+    assert!(bytes <= 1 << 20 && bytes > 1 << 19, "{bytes}");
+    let all: String = folder.files().iter().filter_map(|path| fs::read_to_string(path).ok()).collect();
+    assert!(all.contains("Event 119\"") && !all.contains("Event 0\""));
+}
+
+#[test]
+fn the_quota_counts_what_is_in_the_folder() {
+    let folder = Folder::new();
+    let endpoint = nobody();
+    let limited = || Config { queue_max_bytes: 20_000, ..config(&endpoint, &folder.0) };
+    let fill = |client: &Client| (0..1_000).take_while(|_| client.track("u", "Event", None, None).is_ok()).count();
+    let first = Client::new(limited()).expect("good settings");
+    let filled = fill(&first);
+    assert!((80..120).contains(&filled), "{filled}");
+    drop(first);
+    let second = Client::new(limited()).expect("good settings");
+    let until = Instant::now() + LONG;
+    while second.stats().recovered == 0 && Instant::now() < until {
+        std::thread::yield_now();
+    }
+    assert!(fill(&second) <= 1, "the folder was full already");
+    let stats = second.stats();
+    balanced(&stats);
+    assert!(stats.queued_bytes <= 20_000);
+}
+
+#[test]
+fn a_full_folder_drops_its_oldest_if_that_is_wanted() {
+    let folder = Folder::new();
+    let endpoint = nobody();
+    let limited =
+        || Config { queue_max_bytes: 200_000, overflow: Overflow::DropOldest, ..config(&endpoint, &folder.0) };
+    for _ in 0..2 {
+        let client = Client::new(limited()).expect("good settings");
+        for n in 0..3_000 {
+            client.track("u", &format!("Event {n}"), None, None).expect("taken");
+            balanced(&client.stats());
+        }
+        let stats = client.stats();
+        assert!(stats.dropped > 0 && stats.refused == 0, "{stats:?}");
+    }
+    let bytes: u64 = folder.chunks().iter().map(|path| fs::metadata(path).expect("there").len()).sum();
+    assert!(bytes <= 220_000, "{bytes} with the sums of the lines");
+}
+
+#[test]
+fn a_pause_is_kept_across_a_restart() {
+    let folder = Folder::new();
+    let server = Server::new(|n, _| if n == 0 { Reply::retry_after(429, "3") } else { Reply::status(200) });
+    let first = client(&server.url(), &folder.0);
+    track(&first, 0..1);
+    let _ = first.flush(Duration::from_millis(300));
+    drop(first);
+    let started = server.requests()[0].at;
+    for run in 1..=3 {
+        let again = client(&server.url(), &folder.0);
+        track(&again, run..run + 1);
+        assert_eq!(again.flush(Duration::from_millis(100)).err().map(|e| e.kind()), Some(ErrorKind::Timeout));
+    }
+    assert_eq!(server.requests().len(), 1, "a program that starts again and again does not hammer the server");
+    let last = client(&server.url(), &folder.0);
+    last.flush(LONG).expect("settled after the pause");
+    assert!(server.requests()[1].at - started >= Duration::from_millis(2_900));
+    assert_eq!(names(&server).len(), 4);
+}
+
+#[test]
+fn a_folder_that_cannot_be_used_is_said_and_the_client_works_in_memory() {
+    let folder = Folder::new();
+    fs::create_dir_all(&folder.0).expect("made");
+    let file = folder.0.join("a file");
+    fs::write(&file, "in the way").expect("written");
+    let link = folder.0.join("dangling");
+    std::os::unix::fs::symlink("/nowhere/at/all", &link).expect("linked");
+    for spool_dir in [file.clone(), file.join("below"), link, PathBuf::from("/proc/nothing/here")] {
+        let server = Server::good();
+        let lines = Arc::new(Mutex::new(Vec::new()));
+        let log = lines.clone();
+        let mut config = config(&server.url(), &spool_dir);
+        config.on_log = Some(Box::new(move |_, line| log.lock().expect("no panic").push(line.to_owned())));
+        let client = Client::new(config).expect("a client all the same");
+        track(&client, 0..10);
+        let stats = client.stats();
+        balanced(&stats);
+        assert_eq!(stats.in_memory + stats.delivered, 10, "{spool_dir:?}");
+        client.flush(LONG).expect("delivered");
+        assert_eq!(client.stats().delivered, 10);
+        drop(client);
+        let lines = lines.lock().expect("no panic");
+        let says =
+            |line: &String| line.starts_with("the spool cannot be written, new messages are kept in memory only: ");
+        assert!(lines.iter().any(says), "{lines:?}");
+    }
+    assert_eq!(fs::read_to_string(file).expect("still there"), "in the way");
+}
+
+#[test]
+fn a_folder_deleted_while_running_costs_no_more_than_what_was_in_it() {
+    let folder = Folder::new();
+    let server = Server::good();
+    let client = client(&server.url(), &folder.0);
+    track(&client, 0..100);
+    fs::remove_dir_all(&folder.0).expect("deleted");
+    track(&client, 100..200);
+    client.flush(LONG).expect("settled");
+    let stats = client.stats();
+    balanced(&stats);
+    assert_eq!(stats.delivered, 200, "the maps hold what was stored: {stats:?}");
+    track(&client, 200..300);
+    client.flush(LONG).expect("settled");
+    let stats = client.stats();
+    balanced(&stats);
+    assert_eq!(stats.delivered, 300);
+}
+
+#[test]
+fn a_large_backlog_does_not_delay_the_start() {
+    let folder = Folder::new();
+    let endpoint = nobody();
+    let first = Client::new(Config { queue_max_bytes: 1 << 30, ..config(&endpoint, &folder.0) }).expect("good");
+    track(&first, 0..100_000);
+    let _ = first.shutdown(Duration::ZERO);
+    drop(first);
+    assert!(folder.chunks().len() > 30);
+    // Nothing is read before the client is there; the bound is far above what it takes, and far below reading it all.
+    let start = Instant::now();
+    let second = client(&endpoint, &folder.0);
+    let took = start.elapsed();
+    assert!(took < Duration::from_millis(50), "{took:?}");
+    drop(second);
+}
+
+#[test]
+fn what_keeps_failing_lets_others_pass() {
+    let folder = Folder::new();
+    let server = Server::new(|_, request| Reply::status(if request.names().contains(&"Event 0") { 500 } else { 200 }));
+    let mut config = config(&server.url(), &folder.0);
+    config.retry_max = 1;
+    config.flush_at = 1;
+    let client = Client::new(config).expect("good settings");
+    track(&client, 0..1);
+    let until = Instant::now() + LONG;
+    while server.requests().is_empty() && Instant::now() < until {
+        std::thread::yield_now();
+    }
+    track(&client, 1..10);
+    while client.stats().delivered < 9 && Instant::now() < until {
+        std::thread::yield_now();
+    }
+    let stats = client.stats();
+    balanced(&stats);
+    assert_eq!((stats.delivered, stats.failed, stats.queued), (9, 0, 1), "and with a spool it is not given up");
+}
