@@ -89,7 +89,7 @@ impl Queue {
         state.wake_at = wake_at;
         state.wake_on_seal = self.spool.is_some();
         let left = state.deliver_until.map(|until| until.saturating_duration_since(Instant::now()));
-        let look = self.spool.is_some() && state.others && !state.closed;
+        let look = self.spool.is_some() && state.look_again && !state.closed;
         let look = look.then_some(LOOK_INTERVAL);
         let time = time.into_iter().chain(left.filter(|left| !left.is_zero())).chain(look).min();
         let mut state = match time {
@@ -114,7 +114,7 @@ impl Queue {
             state.ready.get_or_insert(chunk);
             return (state, true);
         };
-        let look_again = state.others && state.looked.is_some_and(|looked| looked.elapsed() >= LOOK_INTERVAL);
+        let look_again = state.look_again && state.looked.is_some_and(|looked| looked.elapsed() >= LOOK_INTERVAL);
         if state.looked.is_none() || look_again {
             drop(state);
             return (self.look(spool), true);
@@ -149,7 +149,9 @@ impl Queue {
     /// Looks into the folder, and adopts what owners that are gone have left.
     fn look(&self, spool: &Spool) -> Guard<'_> {
         let look = spool.look();
+        let rejected_bytes = spool.rejected_bytes();
         let mut state = self.lock();
+        state.rejected_bytes = rejected_bytes;
         state.looked = Some(Instant::now());
         match look {
             Ok(look) => {
@@ -159,9 +161,14 @@ impl Queue {
                 }
                 state.find(look.found);
                 state.foreign_bytes = look.foreign_bytes;
-                state.others = look.others;
+                state.look_again = look.others;
             }
-            Err(error) => state.note(Level::Warning, format!("the spool cannot be read: {error}")),
+            Err(error) => {
+                // Said once: where it cannot be written either, that is said too.
+                if !std::mem::replace(&mut state.look_again, true) {
+                    state.note(Level::Warning, format!("the spool cannot be read: {error}"));
+                }
+            }
         }
         self.settled.notify_all();
         state

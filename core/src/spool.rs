@@ -63,7 +63,7 @@ pub(crate) struct Found {
 pub(crate) struct Look {
     /// Chunks adopted just now, the oldest first.
     pub(crate) found: Vec<Found>,
-    /// What others have in the folder, and what was given up.
+    /// What others have in the folder.
     pub(crate) foreign_bytes: u64,
     /// Whether others live that use the folder.
     pub(crate) others: bool,
@@ -147,11 +147,14 @@ impl Spool {
         }
     }
 
-    /// Looks into the folder: adopts the chunks of owners that are gone, and adds up what others have.
+    /// Looks into the folder: adopts the chunks of owners that are gone, and adds up what others have. Callers who need a new
+    /// chunk meanwhile are not kept waiting.
     pub(crate) fn look(&self) -> io::Result<Look> {
-        let mut guard = self.open()?;
-        let Some(open) = guard.as_mut() else { return Ok(Look::default()) };
-        let mut look = Look { foreign_bytes: self.rejected_bytes(), ..Look::default() };
+        let known: Vec<String> = match self.open()?.as_ref() {
+            Some(open) => open.adopted.keys().chain([&open.owner]).cloned().collect(),
+            None => return Ok(Look::default()),
+        };
+        let mut look = Look::default();
         let mut owners: HashMap<String, Vec<Entry>> = HashMap::new();
         for entry in self.storage.list(&self.folder)? {
             if let Some(owner) = owner_of(Path::new(&entry.name)) {
@@ -162,7 +165,7 @@ impl Spool {
         }
         kill::point("listed");
         for (owner, chunks) in owners {
-            if owner == open.owner || open.adopted.contains_key(&owner) {
+            if known.contains(&owner) {
                 continue;
             }
             let lock_path = self.folder.join(format!("{owner}{LOCK}"));
@@ -179,6 +182,7 @@ impl Spool {
                 continue;
             }
             kill::point("adopted");
+            let Some(open) = &mut *self.open()? else { continue };
             open.adopted.insert(owner, (lock, chunks.len()));
             look.found.extend(
                 chunks.into_iter().map(|chunk| Found { path: self.folder.join(chunk.name), bytes: chunk.bytes }),
@@ -188,12 +192,13 @@ impl Spool {
         Ok(look)
     }
 
-    /// Keeps messages that are given up for good, and why; the oldest of them go when there are too many.
-    pub(crate) fn reject<'a>(&self, messages: impl Iterator<Item = &'a [u8]>, reason: &str) -> io::Result<()> {
+    /// Keeps messages that are given up for good, and why; the oldest of them go when there are too many. How many bytes there
+    /// are of them now.
+    pub(crate) fn reject<'a>(&self, messages: impl Iterator<Item = &'a [u8]>, reason: &str) -> io::Result<u64> {
         let folder = self.folder.join(REJECTED);
         let name = match self.open()?.as_mut() {
             Some(open) => open.next_name(""),
-            None => return Ok(()),
+            None => return Ok(0),
         };
         self.storage.create_folder(&folder)?;
         self.storage.replace(&folder.join(format!("{name}{REASON}")), format!("{reason}\n").as_bytes())?;
@@ -211,10 +216,11 @@ impl Spool {
                 bytes -= entry.bytes;
             }
         }
-        Ok(())
+        Ok(bytes)
     }
 
-    fn rejected_bytes(&self) -> u64 {
+    /// How many bytes of rejected messages there are.
+    pub(crate) fn rejected_bytes(&self) -> u64 {
         let kept = self.storage.list(&self.folder.join(REJECTED)).unwrap_or_default();
         kept.iter().map(|entry| entry.bytes).sum()
     }

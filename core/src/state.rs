@@ -81,10 +81,12 @@ pub(crate) struct State {
     pub(crate) abandoned: bool,
     /// When the folder was last looked into; none before the first time.
     pub(crate) looked: Option<Instant>,
-    /// Whether others use the folder.
-    pub(crate) others: bool,
-    /// What others have in the folder, and what was given up.
+    /// Whether it is worth looking again: others use it, or it could not be read.
+    pub(crate) look_again: bool,
+    /// What others have in the folder.
     pub(crate) foreign_bytes: u64,
+    /// What was given up for good and is kept aside.
+    pub(crate) rejected_bytes: u64,
     /// No chunk could be made on the disk at this time: new messages are kept in memory for a while.
     pub(crate) disk_failed: Option<Instant>,
     /// Sealed chunks that the disk was not asked to hold yet; only kept where somebody asks it.
@@ -160,8 +162,9 @@ impl State {
             requesting: false,
             abandoned: false,
             looked: None,
-            others: false,
+            look_again: false,
             foreign_bytes: 0,
+            rejected_bytes: 0,
             disk_failed: None,
             unsynced: Vec::new(),
             syncs: false,
@@ -217,9 +220,9 @@ impl State {
         self.stats.queued_bytes -= bytes;
     }
 
-    /// What the quota has to hold: what is counted, what was adopted and not read yet, and what others have.
+    /// What the quota has to hold: what is counted, what was adopted and not read yet, what was rejected, and what others have.
     pub(crate) fn occupied_bytes(&self) -> u64 {
-        self.stats.queued_bytes + self.backlog_bytes + self.foreign_bytes
+        self.stats.queued_bytes + self.backlog_bytes + self.foreign_bytes + self.rejected_bytes
     }
 
     /// Takes on chunks that were found.

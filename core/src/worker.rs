@@ -247,8 +247,11 @@ impl Worker {
                 let error = Error::new(kind, reason(answer));
                 if let Some(spool) = &shared.queue.spool {
                     let messages = parts.iter().flat_map(|part| batch.part(part.messages.clone()));
-                    if let Err(error) = spool.reject(messages, error.message()) {
-                        host.log(Level::Warning, || format!("rejected messages could not be kept: {error}"));
+                    match spool.reject(messages, error.message()) {
+                        Ok(bytes) => shared.queue.lock().rejected_bytes = bytes,
+                        Err(error) => {
+                            host.log(Level::Warning, || format!("rejected messages could not be kept: {error}"));
+                        }
                     }
                 }
                 let lost: usize = parts.iter().map(|part| part.messages.len()).sum();

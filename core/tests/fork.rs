@@ -17,13 +17,14 @@ use child::*;
 use segment_native::{Client, Config, Stats};
 
 /// A child that takes longer hangs.
-const PATIENCE: Duration = Duration::from_secs(30);
+const PATIENCE: Duration = Duration::from_secs(20);
 
 /// The programs that fork.
 #[test]
 fn child_main() {
     match part().as_deref() {
         Some("fork while threads track") => fork_while_threads_track(),
+        Some("fork while threads start and end") => fork_while_threads_start_and_end(),
         Some("fork in a callback") => fork_in_a_callback(),
         Some("fork in a callback and return from it") => fork_in_a_callback_and_return_from_it(),
         Some("fork while a request hangs") => fork_while_a_request_hangs(),
@@ -177,6 +178,30 @@ fn fork_while_threads_track() {
     inherited.drop_in_this_process();
 }
 
+/// The standard library takes a lock of its own when a thread starts or ends. In a child of that moment nobody ever gives it
+/// back, and no thread can be started by its means.
+fn fork_while_threads_start_and_end() {
+    let inherited = Inherited::new(new_client());
+    let notes = Notes::open(&told("NOTES"));
+    let stop = Arc::new(AtomicBool::new(false));
+    let stopped = stop.clone();
+    let others = std::thread::spawn(move || {
+        while !stopped.load(Ordering::SeqCst) {
+            let _ = std::thread::spawn(|| {}).join();
+        }
+    });
+    for n in 0..told_number("FORKS") {
+        let name = format!("child{n}");
+        let pid = fork_to(|| {
+            track_three(inherited.get(), &notes, &name);
+            inherited.get().flush(PATIENCE / 2).expect("delivered");
+        });
+        expect_end(pid, &name, false);
+    }
+    stop.store(true, Ordering::SeqCst);
+    others.join().expect("no panic");
+}
+
 static CLIENT: OnceLock<Client> = OnceLock::new();
 
 /// Forks on the delivery thread, of which the child has a copy that stands in the middle of everything.
@@ -214,6 +239,9 @@ fn fork_in_a_callback() {
     }
 }
 
+/// The child did not end.
+const STILL_THERE: i32 = 3;
+
 static IS_CHILD: AtomicBool = AtomicBool::new(false);
 
 fn noting_is_over() -> bool {
@@ -225,7 +253,6 @@ fn fork_in_a_callback_and_return_from_it() {
     static FORKED: AtomicUsize = AtomicUsize::new(0);
     let notes = Notes::open(&told("NOTES"));
     let config = Config {
-        flush_interval: LONG,
         on_delivery: Some(Box::new(move |_| {
             if FORKED.load(Ordering::SeqCst) == 0 {
                 // More is waiting, so that there is something to be sent by the wrong process.
@@ -245,7 +272,9 @@ fn fork_in_a_callback_and_return_from_it() {
     client.flush(LONG).expect("delivered");
     let pid = i32::try_from(FORKED.load(Ordering::SeqCst)).expect("a pid");
     // Its only thread was the delivery thread of its parent. When that ends, so does the child.
-    assert!(ended(pid, Duration::from_secs(5)).is_some(), "the child goes on delivering for its parent");
+    if ended(pid, Duration::from_secs(5)).is_none() {
+        exit_now(STILL_THERE);
+    }
 }
 
 fn fork_while_a_request_hangs() {
@@ -332,6 +361,15 @@ fn without_a_spool_a_child_starts_with_nothing_and_delivers_its_own() {
     println!("forks without a spool: {forks}, accepted: {accepted}, lost: 0, deadlocks: 0");
 }
 
+/// S28.
+#[test]
+fn a_child_delivers_whatever_threads_were_starting_or_ending_when_it_was_forked() {
+    let (folder, sink) = (Folder::new(), Sink::new(Mode::Good));
+    let status = start("fork while threads start and end", &sink, folder.text(), &folder, 200).ended(LONG * 10);
+    assert!(status.success(), "{status}");
+    assert_eq!(check(&sink, &folder, |_| false), 200 * 3);
+}
+
 /// S29.
 #[test]
 fn a_callback_can_fork_and_the_child_can_deliver() {
@@ -351,8 +389,10 @@ fn a_child_that_returns_from_its_parents_callback_does_not_deliver_for_its_paren
     for spooled in [true, false] {
         let (beside, sink) = (Folder::new(), Sink::new(Mode::Good));
         let folder = if spooled { beside.text() } else { "" };
-        start("fork in a callback and return from it", &sink, folder, &beside, 0).succeeded();
+        let status = start("fork in a callback and return from it", &sink, folder, &beside, 0).ended(LONG);
         assert_eq!(check(&sink, &beside, |_| true), 2);
+        assert_ne!(status.code(), Some(STILL_THERE), "the child has its parent's delivery thread for ever");
+        assert!(status.success(), "{status}");
     }
 }
 

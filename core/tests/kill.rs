@@ -1,0 +1,349 @@
+//! A process that is killed at any moment, or at each single step, loses nothing that it had accepted.
+
+#![cfg(unix)]
+
+mod child;
+
+use std::collections::HashSet;
+use std::fs;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use child::*;
+use segment_native::{KILL_POINTS, Object, Options};
+
+/// The programs that are killed.
+#[test]
+fn child_main() {
+    match part().as_deref() {
+        Some("track for ever") => track_for_ever(),
+        Some("track much") => track_much(),
+        Some("send one by one") => send_one_by_one(),
+        Some("recover again and again") => recover_again_and_again(),
+        Some("be told to pause") => be_told_to_pause(),
+        Some("track three and die") => track_three_and_die(),
+        Some(other) => panic!("no such part: {other}"),
+        None => {}
+    }
+}
+
+/// Tracks on several threads, in bursts, until it is killed.
+fn track_for_ever() {
+    let client = Arc::new(client(&told("URL"), Path::new(&told("FOLDER"))));
+    let notes = Arc::new(Notes::open(&told("NOTES")));
+    let threads: Vec<_> = (0..told_number("THREADS"))
+        .map(|thread| {
+            let (client, notes, run) = (client.clone(), notes.clone(), told("RUN"));
+            std::thread::spawn(move || {
+                let mut random = Random(thread as u64);
+                let small = Object::from([("filler", "x".repeat(200).as_str())]);
+                let large = Object::from([("filler", "x".repeat(30_000).as_str())]);
+                for n in 0.. {
+                    let id = format!("{run}-{thread}-{n}");
+                    let filler = match random.below(200) {
+                        0 => Some(&large),
+                        1..50 => Some(&small),
+                        _ => None,
+                    };
+                    let options = Options { message_id: Some(&id), ..Options::default() };
+                    if client.track("u", &format!("Event {id}"), filler, options).is_ok() {
+                        notes.write(&id);
+                    }
+                    // As in real programs, not all of the time is spent in the library: the server shall keep up.
+                    if random.below(10) == 0 {
+                        std::thread::sleep(Duration::from_micros(random.below(3_000)));
+                    }
+                }
+            })
+        })
+        .collect();
+    threads.into_iter().for_each(|thread| thread.join().expect("it never ends"));
+}
+
+/// Fills a dozen chunks.
+fn track_much() {
+    let client = client(&told("URL"), Path::new(&told("FOLDER")));
+    let notes = Notes::open(&told("NOTES"));
+    let large = Object::from([("filler", "x".repeat(30_000).as_str())]);
+    for n in 0..200 {
+        let id = format!("{}-{n}", told("RUN"));
+        let options = Options { message_id: Some(&id), ..Options::default() };
+        client.track("u", &format!("Event {id}"), &large, options).expect("taken");
+        notes.write(&id);
+    }
+    // What is done behind the scenes may take a moment longer than the tracking.
+    wait_until(Duration::from_secs(5), || false);
+}
+
+/// Has every message travel by itself.
+fn send_one_by_one() {
+    let client = client(&told("URL"), Path::new(&told("FOLDER")));
+    let notes = Notes::open(&told("NOTES"));
+    for n in 0..8 {
+        let id = format!("{}-{n}", told("RUN"));
+        assert!(track(&client, &id));
+        notes.write(&id);
+        client.flush(LONG).expect("settled");
+    }
+}
+
+/// Delivers what it finds, and something of its own; several times.
+fn recover_again_and_again() {
+    let notes = Notes::open(&told("NOTES"));
+    for n in 0..6 {
+        let client = client(&told("URL"), Path::new(&told("FOLDER")));
+        let id = format!("{}-{n}", told("RUN"));
+        assert!(track(&client, &id));
+        notes.write(&id);
+        client.flush(LONG).expect("settled");
+    }
+}
+
+/// Is told to pause, once for each of several write keys.
+fn be_told_to_pause() {
+    let notes = Notes::open(&told("NOTES"));
+    let folder = told("FOLDER");
+    for n in 0..6 {
+        let config =
+            segment_native::Config { write_key: format!("KEY{n}"), ..config(&told("URL"), Path::new(&folder)) };
+        let client = segment_native::Client::new(config).expect("good settings");
+        let id = format!("{}-{n}", told("RUN"));
+        assert!(track(&client, &id));
+        notes.write(&id);
+        assert!(wait_until(LONG, || paces(Path::new(&folder)) > n), "the pause is remembered");
+    }
+}
+
+fn paces(folder: &Path) -> usize {
+    let inside = fs::read_dir(folder).into_iter().flatten().flatten();
+    inside.filter(|entry| entry.path().join("pace").exists()).count()
+}
+
+fn track_three_and_die() {
+    let client = client(&told("URL"), Path::new(&told("FOLDER")));
+    let notes = Notes::open(&told("NOTES"));
+    for n in 0..3 {
+        let id = format!("{}-{n}", told("RUN"));
+        assert!(track(&client, &id));
+        notes.write(&id);
+    }
+    kill(std::process::id().try_into().expect("a pid"), libc::SIGKILL);
+}
+
+/// A folder with its notes and its server.
+struct Scene {
+    folder: Folder,
+    sink: Sink,
+    notes: String,
+}
+
+impl Scene {
+    fn new(mode: Mode) -> Scene {
+        let folder = Folder::new();
+        let notes = folder.beside("notes");
+        Scene { folder, sink: Sink::new(mode), notes }
+    }
+
+    fn start(&self, part: &str, run: &str, more: &[(&str, &str)]) -> Program {
+        self.start_to_die_at("", part, run, more)
+    }
+
+    fn start_to_die_at(&self, point: &str, part: &str, run: &str, more: &[(&str, &str)]) -> Program {
+        let url = self.sink.url();
+        let told = [("URL", url.as_str()), ("FOLDER", self.folder.text()), ("NOTES", &self.notes), ("RUN", run)];
+        let mut command = program(part, &[&told, more].concat());
+        if !point.is_empty() {
+            command.env("SEGMENT_KILL_AT", point);
+        }
+        Program::start(command)
+    }
+
+    /// Runs a program that must end by SIGKILL, by its own doing.
+    fn dies(&self, point: &str, part: &str, run: &str) {
+        let status = self.start_to_die_at(point, part, run, &[]).ended(LONG);
+        assert!(died_by_kill(status), "{point} was not reached by the program \"{part}\": {status}");
+    }
+
+    /// Owners that are gone, each with three messages.
+    fn prepare_dead_owners(&self, count: usize) {
+        self.sink.set(Mode::Refuse(503));
+        (0..count).for_each(|n| self.dies("", "track three and die", &format!("dead{n}")));
+    }
+
+    fn accepted(&self) -> Vec<String> {
+        read_notes(&self.notes)
+    }
+
+    /// Everything that was accepted has arrived, or is where everybody can see that it was refused.
+    fn check(&self) {
+        nothing_is_lost(&self.accepted(), &self.sink, &self.folder.rejected());
+        let received = self.sink.received();
+        let strangers: Vec<_> =
+            received.iter().filter(|(id, message)| message.event != format!("Event {id}")).collect();
+        assert!(strangers.is_empty(), "ids with another's content: {strangers:?}");
+    }
+}
+
+/// S1, S4: at random moments.
+#[test]
+fn what_was_accepted_before_a_kill_arrives_after_it() {
+    const KILLS_A_FOLDER: usize = 20;
+    let kills = rounds(200);
+    let mut random = Random(1);
+    let (mut accepted, mut repeated, mut unnoted) = (0, 0, 0);
+    for cycle in 0..kills / KILLS_A_FOLDER {
+        let threads = [1, 4, 8][cycle % 3];
+        let scene = Scene::new(Mode::Good);
+        for run in 0..KILLS_A_FOLDER {
+            let modes = [Mode::Good, Mode::Refuse(503), Mode::Close, Mode::Good, Mode::StoreAndClose, Mode::Hang];
+            scene.sink.set(modes[random.below(6) as usize]);
+            let before = notes_bytes(&scene.notes);
+            let threads = threads.to_string();
+            let program = scene.start("track for ever", &format!("run{run}"), &[("THREADS", &threads)]);
+            assert!(wait_until(LONG, || notes_bytes(&scene.notes) > before), "it tracks");
+            std::thread::sleep(Duration::from_micros(1_000 + random.below(39_000)));
+            program.kill();
+        }
+        let stats = deliver(&scene.sink, &scene.folder);
+        assert_eq!(stats.recovered, stats.delivered);
+        scene.check();
+        assert_eq!(scene.folder.left(), Vec::<std::path::PathBuf>::new(), "nothing is left behind");
+        // A thread may be killed between the moment its message is safe and the moment it could tell us so.
+        let noted: HashSet<String> = scene.accepted().into_iter().collect();
+        let received = scene.sink.received();
+        let more = received.keys().filter(|id| !noted.contains(*id)).count();
+        assert!(more <= threads * KILLS_A_FOLDER, "{more} messages arrived that nobody had accepted");
+        accepted += noted.len();
+        unnoted += more;
+        repeated += received.values().filter(|message| message.stored > 1).count();
+    }
+    println!(
+        "kills: {kills}, accepted: {accepted}, lost: 0, sent twice: {repeated}, killed before saying so: {unnoted}"
+    );
+}
+
+/// The scene, the program and the server that pass a point several times.
+#[cfg(feature = "kill-points")]
+fn scene_that_passes(point: &str) -> (Scene, &'static str) {
+    let scene = Scene::new(Mode::Good);
+    let part = match point {
+        "append-before" | "append-text" | "append-whole" | "create-named" | "create-reserved" | "create-mapped" => {
+            "track much"
+        }
+        // Nothing can be sent, so chunks are sealed because they are full, and wait.
+        "sealed" | "cut" => {
+            scene.sink.set(Mode::Refuse(503));
+            "track much"
+        }
+        "send" | "answered" | "settled" => "send one by one",
+        "lock-made" | "listed" | "adopted" | "read" | "remove-before" | "removed" | "unlock-before" | "unlocked" => {
+            scene.prepare_dead_owners(6);
+            scene.sink.set(Mode::Good);
+            "recover again and again"
+        }
+        "reject-reason" | "rejected" => {
+            scene.sink.set(Mode::Refuse(403));
+            "send one by one"
+        }
+        "replace-written" | "replaced" => {
+            scene.sink.set(Mode::Pause(1));
+            "be told to pause"
+        }
+        other => panic!("this test does not know how to pass the point {other}"),
+    };
+    (scene, part)
+}
+
+/// A normal run for everything that the programs may have left.
+#[cfg(feature = "kill-points")]
+fn deliver_for_all_keys(scene: &Scene) {
+    deliver(&scene.sink, &scene.folder);
+    for n in 0..6 {
+        let config = config(&scene.sink.url(), &scene.folder.0);
+        deliver_all(&scene.sink, segment_native::Config { write_key: format!("KEY{n}"), ..config });
+    }
+    scene.check();
+}
+
+/// S2, S4: at each point.
+#[test]
+#[cfg(feature = "kill-points")]
+fn a_process_killed_at_any_step_loses_nothing() {
+    let mut accepted = 0;
+    for point in KILL_POINTS {
+        for time in [1, 2, 5] {
+            let (scene, part) = scene_that_passes(point);
+            scene.dies(&format!("{point}:{time}"), part, "run");
+            deliver_for_all_keys(&scene);
+            let left = scene.folder.left();
+            // A test of its own below.
+            let left: Vec<_> = left.iter().filter(|path| !path.ends_with("pace.new")).collect();
+            assert!(left.is_empty(), "{point}:{time} leaves {left:?}");
+            accepted += scene.accepted().len();
+        }
+    }
+    println!("kill points: {}, kills: {}, accepted: {accepted}, lost: 0", KILL_POINTS.len(), KILL_POINTS.len() * 3);
+}
+
+/// S3.
+#[test]
+#[cfg(feature = "kill-points")]
+fn a_recovery_killed_twenty_times_in_a_row_at_the_same_step_loses_nothing() {
+    for point in ["lock-made", "listed", "adopted", "read", "remove-before", "removed", "unlock-before", "unlocked"] {
+        let scene = Scene::new(Mode::Good);
+        scene.prepare_dead_owners(6);
+        scene.sink.set(Mode::Good);
+        for run in 0..20 {
+            scene.dies(point, "recover again and again", &format!("run{run}"));
+        }
+        let stats = deliver(&scene.sink, &scene.folder);
+        scene.check();
+        assert!(scene.folder.left().is_empty(), "{point} leaves {:?}", scene.folder.left());
+        assert!(scene.accepted().len() >= 18);
+        println!("{point}: accepted: {}, lost: 0, recovered at last: {}", scene.accepted().len(), stats.recovered);
+    }
+}
+
+/// S2: what is half written beside a file is not left there for ever.
+#[test]
+#[cfg(feature = "kill-points")]
+fn a_half_written_pace_is_not_left_behind() {
+    let scene = Scene::new(Mode::Pause(1));
+    scene.dies("replace-written", "be told to pause", "run");
+    deliver_for_all_keys(&scene);
+    assert_eq!(scene.folder.left(), Vec::<std::path::PathBuf>::new());
+}
+
+/// A program that crashes at each start while there is no network must still be able to track: what its predecessors left is a
+/// few hundred bytes each, not the room they had reserved.
+#[test]
+fn crashes_without_a_network_do_not_fill_the_quota() {
+    let scene = Scene::new(Mode::Refuse(503));
+    scene.prepare_dead_owners(200);
+    let normal = segment_native::Config {
+        queue_max_bytes: segment_native::Config::new("k").queue_max_bytes,
+        ..config(&scene.sink.url(), &scene.folder.0)
+    };
+    let client = segment_native::Client::new(normal).expect("good settings");
+    // Once a request was made, the folder has been looked into.
+    assert!(wait_until(LONG, || client.stats().requests > 0), "{:?}", client.stats());
+    let taken = track(&client, "another");
+    let content: u64 = scene.accepted().len() as u64 * 400;
+    assert!(taken, "the folder holds less than {content} bytes of messages, and the quota of 64 MiB is full");
+}
+
+#[test]
+fn every_kill_point_is_somewhere_in_the_code_and_every_one_in_the_code_is_listed() {
+    let mut in_code = HashSet::new();
+    for entry in fs::read_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("src")).expect("core/src is there") {
+        let text = fs::read_to_string(entry.expect("readable").path()).expect("readable");
+        for (at, call) in text.match_indices("kill::point(\"") {
+            let name = text[at + call.len()..].split('"').next().expect("a name");
+            in_code.insert(name.to_owned());
+        }
+    }
+    let listed: HashSet<String> = KILL_POINTS.iter().map(|name| (*name).to_owned()).collect();
+    assert_eq!(listed, in_code);
+    assert_eq!(listed.len(), KILL_POINTS.len(), "none is listed twice");
+}

@@ -1,0 +1,294 @@
+//! Many processes share a folder: each delivers its own, nobody takes what belongs to the living, and what the dead have left
+//! is delivered by whoever comes.
+
+#![cfg(unix)]
+
+mod child;
+
+use std::collections::HashSet;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Barrier};
+use std::time::{Duration, Instant};
+
+use child::*;
+use segment_native::{Client, Config};
+
+/// The programs that share a folder.
+#[test]
+fn child_main() {
+    match part().as_deref() {
+        Some("track until told") => track_until_told(),
+        Some("wait for the server") => wait_for_the_server(),
+        Some("leave a child behind") => leave_a_child_behind(),
+        Some("leave many children behind") => leave_many_children_behind(),
+        Some(other) => panic!("no such part: {other}"),
+        None => {}
+    }
+}
+
+/// Tracks until its time is over or everybody is told to end. What it says last is that it ended by itself, with nothing left.
+fn track_until_told() {
+    let client = client(&told("URL"), Path::new(&told("FOLDER")));
+    let (notes, go, run) = (Notes::open(&told("NOTES")), told("GO"), told("RUN"));
+    let until = Instant::now() + Duration::from_millis(told_number("LIFE") as u64);
+    let mut random = Random(until.elapsed().as_nanos() as u64 + u64::from(std::process::id()));
+    for n in 0.. {
+        let id = format!("{run}-{n}");
+        assert!(track(&client, &id));
+        notes.write(&id);
+        assert_eq!(client.stats().in_memory, 0, "a message that would die with its process");
+        if n % 20 == 0 && (Instant::now() > until || Path::new(&go).exists()) {
+            break;
+        }
+        std::thread::sleep(Duration::from_micros(random.below(5_000)));
+    }
+    client.flush(LONG).expect("all is delivered");
+    let stats = client.stats();
+    balanced(&stats);
+    assert_eq!((stats.queued, stats.failed, stats.dropped), (0, 0, 0), "{stats:?}");
+    notes.write(&format!("ended {run}"));
+}
+
+fn wait_for_the_server() {
+    let client = client(&told("URL"), Path::new(&told("FOLDER")));
+    let notes = Notes::open(&told("NOTES"));
+    for n in 0..5 {
+        let id = format!("{}-{n}", told("RUN"));
+        assert!(track(&client, &id));
+        notes.write(&id);
+    }
+    client.flush(LONG).expect("delivered at last");
+}
+
+/// Dies, and leaves a child that has a copy of everything and uses nothing of it.
+fn leave_a_child_behind() {
+    let client = client(&told("URL"), Path::new(&told("FOLDER")));
+    let notes = Notes::open(&told("NOTES"));
+    for n in 0..5 {
+        let id = format!("{}-{n}", told("RUN"));
+        assert!(track(&client, &id));
+        notes.write(&id);
+    }
+    match fork() {
+        Forked::Child => pause(),
+        Forked::Parent(pid) => notes.write(&format!("child {pid}")),
+    }
+    die();
+}
+
+/// The same with children that were forked at any moment, while clients were being made.
+fn leave_many_children_behind() {
+    let (url, folder, run) = (told("URL"), told("FOLDER"), told("RUN"));
+    let notes = Arc::new(Notes::open(&told("NOTES")));
+    let stop = Arc::new(AtomicBool::new(false));
+    let (noting, stopped) = (notes.clone(), stop.clone());
+    let making = std::thread::spawn(move || {
+        let mut clients = Vec::new();
+        while clients.len() < 150 && !stopped.load(Ordering::SeqCst) {
+            let config = Config { flush_interval: LONG, ..config(&url, Path::new(&folder)) };
+            let client = Client::new(config).expect("good settings");
+            let id = format!("{run}-{}", clients.len());
+            assert!(track(&client, &id));
+            assert_eq!(client.stats().in_memory, 0);
+            noting.write(&id);
+            clients.push(client);
+        }
+        clients
+    });
+    for _ in 0..100 {
+        match fork() {
+            Forked::Child => pause(),
+            Forked::Parent(pid) => notes.write(&format!("child {pid}")),
+        }
+    }
+    stop.store(true, Ordering::SeqCst);
+    let clients = making.join().expect("no panic");
+    assert!(!clients.is_empty());
+    die();
+}
+
+fn die() {
+    kill(std::process::id().try_into().expect("a pid"), libc::SIGKILL);
+}
+
+struct Scene {
+    folder: Folder,
+    sink: Sink,
+    notes: String,
+    go: String,
+}
+
+impl Scene {
+    fn new(mode: Mode) -> Scene {
+        let folder = Folder::new();
+        let (notes, go) = (folder.beside("notes"), folder.beside("go"));
+        Scene { folder, sink: Sink::new(mode), notes, go }
+    }
+
+    fn start(&self, part: &str, run: &str, life: Duration) -> Program {
+        let (url, life) = (self.sink.url(), life.as_millis().to_string());
+        let told = [("URL", url.as_str()), ("FOLDER", self.folder.text()), ("NOTES", &self.notes), ("GO", &self.go)];
+        Program::start(program(part, &[told.as_slice(), &[("RUN", run), ("LIFE", &life)]].concat()))
+    }
+
+    /// The ids of accepted messages, and what else was noted.
+    fn noted(&self) -> (Vec<String>, Vec<String>) {
+        read_notes(&self.notes).into_iter().partition(|note| !note.contains(' '))
+    }
+
+    /// What is noted under this title.
+    fn noted_as(&self, title: &str) -> HashSet<String> {
+        self.noted().1.iter().filter_map(|note| note.strip_prefix(title)).map(str::to_owned).collect()
+    }
+
+    fn children(&self) -> Vec<i32> {
+        self.noted_as("child ").iter().map(|pid| pid.parse().expect("a pid")).collect()
+    }
+
+    /// Nothing is lost, and messages of processes that ended by themselves were stored once. How many messages there were, and
+    /// how many were stored more often.
+    fn check(&self) -> (usize, usize) {
+        let (accepted, _) = self.noted();
+        nothing_is_lost(&accepted, &self.sink, &HashSet::new());
+        let ended = self.noted_as("ended ");
+        let received = self.sink.received();
+        let repeated: Vec<_> = received.iter().filter(|(_, message)| message.stored > 1).map(|(id, _)| id).collect();
+        let robbed: Vec<_> =
+            repeated.iter().filter(|id| id.rsplit_once('-').is_some_and(|(run, _)| ended.contains(run))).collect();
+        assert!(robbed.is_empty(), "delivered more than once, though their process was never killed: {robbed:.10?}");
+        (accepted.len(), repeated.len())
+    }
+}
+
+/// S26.
+#[test]
+fn twenty_processes_share_a_folder_and_are_killed_at_random() {
+    const PROCESSES: usize = 20;
+    let scene = Scene::new(Mode::Good);
+    let mut random = Random(26);
+    let mut runs = 0;
+    let mut start = || {
+        runs += 1;
+        scene.start("track until told", &format!("run{runs}"), LONG)
+    };
+    let mut programs: Vec<Program> = (0..PROCESSES).map(|_| start()).collect();
+    let kills = rounds(100);
+    for _ in 0..kills {
+        scene.sink.set([Mode::Good, Mode::Good, Mode::Refuse(503), Mode::Close][random.below(4) as usize]);
+        std::thread::sleep(Duration::from_micros(random.below(60_000)));
+        let victim = random.below(PROCESSES as u64) as usize;
+        std::mem::replace(&mut programs[victim], start()).kill();
+    }
+    scene.sink.set(Mode::Good);
+    std::fs::write(&scene.go, "").expect("written");
+    programs.into_iter().for_each(Program::succeeded);
+    assert_eq!(scene.noted_as("ended ").len(), PROCESSES);
+    let left = deliver(&scene.sink, &scene.folder).recovered;
+    let (accepted, repeated) = scene.check();
+    assert_eq!(scene.folder.left(), Vec::<PathBuf>::new());
+    println!("kills: {kills}, accepted: {accepted}, lost: 0, sent twice: {repeated}, left for the last: {left}");
+}
+
+/// S26.
+#[test]
+fn processes_that_come_and_go_deliver_everything_once() {
+    const PROCESSES: usize = 8;
+    let scene = Scene::new(Mode::Good);
+    let mut random = Random(8);
+    let mut runs = 0;
+    let mut start = |life| {
+        runs += 1;
+        scene.start("track until told", &format!("run{runs}"), Duration::from_millis(life))
+    };
+    let mut programs: Vec<Program> = (0..PROCESSES as u64).map(|n| start(n * 20)).collect();
+    for n in 0..rounds(100) {
+        std::mem::replace(&mut programs[n % PROCESSES], start(random.below(200))).succeeded();
+    }
+    programs.into_iter().for_each(Program::succeeded);
+    let (accepted, repeated) = scene.check();
+    assert_eq!(repeated, 0);
+    assert_eq!(scene.folder.left(), Vec::<PathBuf>::new());
+    assert_eq!(deliver(&scene.sink, &scene.folder).recovered, 0);
+    println!("processes: {runs}, accepted: {accepted}, lost: 0, sent twice: 0");
+}
+
+/// S26: whoever looks into the folder tries all locks, those of clients that are just being made included.
+#[test]
+fn clients_that_start_at_the_same_time_all_keep_their_messages_on_disk() {
+    let scene = Scene::new(Mode::Good);
+    let barrier = Barrier::new(6);
+    let in_memory: u64 = std::thread::scope(|scope| {
+        let threads: Vec<_> = (0..6)
+            .map(|thread| {
+                let (scene, barrier) = (&scene, &barrier);
+                scope.spawn(move || {
+                    let mut in_memory = 0;
+                    for n in 0..rounds(100) {
+                        barrier.wait();
+                        let client = client(&scene.sink.url(), &scene.folder.0);
+                        assert!(track(&client, &format!("{thread}-{n}")));
+                        in_memory += client.stats().in_memory;
+                        client.flush(LONG).expect("delivered");
+                    }
+                    in_memory
+                })
+            })
+            .collect();
+        threads.into_iter().map(|thread| thread.join().expect("no panic")).sum()
+    });
+    assert_eq!(in_memory, 0, "of {} messages so many would have died with their process", rounds(100) * 6);
+}
+
+/// S27.
+#[test]
+fn nobody_takes_the_messages_of_a_process_that_is_only_stopped() {
+    let scene = Scene::new(Mode::Refuse(503));
+    let owner = scene.start("wait for the server", "owner", LONG);
+    assert!(wait_until(LONG, || scene.noted().0.len() == 5 && scene.sink.requests() > 0));
+    owner.signal(libc::SIGSTOP);
+    assert!(is_stopped(owner.pid()));
+    scene.sink.set(Mode::Good);
+    for n in 0..3 {
+        let client = client(&scene.sink.url(), &scene.folder.0);
+        assert!(track(&client, &format!("other-{n}")));
+        client.flush(LONG).expect("its own is delivered");
+        let stats = client.stats();
+        assert_eq!((stats.delivered, stats.recovered), (1, 0), "{stats:?}");
+    }
+    let stored =
+        |owner: &str| scene.sink.received().iter().filter(|(id, m)| id.starts_with(owner) && m.stored > 0).count();
+    assert_eq!((stored("owner"), stored("other")), (0, 3));
+    owner.signal(libc::SIGCONT);
+    owner.succeeded();
+    assert_eq!(stored("owner"), 5);
+    assert_eq!(scene.check(), (5, 0));
+    assert_eq!(scene.folder.left(), Vec::<PathBuf>::new());
+}
+
+/// S27.
+#[test]
+fn the_dead_are_inherited_at_once_though_a_child_of_theirs_lives() {
+    for part in ["leave a child behind", "leave many children behind"] {
+        let scene = Scene::new(Mode::Refuse(503));
+        let status = scene.start(part, "parent", LONG).ended(LONG);
+        let children = scene.children();
+        let _ending = Ending(&children);
+        assert!(died_by_kill(status), "{status}");
+        scene.sink.set(Mode::Good);
+        let stats = deliver(&scene.sink, &scene.folder);
+        assert!(!children.is_empty() && children.iter().all(|pid| is_alive(*pid)), "the children live");
+        assert_eq!(stats.recovered, scene.noted().0.len() as u64, "{part}");
+        scene.check();
+        assert_eq!(scene.folder.left(), Vec::<PathBuf>::new());
+    }
+}
+
+/// Ends programs that are nobody's children any more.
+struct Ending<'a>(&'a [i32]);
+
+impl Drop for Ending<'_> {
+    fn drop(&mut self) {
+        self.0.iter().for_each(|pid| kill(*pid, libc::SIGKILL));
+    }
+}
