@@ -29,6 +29,8 @@ pub(crate) const CHUNK: &str = ".v1.jsonl";
 pub(crate) const LOCK: &str = ".lock";
 pub(crate) const REASON: &str = ".reason.txt";
 pub(crate) const REJECTED: &str = "rejected";
+/// The end of a file that is about to take another's place.
+const UNFINISHED: &str = ".new";
 
 /// How much is kept of what was given up.
 const REJECTED_MAX_BYTES: u64 = 1 << 20;
@@ -161,6 +163,9 @@ impl Spool {
                 owners.entry(owner.to_owned()).or_default().push(entry);
             } else if let Some(owner) = entry.name.strip_suffix(LOCK) {
                 owners.entry(owner.to_owned()).or_default();
+            } else if entry.name.ends_with(UNFINISHED) {
+                // Whoever was writing it died, or writes it again when it is wanted.
+                let _ = self.storage.remove(&self.folder.join(&entry.name));
             }
         }
         kill::point("listed");
@@ -177,19 +182,36 @@ impl Spool {
                 look.foreign_bytes += sealed.map(|chunk| chunk.bytes).sum::<u64>();
                 continue;
             };
-            if chunks.is_empty() {
+            kill::point("adopted");
+            let found: Vec<Found> = chunks.into_iter().filter_map(|chunk| self.trim(chunk)).collect();
+            if found.is_empty() {
                 let _ = self.storage.remove(&lock_path);
                 continue;
             }
-            kill::point("adopted");
             let Some(open) = &mut *self.open()? else { continue };
-            open.adopted.insert(owner, (lock, chunks.len()));
-            look.found.extend(
-                chunks.into_iter().map(|chunk| Found { path: self.folder.join(chunk.name), bytes: chunk.bytes }),
-            );
+            open.adopted.insert(owner, (lock, found.len()));
+            look.found.extend(found);
         }
         look.found.sort_by(|a, b| a.path.cmp(&b.path));
         Ok(look)
+    }
+
+    /// Cuts a chunk whose owner died before it could do so: the room it had reserved is worth a thousand messages. None if there
+    /// is nothing in it.
+    fn trim(&self, chunk: Entry) -> Option<Found> {
+        let found = Found { path: self.folder.join(chunk.name), bytes: chunk.bytes };
+        // A chunk in the making has whole pages. One that was cut seldom has, and then it is read for nothing.
+        if !chunk.bytes.is_multiple_of(4096) {
+            return Some(found);
+        }
+        let Ok(content) = self.storage.read(&found.path) else { return Some(found) };
+        let used = content.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1);
+        if used == 0 {
+            let _ = self.storage.remove(&found.path);
+            return None;
+        }
+        let cut = self.storage.truncate(&found.path, used as u64);
+        Some(Found { bytes: if cut.is_ok() { used as u64 } else { found.bytes }, ..found })
     }
 
     /// Keeps messages that are given up for good, and why; the oldest of them go when there are too many. How many bytes there
@@ -209,8 +231,8 @@ impl Spool {
         kept.sort_by(|a, b| a.name.cmp(&b.name));
         let mut bytes: u64 = kept.iter().map(|entry| entry.bytes).sum();
         for entry in kept {
-            if bytes <= REJECTED_MAX_BYTES {
-                break;
+            if bytes <= REJECTED_MAX_BYTES && !entry.name.ends_with(UNFINISHED) {
+                continue;
             }
             if self.storage.remove(&folder.join(&entry.name)).is_ok() {
                 bytes -= entry.bytes;
