@@ -83,7 +83,7 @@ impl Client {
         };
         let host = Arc::new(Host::new(config.on_delivery.take(), config.on_log.take()));
         let template = Template { prepared, settings: settings.adjusted(), config, host, storage, transport };
-        let half = PerProcess::new(template.half());
+        let half = PerProcess::new(|| template.half());
         let client = Client { half, template };
         // What an earlier run has left is delivered without waiting for a new message.
         client.half().start_if_needed();

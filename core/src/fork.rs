@@ -40,25 +40,75 @@ impl Drop for ClosedInChild {
     }
 }
 
+/// How many threads hold forks off, and how many forks are going on.
+static HOLDING: AtomicU32 = AtomicU32::new(0);
+static FORKING: AtomicU32 = AtomicU32::new(0);
+
+/// No fork happens while there is one of these. For what must be done before a child can have a part of it: opening a file and
+/// taking note of it. It keeps a fork waiting, so it must be short; it cannot keep it for long.
+#[derive(Debug)]
+pub(crate) struct Hold(());
+
+impl Hold {
+    pub(crate) fn new() -> Self {
+        loop {
+            HOLDING.fetch_add(1, Ordering::SeqCst);
+            if FORKING.load(Ordering::SeqCst) == 0 {
+                return Hold(());
+            }
+            HOLDING.fetch_sub(1, Ordering::SeqCst);
+            std::thread::yield_now();
+        }
+    }
+}
+
+impl Drop for Hold {
+    fn drop(&mut self) {
+        HOLDING.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
+/// A fork waits for so long. Whoever is held up on a disk that does not answer must not hold up the host too:
+/// then a lock may live on in the child, and that is the lesser evil.
+#[cfg(unix)]
+const HOLD_MAX: std::time::Duration = std::time::Duration::from_millis(200);
+
 /// Has forks noticed from now on.
-pub(crate) fn watch() {
+fn watch() {
     static WATCHED: Once = Once::new();
     WATCHED.call_once(register);
 }
 
 #[cfg(unix)]
 fn register() {
-    // SAFETY: the handler only touches atomics and calls close(), both allowed between fork and exec. The library stays
+    // SAFETY: the handlers only touch atomics, yield and call close(), all of it allowed between fork and exec. The library stays
     // loaded once loaded, so the function is always there. Without memory for it there is no handler: then a child that goes
     // on using its parent's client may hang, as with any other library.
-    unsafe { libc::pthread_atfork(None, None, Some(in_child)) };
+    unsafe { libc::pthread_atfork(Some(before_fork), Some(in_parent), Some(in_child)) };
 }
 
 #[cfg(not(unix))]
 fn register() {}
 
 #[cfg(unix)]
+extern "C" fn before_fork() {
+    FORKING.fetch_add(1, Ordering::SeqCst);
+    let start = std::time::Instant::now();
+    while HOLDING.load(Ordering::SeqCst) > 0 && start.elapsed() < HOLD_MAX {
+        std::thread::yield_now();
+    }
+}
+
+#[cfg(unix)]
+extern "C" fn in_parent() {
+    FORKING.fetch_sub(1, Ordering::SeqCst);
+}
+
+#[cfg(unix)]
 extern "C" fn in_child() {
+    // Those who hold or fork are threads of the parent.
+    FORKING.store(0, Ordering::SeqCst);
+    HOLDING.store(0, Ordering::SeqCst);
     GENERATION.fetch_add(1, Ordering::Relaxed);
     for place in &INHERITED {
         let descriptor = place.swap(NONE, Ordering::Relaxed);
@@ -84,9 +134,10 @@ struct Made<T> {
 }
 
 impl<T> PerProcess<T> {
-    pub(crate) fn new(value: T) -> Self {
+    /// Makes the first value, and has forks noticed before.
+    pub(crate) fn new(make: impl FnOnce() -> T) -> Self {
         watch();
-        PerProcess { value: AtomicPtr::new(Self::made(value)) }
+        PerProcess { value: AtomicPtr::new(Self::made(make())) }
     }
 
     fn made(value: T) -> *mut Made<T> {
@@ -151,7 +202,7 @@ mod tests {
     #[test]
     fn a_process_keeps_its_value_and_frees_it() {
         let counted = Arc::new(());
-        let value = PerProcess::new(counted.clone());
+        let value = PerProcess::new(|| counted.clone());
         for _ in 0..3 {
             assert!(Arc::ptr_eq(value.get(|| Arc::new(())), &counted));
         }
@@ -163,7 +214,7 @@ mod tests {
     #[test]
     fn a_child_makes_its_own_and_leaves_the_parents_alone() {
         let parents = Arc::new("parent");
-        let value = PerProcess::new(parents.clone());
+        let value = PerProcess::new(|| parents.clone());
         // What a fork changes, as far as this value can see.
         // SAFETY: the pointer was made by `new` and nobody else looks at it.
         unsafe { (**value.value.as_ptr()).generation = generation().wrapping_sub(1) };

@@ -86,12 +86,22 @@ impl Spool {
         if open.is_none() {
             self.storage.create_folder(&self.folder)?;
             let appending = self.storage.appending(&self.folder)?;
-            let owner = owner();
-            let lock = self.storage.lock(&self.folder.join(format!("{owner}{LOCK}")))?;
-            let lock = lock.ok_or_else(|| io::Error::other("a new lock is taken already"))?;
+            let (owner, lock) = self.take_ownership()?;
             *open = Some(Open { appending, owner, _lock: lock, sequence: 0, adopted: HashMap::new() });
         }
         Ok(open)
+    }
+
+    /// A name that nobody has, and its lock. Whoever looks into the folder between the making of the file and its locking takes
+    /// the owner for one that is gone; then another name is needed.
+    fn take_ownership(&self) -> io::Result<(String, Lock)> {
+        for _ in 0..100 {
+            let owner = owner();
+            if let Some(lock) = self.storage.lock(&self.folder.join(format!("{owner}{LOCK}")))? {
+                return Ok((owner, lock));
+            }
+        }
+        Err(io::Error::other("no lock could be had"))
     }
 
     /// A new, empty chunk on the disk.

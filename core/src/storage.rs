@@ -7,7 +7,7 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
 use std::path::Path;
 
-use crate::fork::ClosedInChild;
+use crate::fork::{ClosedInChild, Hold};
 use crate::kill;
 
 /// How a file system takes what is appended.
@@ -73,11 +73,21 @@ impl Map {
     }
 }
 
-/// A lock on a file, held until it is dropped or the process ends.
+/// A lock on a file, held until it is dropped or the process ends; a forked child has no part of it.
 #[derive(Debug)]
 pub(crate) struct Lock {
-    _noted: ClosedInChild,
-    _file: File,
+    held: Option<(ClosedInChild, File)>,
+}
+
+impl Drop for Lock {
+    fn drop(&mut self) {
+        let _hold = Hold::new();
+        // First the note, then the file: a child must not close what another file's number has become.
+        if let Some((noted, file)) = self.held.take() {
+            drop(noted);
+            drop(file);
+        }
+    }
 }
 
 /// The real disk.
@@ -155,6 +165,7 @@ impl Storage for Disk {
     }
 
     fn lock(&self, path: &Path) -> io::Result<Option<Lock>> {
+        let _hold = Hold::new();
         let file = private().read(true).write(true).create(true).truncate(false).open(path)?;
         match file.try_lock() {
             Ok(()) => {}
@@ -169,7 +180,7 @@ impl Storage for Disk {
         let noted = ClosedInChild::note(system::descriptor(&file))
             .ok_or_else(|| io::Error::other("too many files are locked at once"))?;
         kill::point("lock-made");
-        Ok(Some(Lock { _noted: noted, _file: file }))
+        Ok(Some(Lock { held: Some((noted, file)) }))
     }
 
     fn sync(&self, path: &Path) -> io::Result<()> {

@@ -14,6 +14,7 @@ use crate::config::Envelope;
 use crate::delivery::{self, Limits, Outcome, Pace, Part, SavedPace, Settled};
 use crate::error::{Error, ErrorKind};
 use crate::feed::Work;
+use crate::fork;
 use crate::http::{Answer, Post, Transport};
 use crate::kill;
 use crate::queue::Queue;
@@ -108,10 +109,13 @@ impl Host {
 /// The delivery thread's main function.
 pub(crate) fn run(shared: &Shared) {
     let mut worker = Worker::new(shared);
+    let generation = worker.generation;
     loop {
         // A panic in here is a bug, of ours or of a library (it has been seen); the messages in flight count one failure.
         match catch_unwind(AssertUnwindSafe(|| worker.turn(shared))) {
             Ok(true) => {}
+            // A callback has forked: this is a copy of the thread, in the child. Queue and files are the parent's.
+            Ok(false) if fork::generation() != generation => return,
             Ok(false) => break,
             Err(_) => {
                 shared.callbacks.log(Level::Error, || "a bug on the delivery thread was contained".to_owned());
@@ -148,13 +152,15 @@ struct Worker {
     compressed: Vec<u8>,
     /// The pace that stands in the folder.
     saved: Option<SavedPace>,
+    /// The process to which this thread belongs.
+    generation: u32,
 }
 
 impl Worker {
     fn new(shared: &Shared) -> Self {
         let saved = shared.queue.spool.as_ref().and_then(Spool::load_pace);
         let pace = saved.map(|saved| Pace::restore(saved, shared.queue.elapsed(), time::now_ms()));
-        Worker { pace: pace.unwrap_or_default(), saved, ..Worker::default() }
+        Worker { pace: pace.unwrap_or_default(), saved, generation: fork::generation(), ..Worker::default() }
     }
 
     /// Does one thing; whether there may be more.
@@ -162,13 +168,17 @@ impl Worker {
         match shared.queue.next(&mut self.pace) {
             Work::Send { batch, part, within } => {
                 self.send(shared, &batch, &part, within);
+                if self.is_forked() {
+                    return false;
+                }
+                self.save_pace(shared);
                 drop(batch); // so that its memory can be used again
                 shared.queue.landed(shared.limits);
                 true
             }
             Work::Log(lines) => {
                 shared.callbacks.tell(|host| lines.into_iter().for_each(|(level, line)| host.log(level, || line)));
-                true
+                !self.is_forked()
             }
             Work::End => {
                 give_up_all(shared);
@@ -196,7 +206,6 @@ impl Worker {
         let body_bytes = body.len();
         self.settle(shared, batch, part, &answer, body_bytes);
         kill::point("settled");
-        self.save_pace(shared);
     }
 
     /// Writes the body of a request, stamped with the time of this attempt.
@@ -268,6 +277,11 @@ impl Worker {
         shared.queue.settle(&mut self.pace, Outcome::Unreached, shared.limits, id::fraction());
         shared.queue.landed(shared.limits);
         self.save_pace(shared);
+    }
+
+    /// Whether this is a child's copy of the thread: one of the callbacks has forked and come back.
+    fn is_forked(&self) -> bool {
+        fork::generation() != self.generation
     }
 
     /// Has a restart know how long nothing is to be sent.

@@ -2,6 +2,7 @@
 //! nothing that was accepted is lost.
 
 #![cfg(unix)]
+#![allow(clippy::print_stdout)] // the figures are for a person to read
 #![allow(unsafe_code)] // crashes, and a handler at exit
 
 mod child;

@@ -1,5 +1,6 @@
 //! A process that is killed at any moment, or at each single step, loses nothing that it had accepted.
 
+#![allow(clippy::print_stdout)] // the figures are for a person to read
 #![cfg(unix)]
 
 mod child;
@@ -212,10 +213,11 @@ fn what_was_accepted_before_a_kill_arrives_after_it() {
         // A thread may be killed between the moment its message is safe and the moment it could tell us so.
         let noted: HashSet<String> = scene.accepted().into_iter().collect();
         let received = scene.sink.received();
-        let more = received.keys().filter(|id| !noted.contains(*id)).count();
-        assert!(more <= threads * KILLS_A_FOLDER, "{more} messages arrived that nobody had accepted");
+        let more: Vec<_> = received.keys().filter(|id| !noted.contains(*id)).collect();
+        let most = threads * KILLS_A_FOLDER;
+        assert!(more.len() <= most, "{} messages arrived that nobody had accepted: {:?}", more.len(), some(&more));
         accepted += noted.len();
-        unnoted += more;
+        unnoted += more.len();
         repeated += received.values().filter(|message| message.stored > 1).count();
     }
     println!(
