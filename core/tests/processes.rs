@@ -22,6 +22,7 @@ fn child_main() {
         Some("track until told") => track_until_told(),
         Some("wait for the server") => wait_for_the_server(),
         Some("leave a child behind") => leave_a_child_behind(),
+        Some("leave children of the first moment behind") => leave_children_of_the_first_moment_behind(),
         Some("leave many children behind") => leave_many_children_behind(),
         Some(other) => panic!("no such part: {other}"),
         None => {}
@@ -72,10 +73,36 @@ fn leave_a_child_behind() {
         notes.write(&id);
     }
     match fork() {
-        Forked::Child => pause(),
+        Forked::Child => be_there(&notes),
         Forked::Parent(pid) => notes.write(&format!("child {pid}")),
     }
     die();
+}
+
+/// The same with children that were forked while this process made its first client, and learned that it has to watch for forks.
+fn leave_children_of_the_first_moment_behind() {
+    let notes = Notes::open(&told("NOTES"));
+    let made = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let making = scope.spawn(|| {
+            let client = client(&told("URL"), Path::new(&told("FOLDER")));
+            made.store(true, Ordering::SeqCst);
+            assert!(track(&client, &told("RUN")));
+            notes.write(&told("RUN"));
+            client
+        });
+        for _ in 0..100 {
+            match fork() {
+                Forked::Child => be_there(&notes),
+                Forked::Parent(pid) => notes.write(&format!("child {pid}")),
+            }
+            if made.load(Ordering::SeqCst) {
+                break;
+            }
+        }
+        let _client = making.join().expect("no panic");
+        die();
+    });
 }
 
 /// The same with children that were forked at any moment, while clients were being made.
@@ -103,7 +130,7 @@ fn leave_many_children_behind() {
         .collect();
     for _ in 0..300 {
         match fork() {
-            Forked::Child => pause(),
+            Forked::Child => be_there(&notes),
             Forked::Parent(pid) => notes.write(&format!("child {pid}")),
         }
         if making.iter().all(|thread| thread.is_finished()) {
@@ -114,6 +141,12 @@ fn leave_many_children_behind() {
     let clients: Vec<_> = making.into_iter().map(|thread| thread.join().expect("no panic")).collect();
     assert!(clients.iter().all(|clients| !clients.is_empty()));
     die();
+}
+
+/// A child that does nothing. What the library does in it at the fork is done when it has said that it is there.
+fn be_there(notes: &Notes) -> ! {
+    notes.write(&format!("there {}", std::process::id()));
+    pause()
 }
 
 fn die() {
@@ -281,12 +314,14 @@ fn nobody_takes_the_messages_of_a_process_that_is_only_stopped() {
 /// S27.
 #[test]
 fn the_dead_are_inherited_at_once_though_a_child_of_theirs_lives() {
-    for part in ["leave a child behind", "leave many children behind"] {
+    let first = ["leave children of the first moment behind"; 20];
+    for part in ["leave a child behind", "leave many children behind"].into_iter().chain(first) {
         let scene = Scene::new(Mode::Refuse(503));
         let status = scene.start(part, "parent", LONG).ended(LONG);
         let children = scene.children();
         let _ending = Ending(&children);
         assert!(died_by_kill(status), "{status}");
+        assert!(wait_until(LONG, || scene.noted_as("there ").len() == children.len()), "all children have begun");
         scene.sink.set(Mode::Good);
         let stats = deliver(&scene.sink, &scene.folder);
         assert!(!children.is_empty() && children.iter().all(|pid| is_alive(*pid)), "the children live");

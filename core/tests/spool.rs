@@ -398,6 +398,36 @@ fn a_large_backlog_does_not_delay_the_start() {
 }
 
 #[test]
+fn acknowledgements_that_are_lost_cost_repetitions_and_nothing_else() {
+    let folder = Folder::new();
+    let stored = Arc::new(Mutex::new(std::collections::HashMap::<String, (String, u32)>::new()));
+    let storing = stored.clone();
+    let server = Server::new(move |n, request| {
+        let mut stored = storing.lock().expect("no panic");
+        for event in request.events() {
+            let id = event["messageId"].as_str().expect("an id").to_owned();
+            let entry = stored.entry(id).or_insert_with(|| (event.to_string(), 0));
+            assert_eq!(entry.0, event.to_string(), "the same id, and the same content");
+            entry.1 += 1;
+        }
+        if n % 5 == 1 { Reply::Close } else { Reply::status(200) }
+    });
+    for run in 0..10 {
+        let client = client(&server.url(), &folder.0);
+        for n in 0..5 {
+            track(&client, run * 50 + n * 10..run * 50 + n * 10 + 10);
+            let _ = client.flush(Duration::from_millis(100));
+            balanced(&client.stats());
+        }
+    }
+    let last = client(&server.url(), &folder.0);
+    last.flush(LONG).expect("all is delivered");
+    let stored = stored.lock().expect("no panic");
+    assert_eq!(stored.len(), 500);
+    assert!(stored.values().any(|(_, times)| *times > 1), "some acknowledgement was lost");
+}
+
+#[test]
 fn what_keeps_failing_lets_others_pass() {
     let folder = Folder::new();
     let server = Server::new(|_, request| Reply::status(if request.names().contains(&"Event 0") { 500 } else { 200 }));
