@@ -18,6 +18,9 @@ use crate::state::{State, Stats};
 /// No number of messages wakes the worker: it is awake, or waits for something else.
 pub(crate) const NEVER: u32 = u32::MAX;
 
+/// What the worker does between two requests takes no time, but for callbacks.
+const OWN_STEPS_MAX: Duration = Duration::from_secs(2);
+
 /// For so long the disk is left alone after it failed.
 pub(crate) const DISK_REST: Duration = Duration::from_secs(1);
 
@@ -258,21 +261,19 @@ impl Queue {
         self.dirty.notify_one();
     }
 
-    /// Waits for the worker to have ended; whether it has. Only a request can keep it: after this time in one, it is left
-    /// behind, if that is wanted.
+    /// Waits for the worker to have ended; whether it has. What keeps it is a request, for which it has this time, or a callback,
+    /// or that its thread never came to run. After that it is left behind, if that is wanted.
     pub(crate) fn wait_for_end(&self, time: Duration, abandon: bool) -> bool {
         let mut state = self.lock();
-        let until = Instant::now() + time;
+        let start = Instant::now();
         while state.working {
-            let left = until.saturating_duration_since(Instant::now());
-            if !state.requesting {
-                state = self.settled.wait(state).unwrap_or_else(PoisonError::into_inner);
-            } else if left.is_zero() {
+            let time = if state.requesting { time } else { OWN_STEPS_MAX };
+            let left = time.saturating_sub(start.elapsed());
+            if left.is_zero() {
                 state.abandoned = abandon;
                 return false;
-            } else {
-                state = self.settled.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0;
             }
+            state = self.settled.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0;
         }
         true
     }

@@ -2,7 +2,7 @@
 //!
 //! This is a program whose `main` is C's, as those that fork are in C, C++ and Python. Where `main` is Rust's, the standard
 //! library takes a lock of its own whenever a thread starts or ends; in a child forked at that moment it is never given back,
-//! and no thread can start there. Nothing of ours can change that.
+//! and no thread of the standard library's can start there, ours among them.
 
 #![cfg(unix)]
 #![no_main]
