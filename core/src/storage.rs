@@ -132,6 +132,9 @@ impl Storage for Disk {
             let _ = fs::remove_file(path);
         }
         kill::point("create-mapped");
+        // Nobody is to pay for the first touch of a page when a message is stored. Where this cannot be had, somebody does.
+        #[cfg(target_os = "linux")]
+        let _ = mapped.as_ref().map(|map| map.advise(memmap2::Advice::PopulateWrite));
         mapped.map(Map)
     }
 
