@@ -41,6 +41,14 @@ enum Place {
     },
 }
 
+/// The file of a chunk to which nothing is appended any more. Letting its map go takes the system a while.
+pub(crate) struct Retired {
+    pub(crate) path: PathBuf,
+    /// The length of its content.
+    pub(crate) bytes: usize,
+    _map: Map,
+}
+
 impl Chunk {
     /// An empty chunk for this many bytes of messages.
     pub(crate) fn in_memory(number: u64, room: usize) -> Self {
@@ -113,13 +121,12 @@ impl Chunk {
         Ok(())
     }
 
-    /// Ends the appending: what a map or an open file held is let go, and the length to which the file can be cut is
-    /// returned, if it is longer.
-    pub(crate) fn retire(&mut self) -> Option<(PathBuf, usize)> {
+    /// Ends the appending. A file that is longer than its content is returned, to be let go of and cut.
+    pub(crate) fn retire(&mut self) -> Option<Retired> {
         match std::mem::replace(&mut self.place, Place::Memory(Vec::new())) {
-            Place::Mapped { used, path, .. } => {
+            Place::Mapped { map, used, path } => {
                 self.place = Place::File { path: path.clone() };
-                Some((path, used))
+                Some(Retired { path, bytes: used, _map: map })
             }
             Place::Written { path, .. } => {
                 self.place = Place::File { path };

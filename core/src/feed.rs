@@ -67,7 +67,11 @@ impl Queue {
                     }
                     let within = state.deliver_until.map(|until| until.saturating_duration_since(Instant::now()));
                     let Some(flight) = &state.flight else { continue };
-                    let Some(part) = flight.parts.current().cloned() else { continue };
+                    let Some(part) = flight.parts.current().cloned() else {
+                        // Only a bug that was contained can leave this behind; its file is found at the next start.
+                        state.flight = None;
+                        continue;
+                    };
                     let batch = flight.batch.clone();
                     state.requesting = true;
                     return Work::Send { batch, part, within };
@@ -119,10 +123,11 @@ impl Queue {
             drop(state);
             return (self.look(spool), true);
         }
-        if let Some((path, bytes)) = state.sealed.iter_mut().find(|chunk| !chunk.is_retired()).and_then(Chunk::retire) {
+        if let Some(retired) = state.sealed.iter_mut().find(|chunk| !chunk.is_retired()).and_then(Chunk::retire) {
             drop(state);
             kill::point("sealed");
-            let _ = spool.cut(&path, bytes); // what is too long is only too long
+            let _ = spool.cut(&retired.path, retired.bytes); // what is too long is only too long
+            drop(retired);
             kill::point("cut");
             return (self.lock(), true);
         }
@@ -406,8 +411,8 @@ impl Queue {
             chunk.path().into_iter().for_each(|path| spool.remove(path));
         }
         for chunk in &mut state.sealed {
-            if let Some((path, bytes)) = chunk.retire() {
-                let _ = spool.cut(&path, bytes);
+            if let Some(retired) = chunk.retire() {
+                let _ = spool.cut(&retired.path, retired.bytes);
             }
         }
         spool.close(state.is_empty());
