@@ -57,6 +57,8 @@ struct Faulty {
     /// Syncs that were asked for, and how many more of them fail.
     syncs: Arc<AtomicUsize>,
     sync_faults: Arc<AtomicUsize>,
+    /// Folders are listed only while nobody has this.
+    listing: Arc<Mutex<()>>,
 }
 
 impl Default for Faulty {
@@ -70,6 +72,7 @@ impl Default for Faulty {
             written: false,
             syncs: Arc::default(),
             sync_faults: Arc::default(),
+            listing: Arc::default(),
         }
     }
 }
@@ -93,6 +96,7 @@ impl Storage for Faulty {
     }
 
     fn list(&self, folder: &Path) -> io::Result<Vec<Entry>> {
+        let _allowed = self.listing.lock().expect("no panic");
         self.fault().and_then(|()| Disk.list(folder))
     }
 
@@ -103,7 +107,8 @@ impl Storage for Faulty {
     fn create(&self, path: &Path) -> io::Result<Box<dyn Appended>> {
         self.fault()?;
         let (syncs, sync_faults) = (self.syncs.clone(), self.sync_faults.clone());
-        let faulty = Faulty { calls: self.calls.clone(), syncs, sync_faults, ..*self };
+        let (calls, listing) = (self.calls.clone(), self.listing.clone());
+        let faulty = Faulty { calls, syncs, sync_faults, listing, ..*self };
         Ok(Box::new(FaultyFile { file: Disk.create(path)?, faulty }))
     }
 
@@ -264,6 +269,26 @@ fn wait_for(what: &str, mut condition: impl FnMut() -> bool) {
         assert!(std::time::Instant::now() < until, "waited in vain: {what}");
         std::thread::sleep(Duration::from_millis(5));
     }
+}
+
+#[test]
+fn however_long_the_look_into_the_folder_takes_nobody_waits_for_it() {
+    let folder = Folder::new();
+    let offline = Receiver { offline: true, ..Receiver::default() };
+    let earlier = client(config(&folder), Disk, &offline);
+    (0..1_000).for_each(|n| assert!(track(&earlier, &format!("earlier {n}"))));
+    drop(earlier);
+    let storage = Faulty::default();
+    let listing = storage.listing.clone();
+    let taking_long = listing.lock().expect("no panic");
+    let receiver = Receiver::default();
+    // Enough for several chunks: new ones can be had too.
+    let client = client(Config { queue_max_bytes: 200_000, ..config(&folder) }, storage, &receiver);
+    (0..500).for_each(|n| assert!(track(&client, &format!("{n}"))));
+    assert_eq!((client.stats().accepted, client.stats().recovered), (500, 0));
+    drop(taking_long);
+    client.flush(LONG).expect("delivered");
+    assert_eq!((client.stats().delivered, client.stats().recovered), (1_500, 1_000));
 }
 
 #[test]
