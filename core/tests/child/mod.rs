@@ -220,25 +220,30 @@ pub fn died_by_kill(status: ExitStatus) -> bool {
 /// nobody reads.
 pub struct Notes(File);
 
+/// Ends a note that was written whole.
+const WHOLE: char = ';';
+
 impl Notes {
     pub fn open(path: &str) -> Notes {
         Notes(OpenOptions::new().append(true).create(true).open(path).expect("the notes"))
     }
 
-    /// Takes no lock and asks for no memory: it is used between fork and exec.
+    /// Takes no lock and asks for no memory: it is used between fork and exec. A kill can cut a write in two where a page of the
+    /// file ends, so a note has a mark at its end, and begins on a line of its own whatever stands before it.
     pub fn write(&self, line: &str) {
-        let mut bytes = [0; 128];
-        bytes[..line.len()].copy_from_slice(line.as_bytes());
-        bytes[line.len()] = b'\n';
+        let mut bytes = [b'\n'; 128];
+        let end = line.len() + 1;
+        bytes[1..end].copy_from_slice(line.as_bytes());
+        bytes[end] = WHOLE as u8;
         // SAFETY: the descriptor is open as long as `self`, and the bytes are those of the array.
-        let written = unsafe { libc::write(self.0.as_raw_fd(), bytes.as_ptr().cast(), line.len() + 1) };
-        assert_eq!(written, line.len() as isize + 1);
+        let written = unsafe { libc::write(self.0.as_raw_fd(), bytes.as_ptr().cast(), end + 2) };
+        assert_eq!(written, end as isize + 2);
     }
 }
 
 pub fn read_notes(path: &str) -> Vec<String> {
     let text = fs::read_to_string(path).unwrap_or_default();
-    text.lines().map(str::to_owned).collect()
+    text.lines().filter_map(|line| line.strip_suffix(WHOLE)).map(str::to_owned).collect()
 }
 
 pub fn notes_bytes(path: &str) -> u64 {
