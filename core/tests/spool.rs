@@ -398,8 +398,8 @@ fn an_outage_costs_few_requests_and_no_message() {
     client.flush(LONG).expect("all is delivered");
     let stats = client.stats();
     assert_eq!((stats.delivered, stats.failed, names(&server).len()), (sent as u64, 0, sent));
-    // The chunk of the first attempt, and what has come together since.
-    assert!(stats.requests as usize <= failures + 5, "{} requests", stats.requests);
+    // The chunk of the first attempt, and what has come together since: full chunks hold more than a thousand of these.
+    assert!(stats.requests as usize <= failures + 5 + sent / 1_000, "{} requests for {sent} messages", stats.requests);
 }
 
 #[test]
