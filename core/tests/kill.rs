@@ -244,11 +244,11 @@ fn scene_that_passes(point: &str) -> (Scene, &'static str) {
             scene.sink.set(Mode::Good);
             "recover again and again"
         }
-        "reject-reason" | "rejected" => {
+        "reject-reason" | "rejected" | "replaced" => {
             scene.sink.set(Mode::Refuse(403));
             "send one by one"
         }
-        "replace-written" | "replaced" => {
+        "replace-written" => {
             scene.sink.set(Mode::Pause(1));
             "be told to pause"
         }
@@ -304,6 +304,24 @@ fn a_recovery_killed_twenty_times_in_a_row_at_the_same_step_loses_nothing() {
         assert!(scene.folder.left().is_empty(), "{point} leaves {:?}", scene.folder.left());
         assert!(scene.accepted().len() >= 18);
         println!("{point}: accepted: {}, lost: 0, recovered at last: {}", scene.accepted().len(), stats.recovered);
+    }
+}
+
+/// S1, S2: the same at all other points.
+#[test]
+#[cfg(feature = "kill-points")]
+fn a_process_killed_twenty_times_in_a_row_at_the_same_step_loses_nothing() {
+    for point in KILL_POINTS {
+        let (scene, part) = scene_that_passes(point);
+        if part == "recover again and again" {
+            continue; // above, where there are more to recover
+        }
+        for run in 0..20 {
+            scene.dies(point, part, &format!("run{run}"));
+        }
+        deliver_for_all_keys(&scene);
+        assert!(scene.folder.left().is_empty(), "{point} leaves {:?}", scene.folder.left());
+        println!("{point}: 20 kills in a row, accepted: {}, lost: 0", scene.accepted().len());
     }
 }
 
