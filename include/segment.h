@@ -6,7 +6,7 @@
  *     segment_track(client, "u-42", "Level Completed", NULL, NULL);
  *     segment_free(client);                      // delivers what is queued, then frees
  *
- * Memory:  what you pass in is copied before the call returns. What a _new or _parse gives you, you give to the matching
+ * Memory:  what you pass in is copied before the call returns. What a _new, _parse or _call gives you, you give to the matching
  *          _free, once. Strings you get belong to what they came from.
  * Text:    UTF-8, NUL-terminated.
  * NULL:    never crashes. As an optional argument it means "none"; elsewhere the call fails.
@@ -26,7 +26,7 @@
 
 #define SEGMENT_VERSION "0.1.0"         /* the header's; segment_version() is the library's */
 
-// segment_request.api: the Tracking API at `endpoint`, with the write key.
+// segment_request.api: the Tracking API at `endpoint`, with the write key or OAuth.
 #define SEGMENT_TRACKING_API 0
 
 // segment_request.api: the Public API at `public_endpoint`, with the access token.
@@ -45,19 +45,21 @@
 // SEGMENT_QUEUE_FULL.
 #define SEGMENT_DROP_OLDEST 4
 
-// segment_config.flags: the client remembers who the user is. Not built yet: refused.
+// segment_config.flags: the client remembers who the user is, in spool_dir if there is one: see segment_reset. Without it,
+// nothing is remembered and both ids are yours.
 #define SEGMENT_STATEFUL 8
 
-// segment_config.flags: refuse what is only doubtful, not just what Segment would discard. Not built yet: refused.
+// segment_config.flags: refuse what is only doubtful, not just what Segment would discard. Else on_log warns of it, once each.
 #define SEGMENT_STRICT 16
 
 // segment_config.flags: with spool_dir, survive power loss too, by syncing in the background ten times a second.
 #define SEGMENT_SYNC 32
 
-// segment_config.flags: add os, device, locale, timezone to context. Not built yet: refused.
+// segment_config.flags: add os, device, locale, timezone to context; the locale is the environment's.
 #define SEGMENT_DEVICE_CONTEXT 64
 
-// segment_config.flags: with SEGMENT_STATEFUL, track Application Installed, Updated, Opened. Not built yet: refused.
+// segment_config.flags: with SEGMENT_STATEFUL, track Application Installed, Updated (both only with spool_dir) and Opened when
+// a client is made, by the version and build of app in context.
 #define SEGMENT_LIFECYCLE 128
 
 // What a call reports. The values never change their meaning.
@@ -107,6 +109,30 @@ typedef struct segment_object segment_object;
 // The answer to a request.
 typedef struct segment_response segment_response;
 
+// One request to one of Segment's HTTP APIs.
+typedef struct segment_request {
+    // sizeof(segment_request)
+    uint32_t size;
+    // None yet: 0.
+    uint32_t flags;
+    // SEGMENT_TRACKING_API
+    uint32_t api;
+    // The client's.
+    uint32_t timeout_ms;
+    // GET, POST, PUT, PATCH, DELETE: "POST".
+    const char * method;
+    // Relative to the API: "/v1/group/". A URL of another host is refused.
+    const char * path;
+    // "a=1&b=2" or NULL
+    const char * query;
+    // "Name: value", ..., NULL; they win over ours, in any letter case. Authorization and Content-Type are added.
+    const char *const *headers;
+    // Sent as it is; usually JSON.
+    const char *body;
+    // How many bytes of it.
+    size_t body_length;
+} segment_request;
+
 // OAuth 2.0 instead of Basic authentication.
 typedef struct segment_oauth {
     // sizeof(segment_oauth)
@@ -114,15 +140,15 @@ typedef struct segment_oauth {
     // None yet: 0.
     uint32_t flags;
     // The id of the OAuth application.
-    const char *client_id;
+    const char * client_id;
     // The id of its key.
-    const char *key_id;
+    const char * key_id;
     // PEM, PKCS#8 or PKCS#1.
-    const char *private_key;
+    const char * private_key;
     // "tracking_api:write"
-    const char *scope;
-    // "https://oauth2.segment.io"
-    const char *endpoint;
+    const char * scope;
+    // "https://oauth2.segment.io", or the EU's if the client's endpoint is there.
+    const char * endpoint;
 } segment_oauth;
 
 // What became of some messages.
@@ -145,19 +171,19 @@ typedef struct segment_delivery {
     const char *error;
 } segment_delivery;
 
-// One HTTP exchange, for a transport of your own.
+// One HTTP exchange, for a transport of your own. It must not follow redirects.
 typedef struct segment_http {
     // sizeof(segment_http)
     uint32_t size;
-    // For the whole exchange.
+    // For the whole exchange; never 0.
     uint32_t timeout_ms;
-    // "POST"
+    // "POST", ...
     const char *method;
     // Where to.
     const char *url;
-    // "Name: value", ..., NULL
+    // "Name: value", ..., NULL. Host and Content-Length are yours.
     const char *const *headers;
-    // What to send.
+    // What to send. It needs no NUL at its end and has none.
     const char *body;
     // How many bytes of it.
     size_t body_length;
@@ -194,30 +220,34 @@ typedef struct segment_config {
     const struct segment_object *context;
     // Every message's integrations.
     const struct segment_object *integrations;
-    // "http://[user:password@]host:port". Not built yet: refused; HTTPS_PROXY and its like are honoured.
+    // "http://[user:password@]host:port", "https://..." or "socks5://..." ("socks5h://...": the proxy looks names up); NULL: what
+    // ALL_PROXY, HTTPS_PROXY or HTTP_PROXY say, but for the hosts in NO_PROXY; "": none.
     const char * proxy;
-    // PEM certificates to trust besides the system's. Not built yet: refused.
+    // A file with PEM certificates to trust besides the system's.
     const char * ca_file;
-    // "Name: value", ..., NULL, on every upload. Not built yet: refused.
+    // "Name: value", ..., NULL, on every request to the Tracking API: for gateways of your own.
     const char *const *headers;
-    // OAuth 2.0. Not built yet: refused.
+    // OAuth 2.0 instead of Basic authentication.
     const struct segment_oauth *oauth;
-    // For segment_call to the Public API. Not built yet: refused.
+    // For segment_call to the Public API.
     const char * access_token;
-    // For segment_call to the Profile API. Not built yet: refused.
+    // For segment_call to the Profile API.
     const char * profile_token;
-    // "https://api.segmentapis.com". Not built yet: refused.
+    // "https://api.segmentapis.com", or the EU's if endpoint is there.
     const char * public_endpoint;
-    // "https://profiles.segment.com". Not built yet: refused.
+    // "https://profiles.segment.com", or the EU's.
     const char * profile_endpoint;
     // What became of messages. Always on the delivery thread, as on_log. Callbacks must not throw or longjmp; inside them
     // segment_flush and segment_shutdown return SEGMENT_INVALID, and segment_free does nothing.
     void (*on_delivery)(void *userdata, const struct segment_delivery *delivery);
     // Level 0 error, 1 warning, 2 info, 3 debug.
     void (*on_log)(void *userdata, int32_t level, const char *message);
-    // Sees each message before it is kept. Not built yet: refused.
+    // Sees each message on the calling thread, before anything is kept: returns json itself, a replacement (copied at once, it
+    // stays yours), or NULL to drop it: the call then returns SEGMENT_OK and counts as accepted and dropped. What it returns is
+    // checked like any message. It must not call this client, nor wait for a thread that does.
     const char *(*before_send)(void *userdata, const char *json);
-    // HTTP by the host. Not built yet: refused.
+    // HTTP by the host: makes one exchange, fills in the response, and returns 0, or anything else if there was no answer. On
+    // the delivery thread, and on the caller's for segment_call; possibly on both at once.
     int32_t (*transport)(void *userdata, const struct segment_http *request, struct segment_response *response);
     // Handed to all four.
     void *userdata;
@@ -236,7 +266,7 @@ typedef struct segment_stats {
     uint64_t delivered;
     // Refused for good, or given up.
     uint64_t failed;
-    // Oldest dropped for room.
+    // Oldest dropped for room, dropped by before_send, or thrown away because the user opted out.
     uint64_t dropped;
     // Waiting now.
     uint64_t queued;
@@ -275,30 +305,6 @@ typedef struct segment_options {
     // Of a page or screen.
     const char * category;
 } segment_options;
-
-// One request to one of Segment's HTTP APIs.
-typedef struct segment_request {
-    // sizeof(segment_request)
-    uint32_t size;
-    // None yet: 0.
-    uint32_t flags;
-    // SEGMENT_TRACKING_API
-    uint32_t api;
-    // The client's.
-    uint32_t timeout_ms;
-    // GET, POST, PUT, PATCH, DELETE: "POST".
-    const char *method;
-    // Relative to the API: "/v1/group/".
-    const char *path;
-    // "a=1&b=2" or NULL
-    const char *query;
-    // "Name: value", ..., NULL; they win over ours. Authorization is added.
-    const char *const *headers;
-    // Usually JSON.
-    const char *body;
-    // How many bytes of it.
-    size_t body_length;
-} segment_request;
 
 #ifdef __cplusplus
 extern "C" {
@@ -362,7 +368,35 @@ void segment_object_clear(struct segment_object *object);
 // Frees an object; NULL is fine.
 void segment_object_free(struct segment_object *object);
 
-// A new client, or NULL: segment_error() says why. Nothing is sent and no thread started before the first message.
+// One request now, on this thread. Any HTTP status is an answer, 429 and redirects included; nothing is tried again. NULL:
+// there is none, and segment_error() says why. An answer of more than 16 MiB is none. Free it with segment_response_free.
+struct segment_response *segment_call(const struct segment_client *client,
+                                      const struct segment_request *request);
+
+// The HTTP status; 0 for NULL.
+int32_t segment_response_status(const struct segment_response *response);
+
+// The body, with a NUL behind it; NULL for NULL. It belongs to the response.
+const char *segment_response_body(const struct segment_response *response, size_t *length_or_null);
+
+// The value of a header, by its name in any letter case; of several the first. NULL: absent. It belongs to the response.
+const char *segment_response_header(const struct segment_response *response,
+                                    const char * name);
+
+// Frees a response. NULL is fine.
+void segment_response_free(struct segment_response *response);
+
+// For a transport of your own: the status and the body of the answer, into the response it was given. The body is copied.
+void segment_response_set(struct segment_response *response,
+                          int32_t status,
+                          const char *body,
+                          size_t length);
+
+// For a transport of your own: one header of the answer, into the response it was given.
+void segment_response_add_header(struct segment_response *response, const char * name, const char * value);
+
+// A new client, or NULL: segment_error() says why. Without spool_dir nothing is sent and no thread started before the first
+// message.
 struct segment_client *segment_new(const struct segment_config *config);
 
 // Sends what waits. SEGMENT_OK when every message accepted before the call is settled (delivered, failed or dropped) and
@@ -383,27 +417,31 @@ void segment_free(struct segment_client *client);
 // Writes the counts, as many as the struct's size says.
 segment_status segment_get_stats(const struct segment_client *client, struct segment_stats *stats);
 
-// Says who the user is, and records traits about them. A NULL user_id needs options->anonymous_id.
+// Says who the user is, and records traits about them. A NULL user_id needs options->anonymous_id, or
+// SEGMENT_STATEFUL.
 segment_status segment_identify(const struct segment_client *client,
                                 const char * user_id,
                                 const struct segment_object *traits,
                                 const struct segment_options *options);
 
-// Says what the user did. A NULL user_id needs options->anonymous_id.
+// Says what the user did. A NULL user_id needs options->anonymous_id, or
+// SEGMENT_STATEFUL.
 segment_status segment_track(const struct segment_client *client,
                              const char * user_id,
                              const char * event,
                              const struct segment_object *properties,
                              const struct segment_options *options);
 
-// Says which web page the user saw. The name is optional. A NULL user_id needs options->anonymous_id.
+// Says which web page the user saw. The name is optional. A NULL user_id needs options->anonymous_id, or
+// SEGMENT_STATEFUL.
 segment_status segment_page(const struct segment_client *client,
                             const char * user_id,
                             const char * name,
                             const struct segment_object *properties,
                             const struct segment_options *options);
 
-// Says which screen of an app the user saw. The name is optional. A NULL user_id needs options->anonymous_id.
+// Says which screen of an app the user saw. The name is optional. A NULL user_id needs options->anonymous_id, or
+// SEGMENT_STATEFUL.
 segment_status segment_screen(const struct segment_client *client,
                               const char * user_id,
                               const char * name,
@@ -411,24 +449,55 @@ segment_status segment_screen(const struct segment_client *client,
                               const struct segment_options *options);
 
 // Says which company, team or account the user belongs to, and records traits about it. A NULL user_id needs
-// options->anonymous_id.
+// options->anonymous_id, or SEGMENT_STATEFUL.
 segment_status segment_group(const struct segment_client *client,
                              const char * user_id,
                              const char * group_id,
                              const struct segment_object *traits,
                              const struct segment_options *options);
 
-// Says that user_id was known as previous_id before.
+// Says that user_id was known as previous_id before. With SEGMENT_STATEFUL a NULL previous_id is the one that is known.
 segment_status segment_alias(const struct segment_client *client,
                              const char * user_id,
                              const char * previous_id,
                              const struct segment_options *options);
 
 // Queues a whole message in JSON, {"type":"track",...}: for bindings, imports, and what the calls above lack. What it lacks
-// (messageId, timestamp, context) is added as for the calls above. The text needs no NUL.
+// (messageId, timestamp, context; with SEGMENT_STATEFUL the ids) is added as for the calls above; what it says of the user is
+// not remembered. The text needs no NUL.
 segment_status segment_enqueue(const struct segment_client *client,
                                const char *json,
                                size_t length);
+
+// With SEGMENT_STATEFUL, the anonymous id: made once, and again by segment_reset. Returns its length without the NUL (0: there
+// is none, or an error) and writes a copy with a NUL if it fits into `capacity` bytes; else the buffer becomes "".
+size_t segment_anonymous_id(const struct segment_client *client,
+                            char *buffer,
+                            size_t capacity);
+
+// With SEGMENT_STATEFUL, the user id that segment_identify or segment_alias was given last. Returns its length without the NUL
+// (0: there is none, or an error) and writes a copy with a NUL if it fits into `capacity` bytes; else the buffer becomes "".
+size_t segment_user_id(const struct segment_client *client,
+                       char *buffer,
+                       size_t capacity);
+
+// Forgets the user and their traits, at a logout for example; there is a new anonymous id. Needs SEGMENT_STATEFUL.
+segment_status segment_reset(const struct segment_client *client);
+
+// From now on every message says what the user agreed to: a boolean for each category, in
+// context.consent.categoryPreferences; NULL: nothing any more. With SEGMENT_STATEFUL a new choice is tracked as "Segment Consent
+// Preference Updated"; where that is refused, nothing has changed. Another process with this spool_dir knows of it from its next
+// request on.
+segment_status segment_set_consent(const struct segment_client *client,
+                                   const struct segment_object *categories);
+
+// The user does not want to be known: calls return SEGMENT_OPTED_OUT, nothing is sent any more, what waits is thrown away (by
+// other processes with this spool_dir before they send anything more), and who the user was is forgotten. It stays so, also
+// after a restart, until segment_opt_in. SEGMENT_STORAGE: it could not be kept, and is so in this process only.
+segment_status segment_opt_out(const struct segment_client *client);
+
+// The user wants to be known again. What was thrown away stays so.
+segment_status segment_opt_in(const struct segment_client *client);
 
 #ifdef __cplusplus
 }  // extern "C"

@@ -16,6 +16,8 @@
 
 #include "segment.h"
 
+#include <algorithm>
+#include <charconv>
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
@@ -28,6 +30,7 @@
 #include <tuple>
 #include <type_traits>
 #include <utility>
+#include <vector>
 
 namespace segment {
 
@@ -82,8 +85,10 @@ struct Json {
     Text text;
 };
 
+class Client;
 class Object;
 struct Member;
+struct Revenue;
 template <class... T> class List;
 
 namespace detail {
@@ -114,16 +119,18 @@ template <class T> inline constexpr bool is_unsigned =
 template <class T> inline constexpr bool is_time = false;
 template <class D> inline constexpr bool is_time<std::chrono::time_point<std::chrono::system_clock, D>> = true;
 template <class T> inline constexpr bool is_text = std::is_constructible_v<Text, const T&>;
+template <class T> inline constexpr bool is_object = std::is_convertible_v<const T&, const Object&>;
 // A char is left out: neither a number nor a text would be a safe guess.
 template <class T> inline constexpr bool is_value = is_signed<T> || is_unsigned<T> || std::is_floating_point_v<T> ||
-    is_time<T> || is_text<T> || is_any<T, bool, std::nullptr_t, Json, Object>;
+    is_time<T> || is_text<T> || is_object<T> || is_any<T, bool, std::nullptr_t, Json>;
 
 struct Anything { template <class T> Anything(const T&) noexcept {} };
 
 }  // namespace detail
 
 /// The value of a member: nullptr, bool, an integer (exact), a floating-point number (finite), a text, a
-/// std::chrono::system_clock time (becomes ISO 8601, in milliseconds), Json, an Object or its braces, or a List.
+/// std::chrono::system_clock time (becomes ISO 8601, in milliseconds), Json, an Object (or its braces, or what goes for
+/// one), or a List.
 /// Refers to what it was made from: for use within the expression, and as a parameter of functions of your own.
 class Value {
 public:
@@ -158,7 +165,7 @@ struct Member {
 /// A list of texts or Objects: `{"tags", segment::List{"a", "b"}}`. For use within the expression.
 /// Its type tells its items' types, because some compilers take X{X{...}} for X{...}: that must not go unseen.
 template <class... T> class List {
-    static_assert(((detail::is_text<std::decay_t<T>> || std::is_same_v<std::decay_t<T>, Object>) && ...),
+    static_assert(((detail::is_text<std::decay_t<T>> || detail::is_object<std::decay_t<T>>) && ...),
                   "a List holds texts and Objects; pass any other list as Json");
 
 public:
@@ -194,6 +201,7 @@ public:
         value.set_(*this, name, value);
         return *this;
     }
+    Object& set(const Revenue& revenue);
     /// Appends to the list of this name, making the list where there is none.
     Object& push(const Text& list, const Text& item) { return put(list, item, segment_object_push_str); }
     Object& push(const Text& list, const Object& item) { return put(list, item, segment_object_push_object); }
@@ -203,24 +211,9 @@ public:
         flaw_.clear();
     }
 
-private:
-    friend class Client;
-    friend class Value;
-    struct Free {
-        void operator()(segment_object* object) const noexcept { segment_object_free(object); }
-    };
+protected:
     template <class T> using Put = void (*)(segment_object*, const char* name, T);
 
-    // Without members there is no handle, and no allocation.
-    segment_object* handle() {
-        if (!object_) object_.reset(segment_object_new());
-        if (!object_) detail::note(flaw_, "the object", " finds no memory");
-        return object_.get();
-    }
-    const segment_object* checked(const char* argument, std::string& flaw) const {
-        if (!flaw_.empty()) detail::note(flaw, argument, ": " + flaw_);
-        return object_.get();
-    }
     Object& mark(const Text& name, std::string_view what) {
         detail::note(flaw_, '"' + std::string(name.c_str() ? name.c_str() : "") + '"', what);
         return *this;
@@ -236,6 +229,28 @@ private:
         Object empty;
         place(handle(), name.c_str(), child.object_ ? child.object_.get() : empty.handle());
         return *this;
+    }
+    // What has no members is not set, but what marked it must be seen.
+    void put_unless_empty(const Text& name, const Object& child) {
+        if (child.object_ || !child.flaw_.empty()) put(name, child, segment_object_set_object);
+    }
+
+private:
+    friend class Client;
+    friend class Value;
+    struct Free {
+        void operator()(segment_object* object) const noexcept { segment_object_free(object); }
+    };
+
+    // Without members there is no handle, and no allocation.
+    segment_object* handle() {
+        if (!object_) object_.reset(segment_object_new());
+        if (!object_) detail::note(flaw_, "the object", " finds no memory");
+        return object_.get();
+    }
+    const segment_object* checked(const char* argument, std::string& flaw) const {
+        if (!flaw_.empty()) detail::note(flaw, argument, ": " + flaw_);
+        return object_.get();
     }
 
     std::unique_ptr<segment_object, Free> object_;
@@ -258,7 +273,7 @@ template <class T> void Value::set_one(Object& object, const Text& name, const V
     else if constexpr (std::is_floating_point_v<T>) put_number(segment_object_set_double, static_cast<double>(it));
     else if constexpr (detail::is_time<T>) put_number(segment_object_set_time, detail::to_unix_ms(it));
     else if constexpr (std::is_same_v<T, Json>) object.put(name, it.text, segment_object_set_json);
-    else if constexpr (std::is_same_v<T, Object>) object.put(name, it, segment_object_set_object);
+    else if constexpr (detail::is_object<T>) object.put(name, it, segment_object_set_object);
     else if constexpr (!detail::is_unsigned<T>) object.put(name, it, segment_object_set_str);
     else if (std::uint64_t{it} <= INT64_MAX) put_number(segment_object_set_int, static_cast<std::int64_t>(it));
     else object.put(name, std::to_string(it), segment_object_set_json);
@@ -269,6 +284,183 @@ template <class... T> void Value::set_list(Object& object, const Text& name, con
     segment_object_set_json(object.handle(), name.c_str(), "[]");
     std::apply([&](const auto&... item) { (object.push(name, item), ...); },
                static_cast<const List<T...>*>(value.at_)->items_);
+}
+
+namespace detail {
+
+inline void put_given(Object& object, const char* name, const std::string& text) {
+    if (!text.empty()) object.set(name, text);
+}
+template <class T> void put_given(Object& object, const char* name, const std::optional<T>& number) {
+    if (number) object.set(name, *number);
+}
+
+}  // namespace detail
+
+// What follows has Segment's own names for things, and goes wherever an Object goes. "" and nullopt are not written.
+
+/// What an event earned: its properties revenue and currency. `Object().set(segment::Revenue{19.99, "USD"})`
+struct Revenue {
+    double amount{};         ///< with decimals
+    std::string currency{};  ///< as ISO 4217 writes it: "USD"
+
+    operator Object() const {
+        Object object;
+        object.set(*this);
+        return object;
+    }
+};
+
+inline Object& Object::set(const Revenue& revenue) {
+    return set("revenue", revenue.amount).set("currency", revenue.currency);
+}
+
+/// A product: the properties of "Product Viewed", or one of the products of "Order Completed".
+struct Product {
+    std::string product_id{};  ///< in your database
+    std::string sku{};
+    std::string category{};
+    std::string name{};
+    std::string brand{};
+    std::string variant{};
+    std::optional<double> price{};  ///< of one
+    std::optional<std::uint64_t> quantity{};
+    std::optional<std::uint64_t> position{};  ///< in the list it was shown in
+    std::string coupon{};
+    std::string url{};
+    std::string image_url{};
+
+    operator Object() const {
+        Object object;
+        detail::put_given(object, "product_id", product_id);
+        detail::put_given(object, "sku", sku);
+        detail::put_given(object, "category", category);
+        detail::put_given(object, "name", name);
+        detail::put_given(object, "brand", brand);
+        detail::put_given(object, "variant", variant);
+        detail::put_given(object, "price", price);
+        detail::put_given(object, "quantity", quantity);
+        detail::put_given(object, "position", position);
+        detail::put_given(object, "coupon", coupon);
+        detail::put_given(object, "url", url);
+        detail::put_given(object, "image_url", image_url);
+        return object;
+    }
+};
+
+/// A postal address, for Traits::address and GroupTraits::address.
+struct Address {
+    std::string street{};  ///< and number
+    std::string city{};
+    std::string state{};
+    std::string postal_code{};
+    std::string country{};
+
+    operator Object() const {
+        Object object;
+        detail::put_given(object, "street", street);
+        detail::put_given(object, "city", city);
+        detail::put_given(object, "state", state);
+        detail::put_given(object, "postalCode", postal_code);
+        detail::put_given(object, "country", country);
+        return object;
+    }
+};
+
+/// Where a user works, for Traits::company.
+struct Company {
+    std::string name{};
+    std::string id{};  ///< in your database
+    std::string industry{};
+    std::optional<std::uint64_t> employee_count{};
+    std::string plan{};
+
+    operator Object() const {
+        Object object;
+        detail::put_given(object, "name", name);
+        detail::put_given(object, "id", id);
+        detail::put_given(object, "industry", industry);
+        detail::put_given(object, "employee_count", employee_count);
+        detail::put_given(object, "plan", plan);
+        return object;
+    }
+};
+
+namespace detail {
+
+// What users and groups have in common.
+template <class Self> class NamedTraits : public Object {
+public:
+    using Object::Object;
+
+    /// A trait of your own.
+    Self& set(const Text& name, const Value& value) { return self(Object::set(name, value)); }
+    Self& push(const Text& list, const Text& item) { return self(Object::push(list, item)); }
+    Self& push(const Text& list, const Object& item) { return self(Object::push(list, item)); }
+
+    /// Without a single field it is not set.
+    Self& address(const Address& address) { return put_object("address", address); }
+    Self& avatar(const Text& url) { return put_text("avatar", url); }
+    /// When it was made, the account or the group.
+    template <class Duration>
+    Self& created_at(std::chrono::time_point<std::chrono::system_clock, Duration> time) {
+        return set("createdAt", time);
+    }
+    Self& description(const Text& text) { return put_text("description", text); }
+    Self& email(const Text& email) { return put_text("email", email); }
+    /// In your database, if it is not the user id or the group id.
+    Self& id(const Text& id) { return put_text("id", id); }
+    Self& name(const Text& name) { return put_text("name", name); }
+    Self& phone(const Text& phone) { return put_text("phone", phone); }
+    Self& website(const Text& url) { return put_text("website", url); }
+
+protected:
+    Self& self(Object&) noexcept { return static_cast<Self&>(*this); }
+    Self& put_text(const char* name, const Text& text) { return self(put(name, text, segment_object_set_str)); }
+    Self& put_object(const char* name, const Object& object) {
+        put_unless_empty(name, object);
+        return self(*this);
+    }
+};
+
+}  // namespace detail
+
+/// What is known about a user: `client.identify("u-42", Traits().email("ada@example.com").set("plan", "pro"))`
+class Traits : public detail::NamedTraits<Traits> {
+public:
+    using NamedTraits::NamedTraits;
+
+    Traits& age(std::uint32_t years) { return set("age", years); }
+    /// A day, without time or zone: an instant would be another day elsewhere. What is no date marks the traits.
+    Traits& birthday(int year, int month, int day);
+    /// Without a single field it is not set.
+    Traits& company(const Company& company) { return put_object("company", company); }
+    Traits& first_name(const Text& name) { return put_text("firstName", name); }
+    Traits& gender(const Text& gender) { return put_text("gender", gender); }
+    Traits& last_name(const Text& name) { return put_text("lastName", name); }
+    /// "VP of Engineering"
+    Traits& title(const Text& title) { return put_text("title", title); }
+    Traits& username(const Text& name) { return put_text("username", name); }
+};
+
+/// What is known about a group: `client.group("u-42", "g-7", GroupTraits().name("Initech").employees(329))`
+class GroupTraits : public detail::NamedTraits<GroupTraits> {
+public:
+    using NamedTraits::NamedTraits;
+
+    GroupTraits& employees(std::uint64_t count) { return set("employees", count); }
+    GroupTraits& industry(const Text& industry) { return put_text("industry", industry); }
+    GroupTraits& plan(const Text& plan) { return put_text("plan", plan); }
+};
+
+inline Traits& Traits::birthday(int year, int month, int day) {
+    constexpr int days[] = {31, 28, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31};
+    const bool is_leap = year % 4 == 0 && (year % 100 != 0 || year % 400 == 0);
+    const bool is_date = year >= 1 && year <= 9999 && month >= 1 && month <= 12 && day >= 1 &&
+                         day <= days[month - 1] + (month == 2 && is_leap);
+    if (!is_date) return self(mark("birthday", " is not a date"));
+    const auto digits = [](int number, int zeros) { return std::to_string(zeros + number).substr(1); };
+    return set("birthday", digits(year, 10'000) + '-' + digits(month, 100) + '-' + digits(day, 100));
 }
 
 /// The optional fields of a message; empty means none.
@@ -282,21 +474,68 @@ struct Options {
     std::string category{};                                            ///< of a page or screen
 };
 
+/// Texts that C gave, each with a NUL at its end: `for (const char* text : texts)`
+struct Texts {
+    const char* const* begin() const noexcept { return first; }
+    const char* const* end() const noexcept { return last; }
+    const char *const *first, *const *last;
+};
+
 /// What became of some messages. Valid during the callback.
 struct Delivery {
-    struct Ids {
-        const char* const* begin() const noexcept { return first; }
-        const char* const* end() const noexcept { return last; }
-        const char *const *first, *const *last;
-    };
     Status status;           ///< ok: Segment acknowledged them
     int http_status;         ///< 0: there was no response
     std::uint32_t attempts, body_bytes;
-    Ids message_ids;         ///< one const char* for each message
+    Texts message_ids;       ///< one for each message
     std::string_view error;  ///< a sentence; "" on success
 };
 
 enum class Level : std::int32_t { error, warning, info, debug };
+
+/// What Config::before_send makes of a message.
+class Edit {
+public:
+    static Edit keep() noexcept { return Edit(true, {}); }
+    /// The call returns Status::ok; the message counts as accepted and dropped.
+    static Edit drop() noexcept { return Edit(false, {}); }
+    /// It is checked like any message.
+    static Edit replace(std::string json) noexcept { return Edit(false, std::move(json)); }
+
+private:
+    friend class Client;
+    Edit(bool keeps, std::optional<std::string> json) noexcept : keeps_(keeps), json_(std::move(json)) {}
+    bool keeps_;
+    std::optional<std::string> json_;
+};
+
+/// Of an HTTP request or its answer.
+struct Header {
+    std::string name{}, value{};
+};
+
+/// One HTTP exchange, for a transport of your own. Valid during the callback.
+struct HttpRequest {
+    std::string_view method, url;  ///< with a NUL behind them
+    Texts headers;                 ///< "Name: value" each; Host and Content-Length are yours
+    std::string_view body;
+    std::chrono::milliseconds timeout;  ///< for the whole exchange
+};
+
+/// What a transport of your own was answered, whatever the status.
+struct HttpAnswer {
+    int status{};
+    std::string body{};
+    std::vector<Header> headers{};
+};
+
+/// OAuth 2.0, for Config::oauth.
+struct OAuth {
+    std::string client_id{};    ///< of the OAuth application
+    std::string key_id{};       ///< of its key
+    std::string private_key{};  ///< PEM, PKCS#8 or PKCS#1
+    std::string scope{};        ///< "tracking_api:write"
+    std::string endpoint{};     ///< "https://oauth2.segment.io", or the EU's if the client's endpoint is there
+};
 
 /// How a client works. Zero and "" mean the default; only write_key has none.
 struct Config {
@@ -304,6 +543,10 @@ struct Config {
     std::string endpoint{};                      ///< "https://api.segment.io"; "eu" is short for the EU host
     std::string spool_dir{};                     ///< accepted messages survive the process here; "": in memory only
     bool sync = false;                           ///< with spool_dir: survive a loss of power too
+    bool stateful = false;                       ///< remember who the user is, in spool_dir if there is one
+    bool lifecycle = false;                      ///< with stateful: track Application Installed, Updated, Opened
+    bool device_context = false;                 ///< add os, device, locale and timezone to context
+    bool strict = false;                         ///< refuse what is only doubtful; else on_log warns of it
     bool gzip = true;                            ///< compress bodies
     bool dry_run = false;                        ///< all but send: what would be sent counts as delivered
     bool drop_oldest = false;                    ///< a full queue makes room by dropping its oldest messages
@@ -315,18 +558,119 @@ struct Config {
     std::chrono::milliseconds shutdown{};        ///< how long ~Client may deliver: 2 s (not at all: shutdown({}) first)
     Object context{};                            ///< part of every message's context
     Object integrations{};                       ///< every message's integrations
+    std::optional<std::string> proxy{};          ///< "http://host:port"; "": none; nullopt: HTTPS_PROXY and its like
+    std::string ca_file{};                       ///< PEM certificates to trust besides the system's
+    std::vector<Header> headers{};               ///< on every request to the Tracking API: for gateways of your own
+    std::optional<OAuth> oauth{};                ///< instead of Basic authentication
+    std::string access_token{};                  ///< for calls to the Public API
+    std::string profile_token{};                 ///< for calls to the Profile API
+    std::string public_endpoint{};               ///< "https://api.segmentapis.com", or the EU's if endpoint is there
+    std::string profile_endpoint{};              ///< "https://profiles.segment.com", or the EU's
     /// Callbacks, on the delivery thread. In them flush and shutdown return Status::invalid, and the client must not be
     /// destroyed: it would leak. An exception thrown in one ends there.
     std::function<void(const Delivery&)> on_delivery{};
     std::function<void(Level, const char* message)> on_log{};
+    /// Sees each message on the calling thread, before anything is kept. It must not call this client. If it throws,
+    /// the message is not kept, and the call returns Status::invalid.
+    std::function<Edit(std::string_view json)> before_send{};
+    /// HTTP by the host: makes one exchange, without following redirects. nullopt, or an exception: there was no
+    /// answer. On the delivery thread, and on the caller's for Client::call; possibly on both at once.
+    std::function<std::optional<HttpAnswer>(const HttpRequest&)> transport{};
+};
+
+/// One of Segment's HTTP APIs.
+enum class Api : std::uint32_t {
+    tracking,    ///< at Config::endpoint, with the write key or OAuth
+    public_api,  ///< at Config::public_endpoint, with the access token
+    profile,     ///< at Config::profile_endpoint, with the profile token
+};
+static_assert(std::uint32_t(Api::profile) == SEGMENT_PROFILE_API);
+
+/// One request to one of Segment's HTTP APIs.
+struct Request {
+    Api api = Api::tracking;
+    std::string method{};                 ///< GET, POST, PUT, PATCH, DELETE: "POST"
+    std::string path{};                   ///< relative to the API: "/v1/group/"
+    std::string query{};                  ///< "a=1&b=2"
+    std::vector<Header> headers{};        ///< they win over ours; Authorization and Content-Type are added
+    std::string body{};                   ///< sent as it is; usually JSON
+    std::chrono::milliseconds timeout{};  ///< Config::timeout
+};
+
+/// The answer to a Request, whatever its HTTP status: `if (!response) puts(response.result().message().c_str());`
+class Response {
+public:
+    explicit operator bool() const noexcept { return response_ != nullptr; }
+    [[nodiscard]] const Result& result() const noexcept { return result_; }  ///< why there is no answer
+
+    [[nodiscard]] int status() const noexcept { return segment_response_status(response_.get()); }  ///< 0: no answer
+    /// With a NUL behind it. It belongs to the response, as the headers do.
+    [[nodiscard]] std::string_view body() const noexcept {
+        std::size_t length = 0;
+        const char* const body = segment_response_body(response_.get(), &length);
+        return {body, length};
+    }
+    /// By its name in any letter case; of several the first.
+    [[nodiscard]] std::optional<std::string_view> header(const Text& name) const noexcept {
+        if (!response_ || !name.c_str() || name.has_nul()) return {};
+        const char* const value = segment_response_header(response_.get(), name.c_str());
+        return value ? std::optional<std::string_view>(value) : std::nullopt;
+    }
+
+private:
+    friend class Client;
+    friend class Pages;
+    struct Free {
+        void operator()(segment_response* response) const noexcept { segment_response_free(response); }
+    };
+    explicit Response(Result result) noexcept : result_(std::move(result)) {}
+    explicit Response(segment_response* response)
+        : response_(response), result_(response ? SEGMENT_OK : segment_error_status()) {}
+
+    std::unique_ptr<segment_response, Free> response_;
+    Result result_;
+};
+
+/// All pages of a list of the Public API, for one loop: see Client::pages.
+class Pages {
+public:
+    class iterator {
+    public:
+        explicit iterator(Pages* pages) noexcept : pages_(pages) {}
+        Response& operator*() const noexcept { return pages_->page_; }
+        Response* operator->() const noexcept { return &pages_->page_; }
+        iterator& operator++() {
+            if (!pages_->turn()) pages_ = nullptr;
+            return *this;
+        }
+        bool operator==(const iterator& other) const noexcept { return pages_ == other.pages_; }
+        bool operator!=(const iterator& other) const noexcept { return pages_ != other.pages_; }
+
+    private:
+        Pages* pages_;
+    };
+    iterator begin() { return ++iterator(this); }
+    iterator end() noexcept { return iterator(nullptr); }
+
+private:
+    friend class Client;
+    Pages(const Client& client, Request request) : client_(&client), request_(std::move(request)) {}
+    bool turn();
+
+    const Client* client_;
+    Request request_;
+    Response page_{Result(Status::ok, "")};
+    std::string cursor_;
+    int left_ = 100'000;
+    bool is_last_ = false;
 };
 
 /// accepted == delivered + failed + dropped + queued, always. What is refused for a NUL never reaches C to be counted.
 using Stats = segment_stats;
 
 /// A queue, and the thread that delivers it. Check it once made: `if (!client) puts(client.error().c_str());`
-/// The calls queue and return. user_id may be nullptr where Options::anonymous_id is given. Without a client (it could
-/// not be made, or was moved from) they return Status::invalid.
+/// The calls queue and return. user_id may be nullptr where Options::anonymous_id is given, and in a stateful client.
+/// Without a client (it could not be made, or was moved from) they return Status::invalid.
 class Client {
 public:
     Client() noexcept = default;
@@ -366,7 +710,8 @@ public:
                  const Options& options = {}) const {
         return send("group_id", "traits", user_id, group_id, traits, options, segment_group);
     }
-    Result alias(const Text& user_id, const Text& previous_id, const Options& options = {}) const {
+    /// In a stateful client, previous_id is by default the one that is known.
+    Result alias(const Text& user_id, const Text& previous_id = {}, const Options& options = {}) const {
         return send("previous_id", "", user_id, previous_id, {}, options,
                     [](auto client, auto user, auto previous, auto, auto rest) {
                         return segment_alias(client, user, previous, rest);
@@ -374,6 +719,30 @@ public:
     }
     /// A whole message as JSON, {"type":"track",...}. What it lacks (messageId, timestamp, context) is added.
     Result enqueue(std::string_view json) const { return Result(segment_enqueue(client_, json.data(), json.size())); }
+
+    /// One request now, on this thread. Any HTTP status is an answer, 429 and redirects included; nothing is repeated.
+    [[nodiscard]] Response call(const Request& request) const;
+    /// `for (const Response& page : client.pages(request))`: the request again and again, with the cursor that each
+    /// answer names (data.pagination.next), until one names none. What is no success, or no answer, is the last page.
+    [[nodiscard]] Pages pages(Request request) const& { return Pages(*this, std::move(request)); }
+    Pages pages(Request) const&& = delete;  // the client must outlive the loop
+
+    /// Of a stateful client: made once, and again by reset. "": there is none.
+    [[nodiscard]] std::string anonymous_id() const { return copied(segment_anonymous_id); }
+    /// Of a stateful client: what identify or alias was given last. "": there is none.
+    [[nodiscard]] std::string user_id() const { return copied(segment_user_id); }
+    /// Forgets the user and their traits, at a logout for example; there is a new anonymous id. Needs Config::stateful.
+    Result reset() const { return Result(segment_reset(client_)); }
+
+    /// From now on every message says what the user agreed to: a bool for each category. A stateful client tracks a new
+    /// choice as "Segment Consent Preference Updated".
+    Result set_consent(const Object& categories) const;
+    /// Messages say nothing about it any more.
+    Result forget_consent() const { return Result(segment_set_consent(client_, nullptr)); }
+    /// The user does not want to be known: until opt_in, and after a restart too, calls return Status::opted_out and
+    /// nothing is sent; what waits is thrown away. Status::storage: it could not be kept, and holds in this process.
+    Result opt_out() const { return Result(segment_opt_out(client_)); }
+    Result opt_in() const { return Result(segment_opt_in(client_)); }
 
     /// ok once all that was accepted before is settled and on_delivery has run, else timeout. Zero starts it, no more.
     Result flush(std::chrono::milliseconds limit) const { return Result(segment_flush(client_, detail::to_ms(limit))); }
@@ -395,6 +764,8 @@ private:
     struct Callbacks {
         std::function<void(const Delivery&)> on_delivery;
         std::function<void(Level, const char*)> on_log;
+        std::function<Edit(std::string_view)> before_send;
+        std::function<std::optional<HttpAnswer>(const HttpRequest&)> transport;
     };
 
     void swap(Client& other) noexcept {
@@ -407,18 +778,221 @@ private:
         return callbacks;
     }
     template <class F> static void run(void* userdata, F callback) noexcept;
-    template <class Call>
+    static void set_callbacks(segment_config& c, const Callbacks& callbacks) noexcept;
+    static bool fill(segment_response* response, const HttpAnswer& answer);
+    std::string copied(std::size_t (*copy)(const segment_client*, char*, std::size_t)) const;
+    template <class Queue>
     Result send(const char* subject_name, const char* payload_name, const Text& user_id, const Text& subject,
-                const Object& payload, const Options& options, Call call) const;
+                const Object& payload, const Options& options, Queue queue) const;
 
     std::unique_ptr<Callbacks> callbacks_;  // C holds its address, which stays when the client moves
     segment_client* client_ = nullptr;
     std::string error_;
 };
 
-template <class Call>
+namespace detail {
+
+// "Name: value", ..., NULL.
+class Lines {
+public:
+    Lines(const std::vector<Header>& headers, std::string& flaw) {
+        for (const auto& [name, value] : headers) {
+            if (name.find(':') != name.npos) note(flaw, "headers: \"" + name, "\" is not the name of a header");
+            checked(lines_.emplace_back(name + ": " + value), "headers", flaw);
+        }
+        for (const std::string& line : lines_) pointers_.push_back(line.c_str());
+        pointers_.push_back(nullptr);
+    }
+    const char* const* get() const noexcept { return pointers_.data(); }
+
+private:
+    std::vector<std::string> lines_;
+    std::vector<const char*> pointers_;
+};
+
+// Reads what a page says of the next one, and passes over the rest. JSON that is broken says nothing.
+class PageReader {
+public:
+    // The text at data.pagination.next. Of several members with one name the last counts.
+    static std::string next_cursor(std::string_view json) {
+        PageReader reader(json);
+        const bool is_whole = reader.value(0, 0) && reader.peek() == '\0' && reader.at_ == json.size();
+        return is_whole ? std::move(reader.next_) : "";
+    }
+
+private:
+    static constexpr std::string_view path[] = {"data", "pagination", "next"};
+    static constexpr int path_length = 3, off_path = -1, depth_max = 64;
+
+    explicit PageReader(std::string_view json) noexcept : json_(json) {}
+
+    // The next character that is no white space; NUL at the end.
+    char peek() noexcept {
+        at_ = std::min(json_.find_first_not_of(" \t\r\n", at_), json_.size());
+        return at_ < json_.size() ? json_[at_] : '\0';
+    }
+    bool skip(char expected) noexcept {
+        if (peek() != expected) return false;
+        ++at_;
+        return true;
+    }
+
+    // `passed`: how many names of the path lead to this value, or off_path.
+    bool value(int passed, int depth) {
+        std::string other;
+        switch (peek()) {
+            case '{': return nested(passed, depth + 1, '}');
+            case '[': return nested(off_path, depth + 1, ']');
+            case '"': return string(passed == path_length ? next_ : other);
+            default: return scalar();
+        }
+    }
+    bool nested(int passed, int depth, char close) {
+        if (depth > depth_max) return false;
+        ++at_;
+        if (skip(close)) return true;
+        do {
+            if (!(close == '}' ? member(passed, depth) : value(passed, depth))) return false;
+        } while (skip(','));
+        return skip(close);
+    }
+    bool member(int passed, int depth) {
+        std::string name;
+        if (peek() != '"' || !string(name) || !skip(':')) return false;
+        if (passed == off_path || passed == path_length || name != path[passed]) return value(off_path, depth);
+        next_.clear();
+        return value(passed + 1, depth);
+    }
+    // Numbers and words are told from punctuation, not from each other.
+    bool scalar() noexcept {
+        const std::size_t start = at_;
+        at_ = std::min(json_.find_first_of(" \t\r\n,:{}[]\"", at_), json_.size());
+        return at_ > start;
+    }
+    bool string(std::string& text) {
+        while (++at_ < json_.size()) {
+            const char c = json_[at_];
+            if (c == '"') return ++at_, true;
+            if (static_cast<unsigned char>(c) < 0x20) return false;
+            if (c != '\\') text += c;
+            else if (!escape(text)) return false;
+        }
+        return false;
+    }
+    // From the backslash to the last character of the escape.
+    bool escape(std::string& text) {
+        constexpr std::string_view names = "\"\\/bfnrt", meant = "\"\\/\b\f\n\r\t";
+        if (++at_ >= json_.size()) return false;
+        if (const std::size_t known = names.find(json_[at_]); known != names.npos) return text += meant[known], true;
+        std::uint32_t code = 0, low = 0;
+        if (!unit(code)) return false;
+        if (code >= 0xd800 && code < 0xe000) {
+            const bool is_pair = code < 0xdc00 && json_.substr(at_ + 1, 1) == "\\" && (++at_, ++at_, unit(low));
+            if (!is_pair || low < 0xdc00 || low >= 0xe000) return false;
+            code = 0x10000 + ((code - 0xd800) << 10) + (low - 0xdc00);
+        }
+        append_utf8(code, text);
+        return true;
+    }
+    // From the u of \u12ab to its last digit.
+    bool unit(std::uint32_t& unit) noexcept {
+        if (at_ + 4 >= json_.size() || json_[at_] != 'u') return false;
+        const char* const digits = json_.data() + at_ + 1;
+        at_ += 4;
+        return std::from_chars(digits, digits + 4, unit, 16).ptr == digits + 4;
+    }
+    static void append_utf8(std::uint32_t code, std::string& text) {
+        const auto add = [&text](std::uint32_t byte) { text += static_cast<char>(byte); };
+        if (code < 0x80) return add(code);
+        if (code < 0x800) {
+            add(0xc0 | code >> 6);
+        } else {
+            if (code < 0x10000) add(0xe0 | code >> 12);
+            else add(0xf0 | code >> 18), add(0x80 | (code >> 12 & 0x3f));
+            add(0x80 | (code >> 6 & 0x3f));
+        }
+        add(0x80 | (code & 0x3f));
+    }
+
+    std::string_view json_;
+    std::size_t at_ = 0;
+    std::string next_;
+};
+
+// The query with another cursor.
+inline std::string with_cursor(std::string_view query, std::string_view cursor) {
+    std::string with;
+    while (!query.empty()) {
+        const std::string_view pair = query.substr(0, query.find('&')), name = pair.substr(0, pair.find('='));
+        query.remove_prefix(std::min(pair.size() + 1, query.size()));
+        const bool is_cursor =
+            name == "pagination[cursor]" || name == "pagination.cursor" || name == "pagination%5Bcursor%5D";
+        if (!pair.empty() && !is_cursor) with.append(pair) += '&';
+    }
+    // Both ways are Segment's; the caller's is taken.
+    const bool brackets = with.find("pagination[") != with.npos || with.find("pagination%5B") != with.npos;
+    with += brackets ? "pagination[cursor]=" : "pagination.cursor=";
+    constexpr std::string_view hex = "0123456789ABCDEF";
+    constexpr std::string_view plain = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~";
+    for (const char c : cursor) {
+        const auto byte = static_cast<unsigned char>(c);
+        if (plain.find(c) != plain.npos) with += c;
+        else ((with += '%') += hex[byte >> 4]) += hex[byte & 15];
+    }
+    return with;
+}
+
+}  // namespace detail
+
+inline bool Pages::turn() {
+    if (is_last_) return false;
+    page_ = client_->call(request_);
+    const bool is_success = page_.status() >= 200 && page_.status() < 300;
+    std::string next = is_success && --left_ > 0 ? detail::PageReader::next_cursor(page_.body()) : "";
+    is_last_ = next.empty() || next == cursor_;  // the same cursor again would be the same page, for ever
+    if (!is_last_) request_.query = detail::with_cursor(request_.query, next);
+    cursor_ = std::move(next);
+    return true;
+}
+
+inline Response Client::call(const Request& request) const {
+    std::string flaw;
+    const detail::Lines headers(request.headers, flaw);
+    segment_request r{};
+    r.size = static_cast<std::uint32_t>(sizeof r);
+    r.api = static_cast<std::uint32_t>(request.api);
+    r.timeout_ms = detail::to_ms(request.timeout);
+    r.method = detail::optional(request.method, "method", flaw);
+    r.path = detail::optional(request.path, "path", flaw);
+    r.query = detail::optional(request.query, "query", flaw);
+    r.headers = headers.get();
+    r.body = request.body.data();
+    r.body_length = request.body.size();
+    if (!flaw.empty()) return Response(Result(Status::invalid, std::move(flaw)));
+    return Response(segment_call(client_, &r));
+}
+
+inline Result Client::set_consent(const Object& categories) const {
+    std::string flaw;
+    Object none;  // is not NULL, which would mean another thing
+    const segment_object* const object = categories.checked("categories", flaw);
+    if (!flaw.empty()) return Result(Status::invalid, std::move(flaw));
+    return Result(segment_set_consent(client_, object ? object : none.handle()));
+}
+
+inline std::string Client::copied(std::size_t (*copy)(const segment_client*, char*, std::size_t)) const {
+    std::string text(64, '\0');
+    for (;;) {
+        const std::size_t length = copy(client_, text.data(), text.size());
+        const bool fits = length < text.size();
+        text.resize(fits ? length : length + 1);
+        if (fits) return text;
+    }
+}
+
+template <class Queue>
 Result Client::send(const char* subject_name, const char* payload_name, const Text& user_id, const Text& subject,
-                    const Object& payload, const Options& options, Call call) const {
+                    const Object& payload, const Options& options, Queue queue) const {
     std::string flaw;
     const char* const user = detail::checked(user_id, "user_id", flaw);
     const char* const other = detail::checked(subject, subject_name, flaw);
@@ -436,14 +1010,21 @@ Result Client::send(const char* subject_name, const char* payload_name, const Te
     rest.category = detail::optional(options.category, "category", flaw);
 
     if (!flaw.empty()) return Result(Status::invalid, std::move(flaw));
-    return Result(call(get(), user, other, object, &std::as_const(rest)));
+    return Result(queue(get(), user, other, object, &std::as_const(rest)));
 }
 
 inline Client::Client(const Config& config) {
     segment_config c{};
     c.size = static_cast<std::uint32_t>(sizeof c);
-    c.flags = (config.gzip ? 0u : SEGMENT_NO_GZIP) | (config.dry_run ? SEGMENT_DRY_RUN : 0u) |
-              (config.drop_oldest ? SEGMENT_DROP_OLDEST : 0u) | (config.sync ? SEGMENT_SYNC : 0u);
+    const auto flag = [&c](bool is_set, std::uint32_t bit) { c.flags |= is_set ? bit : 0; };
+    flag(!config.gzip, SEGMENT_NO_GZIP);
+    flag(config.dry_run, SEGMENT_DRY_RUN);
+    flag(config.drop_oldest, SEGMENT_DROP_OLDEST);
+    flag(config.stateful, SEGMENT_STATEFUL);
+    flag(config.strict, SEGMENT_STRICT);
+    flag(config.sync, SEGMENT_SYNC);
+    flag(config.device_context, SEGMENT_DEVICE_CONTEXT);
+    flag(config.lifecycle, SEGMENT_LIFECYCLE);
     c.queue_max_bytes = config.queue_max_bytes;
     c.write_key = detail::optional(config.write_key, "write_key", error_);
     c.endpoint = detail::optional(config.endpoint, "endpoint", error_);
@@ -455,11 +1036,35 @@ inline Client::Client(const Config& config) {
     c.shutdown_ms = detail::to_ms(config.shutdown);
     c.context = config.context.checked("context", error_);
     c.integrations = config.integrations.checked("integrations", error_);
+    if (config.proxy) c.proxy = detail::checked(*config.proxy, "proxy", error_);
+    c.ca_file = detail::optional(config.ca_file, "ca_file", error_);
+    const detail::Lines headers(config.headers, error_);
+    c.headers = headers.get();
+    segment_oauth oauth{};
+    if (config.oauth) {
+        oauth.size = static_cast<std::uint32_t>(sizeof oauth);
+        oauth.client_id = detail::optional(config.oauth->client_id, "oauth: client_id", error_);
+        oauth.key_id = detail::optional(config.oauth->key_id, "oauth: key_id", error_);
+        oauth.private_key = detail::optional(config.oauth->private_key, "oauth: private_key", error_);
+        oauth.scope = detail::optional(config.oauth->scope, "oauth: scope", error_);
+        oauth.endpoint = detail::optional(config.oauth->endpoint, "oauth: endpoint", error_);
+        c.oauth = &oauth;
+    }
+    c.access_token = detail::optional(config.access_token, "access_token", error_);
+    c.profile_token = detail::optional(config.profile_token, "profile_token", error_);
+    c.public_endpoint = detail::optional(config.public_endpoint, "public_endpoint", error_);
+    c.profile_endpoint = detail::optional(config.profile_endpoint, "profile_endpoint", error_);
     if (!error_.empty()) return;
 
-    callbacks_.reset(new Callbacks{config.on_delivery, config.on_log});
+    callbacks_.reset(new Callbacks{config.on_delivery, config.on_log, config.before_send, config.transport});
     c.userdata = callbacks_.get();
-    if (config.on_delivery) {
+    set_callbacks(c, *callbacks_);
+    client_ = segment_new(&c);
+    if (!client_) error_ = segment_error();
+}
+
+inline void Client::set_callbacks(segment_config& c, const Callbacks& given) noexcept {
+    if (given.on_delivery) {
         c.on_delivery = [](void* userdata, const segment_delivery* delivery) {
             run(userdata, [&d = *delivery](const Callbacks& callbacks) {
                 callbacks.on_delivery({Status(d.status), d.http_status, d.attempts, d.body_bytes,
@@ -467,13 +1072,47 @@ inline Client::Client(const Config& config) {
             });
         };
     }
-    if (config.on_log) {
+    if (given.on_log) {
         c.on_log = [](void* userdata, std::int32_t level, const char* message) {
             run(userdata, [=](const Callbacks& callbacks) { callbacks.on_log(Level(level), message); });
         };
     }
-    client_ = segment_new(&c);
-    if (!client_) error_ = segment_error();
+    if (given.before_send) {
+        c.before_send = [](void* userdata, const char* json) {
+            thread_local std::string replacement;  // C copies it at once
+            const char* passes = "";               // is no message, and refused
+            run(userdata, [&](const Callbacks& callbacks) {
+                Edit edit = callbacks.before_send(json);
+                if (edit.keeps_) passes = json;
+                else if (!edit.json_) passes = nullptr;
+                else if (!Text(*edit.json_).has_nul()) passes = (replacement = *std::move(edit.json_)).c_str();
+            });
+            return passes;
+        };
+    }
+    if (given.transport) {
+        c.transport = [](void* userdata, const segment_http* http, segment_response* response) -> std::int32_t {
+            bool is_answered = false;
+            run(userdata, [&](const Callbacks& callbacks) {
+                const char* const* end = http->headers;
+                while (*end) ++end;
+                const auto answered = callbacks.transport({http->method, http->url, {http->headers, end},
+                                                           {http->body, http->body_length},
+                                                           std::chrono::milliseconds(http->timeout_ms)});
+                is_answered = answered && fill(response, *answered);
+            });
+            return is_answered ? 0 : 1;
+        };
+    }
+}
+
+inline bool Client::fill(segment_response* response, const HttpAnswer& answer) {
+    segment_response_set(response, answer.status, answer.body.data(), answer.body.size());
+    std::string flaw;
+    for (const auto& [name, value] : answer.headers) {
+        segment_response_add_header(response, detail::checked(name, "", flaw), detail::checked(value, "", flaw));
+    }
+    return flaw.empty();
 }
 
 template <class F> void Client::run(void* userdata, F callback) noexcept {

@@ -29,7 +29,7 @@ pub struct segment_stats {
     pub delivered: u64,
     /// Refused for good, or given up.
     pub failed: u64,
-    /// Oldest dropped for room.
+    /// Oldest dropped for room, dropped by before_send, or thrown away because the user opted out.
     pub dropped: u64,
     /// Waiting now.
     pub queued: u64,
@@ -80,7 +80,8 @@ fn milliseconds(ms: u32) -> Duration {
     Duration::from_millis(u64::from(ms))
 }
 
-/// A new client, or NULL: segment_error() says why. Nothing is sent and no thread started before the first message.
+/// A new client, or NULL: segment_error() says why. Without spool_dir nothing is sent and no thread started before the first
+/// message.
 #[unsafe(no_mangle)]
 pub extern "C" fn segment_new(config: *const segment_config) -> Option<Box<segment_client>> {
     guard_or(None, || Ok(Some(Box::new(segment_client(Client::new(config::read(config)?)?)))))

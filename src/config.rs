@@ -6,12 +6,14 @@
 use std::ffi::{c_char, c_void};
 use std::time::Duration;
 
+#[cfg(feature = "oauth")]
+use segment_native::OAuth;
 use segment_native::{Config, Error, Object, Overflow};
 
-use crate::call::{segment_http, segment_oauth, segment_response};
+use crate::call::{self, segment_http, segment_oauth, segment_response};
 use crate::error::null;
 use crate::object::segment_object;
-use crate::report::{on_delivery, on_log, segment_delivery};
+use crate::report::{before_send, on_delivery, on_log, segment_delivery};
 use crate::sized::{self, Sized0};
 use crate::text::Text;
 
@@ -22,15 +24,17 @@ pub const SEGMENT_DRY_RUN: u32 = 2;
 /// segment_config.flags: a full queue makes room by dropping its oldest sealed chunks, never one in flight; if there is none,
 /// SEGMENT_QUEUE_FULL.
 pub const SEGMENT_DROP_OLDEST: u32 = 4;
-/// segment_config.flags: the client remembers who the user is. Not built yet: refused.
+/// segment_config.flags: the client remembers who the user is, in spool_dir if there is one: see segment_reset. Without it,
+/// nothing is remembered and both ids are yours.
 pub const SEGMENT_STATEFUL: u32 = 8;
-/// segment_config.flags: refuse what is only doubtful, not just what Segment would discard. Not built yet: refused.
+/// segment_config.flags: refuse what is only doubtful, not just what Segment would discard. Else on_log warns of it, once each.
 pub const SEGMENT_STRICT: u32 = 16;
 /// segment_config.flags: with spool_dir, survive power loss too, by syncing in the background ten times a second.
 pub const SEGMENT_SYNC: u32 = 32;
-/// segment_config.flags: add os, device, locale, timezone to context. Not built yet: refused.
+/// segment_config.flags: add os, device, locale, timezone to context; the locale is the environment's.
 pub const SEGMENT_DEVICE_CONTEXT: u32 = 64;
-/// segment_config.flags: with SEGMENT_STATEFUL, track Application Installed, Updated, Opened. Not built yet: refused.
+/// segment_config.flags: with SEGMENT_STATEFUL, track Application Installed, Updated (both only with spool_dir) and Opened when
+/// a client is made, by the version and build of app in context.
 pub const SEGMENT_LIFECYCLE: u32 = 128;
 
 /// The settings of a client. Zero means the default; only write_key has none.
@@ -66,30 +70,34 @@ pub struct segment_config {
     pub context: *const segment_object,
     /// Every message's integrations.
     pub integrations: *const segment_object,
-    /// "http://[user:password@]host:port". Not built yet: refused; HTTPS_PROXY and its like are honoured.
+    /// "http://[user:password@]host:port", "https://..." or "socks5://..." ("socks5h://...": the proxy looks names up); NULL: what
+    /// ALL_PROXY, HTTPS_PROXY or HTTP_PROXY say, but for the hosts in NO_PROXY; "": none.
     pub proxy: Text,
-    /// PEM certificates to trust besides the system's. Not built yet: refused.
+    /// A file with PEM certificates to trust besides the system's.
     pub ca_file: Text,
-    /// "Name: value", ..., NULL, on every upload. Not built yet: refused.
+    /// "Name: value", ..., NULL, on every request to the Tracking API: for gateways of your own.
     pub headers: *const *const c_char,
-    /// OAuth 2.0. Not built yet: refused.
+    /// OAuth 2.0 instead of Basic authentication.
     pub oauth: *const segment_oauth,
-    /// For segment_call to the Public API. Not built yet: refused.
+    /// For segment_call to the Public API.
     pub access_token: Text,
-    /// For segment_call to the Profile API. Not built yet: refused.
+    /// For segment_call to the Profile API.
     pub profile_token: Text,
-    /// "https://api.segmentapis.com". Not built yet: refused.
+    /// "https://api.segmentapis.com", or the EU's if endpoint is there.
     pub public_endpoint: Text,
-    /// "https://profiles.segment.com". Not built yet: refused.
+    /// "https://profiles.segment.com", or the EU's.
     pub profile_endpoint: Text,
     /// What became of messages. Always on the delivery thread, as on_log. Callbacks must not throw or longjmp; inside them
     /// segment_flush and segment_shutdown return SEGMENT_INVALID, and segment_free does nothing.
     pub on_delivery: Option<unsafe extern "C" fn(userdata: *mut c_void, delivery: *const segment_delivery)>,
     /// Level 0 error, 1 warning, 2 info, 3 debug.
     pub on_log: Option<unsafe extern "C" fn(userdata: *mut c_void, level: i32, message: *const c_char)>,
-    /// Sees each message before it is kept. Not built yet: refused.
+    /// Sees each message on the calling thread, before anything is kept: returns json itself, a replacement (copied at once, it
+    /// stays yours), or NULL to drop it: the call then returns SEGMENT_OK and counts as accepted and dropped. What it returns is
+    /// checked like any message. It must not call this client, nor wait for a thread that does.
     pub before_send: Option<unsafe extern "C" fn(userdata: *mut c_void, json: *const c_char) -> *const c_char>,
-    /// HTTP by the host. Not built yet: refused.
+    /// HTTP by the host: makes one exchange, fills in the response, and returns 0, or anything else if there was no answer. On
+    /// the delivery thread, and on the caller's for segment_call; possibly on both at once.
     pub transport: Option<
         unsafe extern "C" fn(
             userdata: *mut c_void,
@@ -109,17 +117,12 @@ unsafe impl Sized0 for segment_config {
 /// Reads the settings of a new client.
 pub(crate) fn read(config: *const segment_config) -> Result<Config, Error> {
     let given = sized::read(config)?.ok_or_else(|| null("config"))?;
-    refuse_unbuilt(&given)?;
+    check_flags(&given)?;
     let mut config = Config::new(given.write_key.required("write_key")?);
-    if let Some(endpoint) = given.endpoint.get("endpoint")? {
-        config.endpoint = endpoint.to_owned();
+    if let Some(endpoint) = filled(&given.endpoint, "endpoint")? {
+        config.endpoint = endpoint;
     }
-    if let Some(folder) = given.spool_dir.get("spool_dir")? {
-        if folder.is_empty() {
-            return Err(Error::invalid("spool_dir must not be empty"));
-        }
-        config.spool_dir = Some(folder.into());
-    }
+    config.spool_dir = filled(&given.spool_dir, "spool_dir")?.map(Into::into);
     config.sync = given.flags & SEGMENT_SYNC != 0;
     if config.sync && config.spool_dir.is_none() {
         return Err(Error::invalid("SEGMENT_SYNC needs spool_dir"));
@@ -151,9 +154,78 @@ pub(crate) fn read(config: *const segment_config) -> Result<Config, Error> {
     }
     config.context = copy(given.context);
     config.integrations = copy(given.integrations);
+    let flag = |flag: u32| given.flags & flag != 0;
+    config.stateful = flag(SEGMENT_STATEFUL);
+    config.strict = flag(SEGMENT_STRICT);
+    config.device_context = flag(SEGMENT_DEVICE_CONTEXT);
+    config.lifecycle = flag(SEGMENT_LIFECYCLE);
+    if config.lifecycle && !config.stateful {
+        return Err(Error::invalid("SEGMENT_LIFECYCLE needs SEGMENT_STATEFUL"));
+    }
+    config.proxy = owned(&given.proxy, "proxy")?;
+    config.ca_file = filled(&given.ca_file, "ca_file")?.map(Into::into);
+    check_route(&config)?;
+    // SAFETY: the header asks for NULL or a list of strings that ends with NULL and stays until the call returns.
+    let headers = unsafe { call::headers(given.headers, "headers") }?;
+    config.headers = headers.into_iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
+    read_oauth(given.oauth, &mut config)?;
+    config.access_token = owned(&given.access_token, "access_token")?;
+    config.profile_token = owned(&given.profile_token, "profile_token")?;
+    config.public_endpoint = filled(&given.public_endpoint, "public_endpoint")?.unwrap_or_default();
+    config.profile_endpoint = filled(&given.profile_endpoint, "profile_endpoint")?.unwrap_or_default();
     config.on_delivery = on_delivery(given.on_delivery, given.userdata);
     config.on_log = on_log(given.on_log, given.userdata);
+    config.before_send = before_send(given.before_send, given.userdata);
+    config.transport = call::transport(given.transport, given.userdata);
     Ok(config)
+}
+
+fn owned(text: &Text, argument: &str) -> Result<Option<String>, Error> {
+    Ok(text.get(argument)?.map(str::to_owned))
+}
+
+/// The same where an empty text says nothing. It is no way to ask for the default either: more likely a variable was not set.
+fn filled(text: &Text, argument: &str) -> Result<Option<String>, Error> {
+    match owned(text, argument)? {
+        Some(text) if text.is_empty() => Err(Error::invalid(format!("{argument} must not be empty"))),
+        text => Ok(text),
+    }
+}
+
+/// A proxy and certificates are for our own HTTP, which this build may not have.
+fn check_route(config: &Config) -> Result<(), Error> {
+    let given = config.proxy.as_deref().map(|_| "proxy").or(config.ca_file.as_deref().map(|_| "ca_file"));
+    match given {
+        Some(name) if cfg!(not(feature = "http")) => {
+            Err(Error::invalid(format!("{name}: this build of the library has no HTTP of its own")))
+        }
+        _ => Ok(()),
+    }
+}
+
+#[cfg(feature = "oauth")]
+fn read_oauth(oauth: *const segment_oauth, config: &mut Config) -> Result<(), Error> {
+    let Some(given) = sized::read(oauth)? else { return Ok(()) };
+    if given.flags != 0 {
+        return Err(Error::invalid(format!("oauth: flags has unknown bits: {:#x}", given.flags)));
+    }
+    let client_id = given.client_id.required("oauth: client_id")?;
+    let key_id = given.key_id.required("oauth: key_id")?;
+    let mut oauth = OAuth::new(client_id, key_id, given.private_key.required("oauth: private_key")?);
+    if let Some(scope) = filled(&given.scope, "oauth: scope")? {
+        oauth.scope = scope;
+    }
+    oauth.endpoint = filled(&given.endpoint, "oauth: endpoint")?.unwrap_or_default();
+    config.oauth = Some(oauth);
+    Ok(())
+}
+
+#[cfg(not(feature = "oauth"))]
+fn read_oauth(oauth: *const segment_oauth, _: &mut Config) -> Result<(), Error> {
+    match sized::read(oauth)? {
+        Some(_) => Err(Error::invalid("oauth: this build of the library has none")),
+        None => Ok(()),
+    }
 }
 
 fn copy(object: *const segment_object) -> Object {
@@ -161,35 +233,21 @@ fn copy(object: *const segment_object) -> Object {
     unsafe { object.as_ref() }.map_or_else(Object::new, |object| object.0.clone())
 }
 
-/// What cannot be honoured is refused by its name: ignoring it would be a lie.
-fn refuse_unbuilt(given: &segment_config) -> Result<(), Error> {
-    let flags = [
-        ("SEGMENT_STATEFUL", SEGMENT_STATEFUL),
-        ("SEGMENT_STRICT", SEGMENT_STRICT),
-        ("SEGMENT_DEVICE_CONTEXT", SEGMENT_DEVICE_CONTEXT),
-        ("SEGMENT_LIFECYCLE", SEGMENT_LIFECYCLE),
-    ];
-    let fields = [
-        ("uploads above 1", given.uploads > 1),
-        ("proxy", given.proxy.is_given()),
-        ("ca_file", given.ca_file.is_given()),
-        ("headers", !given.headers.is_null()),
-        ("oauth", !given.oauth.is_null()),
-        ("access_token", given.access_token.is_given()),
-        ("profile_token", given.profile_token.is_given()),
-        ("public_endpoint", given.public_endpoint.is_given()),
-        ("profile_endpoint", given.profile_endpoint.is_given()),
-        ("before_send", given.before_send.is_some()),
-        ("transport", given.transport.is_some()),
-    ];
-    let known = SEGMENT_NO_GZIP | SEGMENT_DRY_RUN | SEGMENT_DROP_OLDEST | SEGMENT_SYNC;
-    let known = flags.iter().fold(known, |known, (_, flag)| known | flag);
+/// A wish that is not known cannot be granted, and ignoring it would be a lie.
+fn check_flags(given: &segment_config) -> Result<(), Error> {
+    let known = SEGMENT_NO_GZIP
+        | SEGMENT_DRY_RUN
+        | SEGMENT_DROP_OLDEST
+        | SEGMENT_STATEFUL
+        | SEGMENT_STRICT
+        | SEGMENT_SYNC
+        | SEGMENT_DEVICE_CONTEXT
+        | SEGMENT_LIFECYCLE;
     if given.flags & !known != 0 {
         return Err(Error::invalid(format!("flags has unknown bits: {:#x}", given.flags & !known)));
     }
-    let flags = flags.into_iter().map(|(name, flag)| (name, given.flags & flag != 0));
-    match flags.chain(fields).find(|(_, given)| *given) {
-        Some((name, _)) => Err(Error::invalid(format!("{name} is not built yet in this version"))),
-        None => Ok(()),
+    if given.uploads > 1 {
+        return Err(Error::invalid("uploads above 1 is not built yet in this version"));
     }
+    Ok(())
 }

@@ -26,3 +26,5 @@ pub mod config;
 pub mod client;
 
 pub mod message;
+
+pub mod identity;

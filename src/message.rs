@@ -98,7 +98,8 @@ fn borrow(object: &*const segment_object) -> Option<&Object> {
     unsafe { object.as_ref() }.map(|object| &object.0)
 }
 
-/// Says who the user is, and records traits about them. A NULL user_id needs options->anonymous_id.
+/// Says who the user is, and records traits about them. A NULL user_id needs options->anonymous_id, or
+/// SEGMENT_STATEFUL.
 #[unsafe(no_mangle)]
 pub extern "C" fn segment_identify(
     client: Option<&segment_client>,
@@ -109,7 +110,8 @@ pub extern "C" fn segment_identify(
     send(client, &Arguments { call: Call::Identify, user_id, subject: None, payload: traits, options })
 }
 
-/// Says what the user did. A NULL user_id needs options->anonymous_id.
+/// Says what the user did. A NULL user_id needs options->anonymous_id, or
+/// SEGMENT_STATEFUL.
 #[unsafe(no_mangle)]
 pub extern "C" fn segment_track(
     client: Option<&segment_client>,
@@ -122,7 +124,8 @@ pub extern "C" fn segment_track(
     send(client, &Arguments { call: Call::Track, user_id, subject, payload: properties, options })
 }
 
-/// Says which web page the user saw. The name is optional. A NULL user_id needs options->anonymous_id.
+/// Says which web page the user saw. The name is optional. A NULL user_id needs options->anonymous_id, or
+/// SEGMENT_STATEFUL.
 #[unsafe(no_mangle)]
 pub extern "C" fn segment_page(
     client: Option<&segment_client>,
@@ -135,7 +138,8 @@ pub extern "C" fn segment_page(
     send(client, &Arguments { call: Call::Page, user_id, subject, payload: properties, options })
 }
 
-/// Says which screen of an app the user saw. The name is optional. A NULL user_id needs options->anonymous_id.
+/// Says which screen of an app the user saw. The name is optional. A NULL user_id needs options->anonymous_id, or
+/// SEGMENT_STATEFUL.
 #[unsafe(no_mangle)]
 pub extern "C" fn segment_screen(
     client: Option<&segment_client>,
@@ -149,7 +153,7 @@ pub extern "C" fn segment_screen(
 }
 
 /// Says which company, team or account the user belongs to, and records traits about it. A NULL user_id needs
-/// options->anonymous_id.
+/// options->anonymous_id, or SEGMENT_STATEFUL.
 #[unsafe(no_mangle)]
 pub extern "C" fn segment_group(
     client: Option<&segment_client>,
@@ -162,7 +166,7 @@ pub extern "C" fn segment_group(
     send(client, &Arguments { call: Call::Group, user_id, subject, payload: traits, options })
 }
 
-/// Says that user_id was known as previous_id before.
+/// Says that user_id was known as previous_id before. With SEGMENT_STATEFUL a NULL previous_id is the one that is known.
 #[unsafe(no_mangle)]
 pub extern "C" fn segment_alias(
     client: Option<&segment_client>,
@@ -175,7 +179,8 @@ pub extern "C" fn segment_alias(
 }
 
 /// Queues a whole message in JSON, {"type":"track",...}: for bindings, imports, and what the calls above lack. What it lacks
-/// (messageId, timestamp, context) is added as for the calls above. The text needs no NUL.
+/// (messageId, timestamp, context; with SEGMENT_STATEFUL the ids) is added as for the calls above; what it says of the user is
+/// not remembered. The text needs no NUL.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn segment_enqueue(
     client: Option<&segment_client>,

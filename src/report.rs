@@ -3,9 +3,9 @@
 // Calling functions that C gave us.
 #![allow(unsafe_code)]
 
-use std::ffi::{CString, c_char, c_void};
+use std::ffi::{CStr, CString, c_char, c_void};
 
-use segment_native::{Delivery, Level, OnDelivery, OnLog};
+use segment_native::{BeforeSend, Delivery, Edit, Error, Level, OnDelivery, OnLog};
 
 use crate::error::{segment_status, status_of};
 
@@ -35,7 +35,7 @@ type LogCallback = unsafe extern "C" fn(userdata: *mut c_void, level: i32, messa
 
 /// The pointer that C wants back with every callback.
 #[derive(Clone, Copy)]
-struct Userdata(*mut c_void);
+pub(crate) struct Userdata(*mut c_void);
 
 // SAFETY: we only hand it back. The header says on which threads the callbacks run, and that the pointer is theirs.
 unsafe impl Send for Userdata {}
@@ -43,7 +43,11 @@ unsafe impl Send for Userdata {}
 unsafe impl Sync for Userdata {}
 
 impl Userdata {
-    fn get(&self) -> *mut c_void {
+    pub(crate) fn new(userdata: *mut c_void) -> Self {
+        Userdata(userdata)
+    }
+
+    pub(crate) fn get(&self) -> *mut c_void {
         self.0
     }
 }
@@ -81,7 +85,31 @@ pub(crate) fn on_log(callback: Option<LogCallback>, userdata: *mut c_void) -> Op
     }))
 }
 
+type EditCallback = unsafe extern "C" fn(userdata: *mut c_void, json: *const c_char) -> *const c_char;
+
+pub(crate) fn before_send(callback: Option<EditCallback>, userdata: *mut c_void) -> Option<BeforeSend> {
+    let callback = callback?;
+    let userdata = Userdata(userdata);
+    Some(Box::new(move |json: &str| {
+        let given = c_text(json);
+        // SAFETY: the header asks for a function of this type that neither throws nor jumps; the text lives until it returns.
+        let edited = unsafe { callback(userdata.get(), given.as_ptr()) };
+        if edited.is_null() {
+            return Ok(Edit::Drop);
+        }
+        if edited == given.as_ptr() {
+            return Ok(Edit::Keep);
+        }
+        // SAFETY: the header asks for NULL, the text that was given, or a string that can be read until we return to the caller.
+        let edited = unsafe { CStr::from_ptr(edited) };
+        match edited.to_str() {
+            Ok(edited) => Ok(Edit::Replace(edited.to_owned())),
+            Err(_) => Err(Error::invalid("what before_send returned must be UTF-8")),
+        }
+    }))
+}
+
 /// A text for C, which cannot hold a NUL.
-fn c_text(text: &str) -> CString {
+pub(crate) fn c_text(text: &str) -> CString {
     CString::new(text.replace('\0', " ")).unwrap_or_default()
 }

@@ -30,11 +30,6 @@ impl Text {
     pub(crate) fn required(&self, argument: &str) -> Result<&str, Error> {
         self.get(argument)?.ok_or_else(|| null(argument))
     }
-
-    /// Whether there is one.
-    pub(crate) fn is_given(&self) -> bool {
-        !self.0.is_null()
-    }
 }
 
 /// A text of known length, which needs no NUL.
@@ -51,6 +46,48 @@ pub(crate) unsafe fn with_length<'a>(start: *const c_char, length: usize, argume
     // SAFETY: the caller's promise.
     let bytes = unsafe { std::slice::from_raw_parts(start.cast::<u8>(), length) };
     utf8(bytes, argument)
+}
+
+/// Bytes of known length; none where there is nothing.
+///
+/// # Safety
+/// `start` is NULL, or `length` bytes can be read there for as long as they are used.
+pub(crate) unsafe fn bytes<'a>(start: *const c_char, length: usize, argument: &str) -> Result<&'a [u8], Error> {
+    if length == 0 {
+        return Ok(&[]);
+    }
+    if start.is_null() {
+        return Err(null(argument));
+    }
+    if length > isize::MAX as usize {
+        return Err(Error::invalid(format!("the length of {argument} is impossible")));
+    }
+    // SAFETY: the caller's promise.
+    Ok(unsafe { std::slice::from_raw_parts(start.cast::<u8>(), length) })
+}
+
+/// So many strings can be in a list; who has more has forgotten the NULL.
+const LIST_MAX: usize = 1_000;
+
+/// A list of strings that ends with NULL; NULL is an empty one.
+///
+/// # Safety
+/// `list` is NULL or such a list, and all of it can be read for as long as the result is used.
+pub(crate) unsafe fn list<'a>(list: *const *const c_char, argument: &str) -> Result<Vec<&'a str>, Error> {
+    let mut texts = Vec::new();
+    if list.is_null() {
+        return Ok(texts);
+    }
+    for at in 0..LIST_MAX {
+        // SAFETY: the caller's promise: NULL has not been met yet.
+        let text = unsafe { *list.add(at) };
+        if text.is_null() {
+            return Ok(texts);
+        }
+        // SAFETY: as above.
+        texts.push(utf8(unsafe { CStr::from_ptr(text) }.to_bytes(), argument)?);
+    }
+    Err(Error::invalid(format!("{argument} must end with NULL and have no more than {LIST_MAX} entries")))
 }
 
 fn utf8<'a>(bytes: &'a [u8], argument: &str) -> Result<&'a str, Error> {

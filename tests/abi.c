@@ -1,77 +1,21 @@
 /* Every function of segment.h, and every misuse of it, once. Prints what failed with its line, and the sum. */
 #define _POSIX_C_SOURCE 200809L /* pthreads and sockets, where the compiler is told to be strict */
-#include <segment.h>
+#include "check.h"
 
 #include <arpa/inet.h>
 #include <dirent.h>
 #include <math.h>
 #include <netinet/in.h>
 #include <pthread.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
-#define BAD "\xc3\x28"                      /* not UTF-8 */
-#define CLOSED_PORT "http://127.0.0.1:9"    /* nobody answers there */
-#define COUNT(table) (sizeof(table) / sizeof(table)[0])
-#define PATIENCE 20000                      /* milliseconds that no healthy run needs */
+#define CLOSED_PORT "http://127.0.0.1:9" /* nobody answers there */
 
-#define CHECK(condition) check((condition), __LINE__, #condition)
-#define ACCEPTED(call) check((call) == SEGMENT_OK, __LINE__, #call)
-/* The call returns this status, and the sentence names what is wrong. */
-#define REFUSED(call, status, word) check(is_refused((call), (status), (word)), __LINE__, #call)
-#define INVALID(call, word) REFUSED(call, SEGMENT_INVALID, word)
-/* The same for what returns nothing, and for settings that make no client. */
-#define FAILS(call, word) (forget(), (call), INVALID(segment_error_status(), word))
-#define NO_CLIENT(config, word) \
-    (forget(), check(!makes(config) && is_refused(segment_error_status(), SEGMENT_INVALID, (word)), __LINE__, #config))
 /* The setter marks the object: the call that uses it fails for this reason. Then the object is as good as new. */
 #define MARKS(object, setter, status, word) \
     (forget(), (setter), REFUSED(segment_error_status(), (status), (word)), REFUSED(segment_track(client, "u", "E", (object), NULL), (status), (word)), \
      segment_object_clear(object), ACCEPTED(segment_track(client, "u", "E", (object), NULL)))
-
-static int passed, failed;
-static segment_client *client; /* the one of the theme that is running */
-static bool spooling;
-
-static segment_stats counts(void) {
-    segment_stats stats;
-    memset(&stats, 0xee, sizeof stats);
-    stats.size = sizeof stats;
-    if (segment_get_stats(client, &stats) != SEGMENT_OK) abort();
-    return stats;
-}
-
-static bool adds_up(void) {
-    segment_stats s = counts();
-    return s.accepted == s.delivered + s.failed + s.dropped + s.queued &&
-           (spooling ? s.in_memory == 0 : s.in_memory == s.queued && s.recovered == 0);
-}
-
-/* Counts a check, and after each one the messages: they must add up at every moment. */
-static void check(bool holds, int line, const char *what) {
-    bool counted = !client || adds_up();
-    if (holds && counted) passed++;
-    else failed++, printf("%s:%d: %s%s; the last error: %s\n", __FILE__, line, what,
-                          counted ? "" : ": the counts do not add up", segment_error());
-}
-
-static bool is_refused(segment_status status, segment_status expected, const char *word) {
-    return status == expected && segment_error_status() == expected && strstr(segment_error(), word);
-}
-
-/* Puts a sentence where the next one goes that no theme looks for: an old one is not taken for a new one. */
-static void forget(void) {
-    segment_flush(NULL, 0);
-}
-
-/* Delivers to nobody, at once; and only when told to, so that messages stay where a theme can count them. */
-static segment_config dry(void) {
-    return (segment_config){.size = sizeof(segment_config), .flags = SEGMENT_DRY_RUN, .write_key = "KEY",
-                            .flush_at = UINT32_MAX, .flush_interval_ms = UINT32_MAX, .shutdown_ms = PATIENCE};
-}
 
 /* Delivers to where nobody listens. */
 static segment_config lost(segment_config config) {
@@ -80,25 +24,6 @@ static segment_config lost(segment_config config) {
     config.endpoint = CLOSED_PORT;
     config.shutdown_ms = 1;
     return config;
-}
-
-static void begin(segment_config config) {
-    client = segment_new(&config);
-    CHECK(client != NULL);
-    if (!client) abort();
-}
-
-static void end(void) {
-    CHECK(adds_up());
-    segment_free(client);
-    client = NULL;
-}
-
-/* Whether the settings make a client. */
-static bool makes(const segment_config *config) {
-    segment_client *made = segment_new(config);
-    segment_free(made);
-    return made != NULL;
 }
 
 /* Hands over a copy that ends where the text does, without a NUL: reading on would be found out. */
@@ -420,26 +345,23 @@ static void structs_may_be_older_newer_and_anywhere(void) {
     end();
 }
 
-static const char *never_called(void *userdata, const char *json) {
-    return (void)userdata, json;
-}
-
-static int32_t never_asked(void *userdata, const segment_http *request, segment_response *response) {
-    return (void)userdata, (void)request, (void)response, 1;
-}
-
 static void settings_are_honoured_or_refused_by_name(void) {
-    static const char *const headers[] = {"A: b", NULL};
-    static const segment_oauth oauth = {.size = sizeof oauth};
+    static const char *const no_colon[] = {"A", NULL}, *const ours[] = {"Content-Length: 1", NULL};
+    static const char *const split[] = {"A: b\r\nC: d", NULL}, *const no_text[] = {"A: " BAD, NULL};
     static const struct { const char *name; segment_config config; } refused[] = {
-        {"SEGMENT_STATEFUL", {.flags = SEGMENT_STATEFUL}}, {"SEGMENT_STRICT", {.flags = SEGMENT_STRICT}},
-        {"spool_dir", {.flags = SEGMENT_SYNC}}, {"SEGMENT_DEVICE_CONTEXT", {.flags = SEGMENT_DEVICE_CONTEXT}},
-        {"SEGMENT_LIFECYCLE", {.flags = SEGMENT_LIFECYCLE}},
-        {"spool_dir", {.spool_dir = ""}}, {"uploads", {.uploads = 2}}, {"proxy", {.proxy = ""}},
-        {"ca_file", {.ca_file = "ca.pem"}}, {"headers", {.headers = headers}}, {"oauth", {.oauth = &oauth}},
-        {"access_token", {.access_token = "t"}}, {"profile_token", {.profile_token = "t"}},
-        {"public_endpoint", {.public_endpoint = "https://h"}}, {"profile_endpoint", {.profile_endpoint = "https://h"}},
-        {"before_send", {.before_send = never_called}}, {"transport", {.transport = never_asked}},
+        {"spool_dir", {.flags = SEGMENT_SYNC}}, {"SEGMENT_STATEFUL", {.flags = SEGMENT_LIFECYCLE}},
+        {"spool_dir", {.spool_dir = ""}}, {"spool_dir", {.spool_dir = BAD}}, {"uploads", {.uploads = 2}},
+        {"proxy", {.proxy = "host:8080 or so"}}, {"proxy", {.proxy = "ftp://host"}}, {"proxy", {.proxy = BAD}},
+        {"ca_file", {.ca_file = __FILE__}}, /* no certificate is in it */ {"ca_file", {.ca_file = ""}},
+        {"ca_file", {.ca_file = BAD}}, {"public_endpoint", {.public_endpoint = ""}},
+        {"profile_endpoint", {.profile_endpoint = ""}},
+        {"headers", {.headers = no_colon}}, {"headers", {.headers = ours}}, {"headers", {.headers = split}},
+        {"headers", {.headers = no_text}}, {"access_token", {.access_token = ""}},
+        {"access_token", {.access_token = "a b"}}, {"access_token", {.access_token = BAD}},
+        {"profile_token", {.profile_token = ""}}, {"profile_token", {.profile_token = "a:b"}},
+        {"profile_token", {.profile_token = BAD}}, {"public_endpoint", {.public_endpoint = "host"}},
+        {"public_endpoint", {.public_endpoint = BAD}}, {"profile_endpoint", {.profile_endpoint = "https://h?a=1"}},
+        {"profile_endpoint", {.profile_endpoint = BAD}},
         {"flags", {.flags = 256}}, {"flags", {.flags = UINT32_C(1) << 31 | SEGMENT_DRY_RUN}},
         {"write_key", {.write_key = ""}}, {"write_key", {.write_key = "a:b"}}, {"endpoint", {.endpoint = ""}},
         {"endpoint", {.endpoint = "ftp://host"}}, {"endpoint", {.endpoint = "https://me:pw@host"}},
@@ -457,6 +379,10 @@ static void settings_are_honoured_or_refused_by_name(void) {
     config.endpoint = "eu";
     config.retry_max = config.timeout_ms = UINT32_MAX;
     CHECK(makes(&config));
+    config = dry();
+    config.ca_file = "/nowhere/ca.pem";
+    forget();
+    CHECK(!makes(&config) && is_refused(segment_error_status(), SEGMENT_STORAGE, "ca_file"));
     segment_object *marked = segment_object_parse("[]");
     config = dry();
     config.context = marked;
@@ -735,6 +661,5 @@ int main(void) {
     what_cannot_be_delivered_is_reported();
     a_full_queue_refuses_or_drops_the_oldest();
     what_is_spooled_survives();
-    printf("%d passed, %d failed\n", passed, failed);
-    return failed != 0;
+    return sum();
 }

@@ -1,32 +1,47 @@
 // Every method of segment.hpp once, and every misuse once. Needs no server: dry runs deliver, a closed port does not.
 #include <segment.hpp>
 
+#include <algorithm>
 #include <atomic>
 #include <chrono>
 #include <cmath>
 #include <cstdio>
 #include <cstdlib>
+#include <functional>
 #include <limits>
 #include <memory>
+#include <mutex>
+#include <optional>
 #include <set>
 #include <string>
 #include <string_view>
 #include <thread>
+#include <tuple>
 #include <utility>
 #include <vector>
 
 using namespace std::chrono_literals;
+using namespace std::string_literals;
 using namespace std::string_view_literals;
+using segment::Api;
 using segment::Client;
 using segment::Config;
 using segment::Delivery;
+using segment::Edit;
+using segment::GroupTraits;
+using segment::HttpAnswer;
+using segment::HttpRequest;
 using segment::Level;
 using segment::List;
 using segment::Object;
 using segment::Options;
+using segment::Request;
+using segment::Response;
 using segment::Result;
+using segment::Revenue;
 using segment::Stats;
 using segment::Status;
+using segment::Traits;
 
 segment::Status track_from_second(const Client& client);                     // abi_second.cc
 std::vector<std::pair<std::string, std::string>> seen_and_expected();        // abi_second.cc
@@ -76,6 +91,9 @@ static_assert(!one_pair_of_braces<Object> && !no_value<Object> && !two_values<Ob
 static_assert(!a_character<Object> && !a_pointer<Object> && !a_named_list<Object>);
 static_assert(!std::is_copy_constructible_v<Client> && std::is_nothrow_move_constructible_v<Client>);
 static_assert(!std::is_copy_constructible_v<Object> && std::is_nothrow_move_constructible_v<Object>);
+static_assert(!std::is_copy_constructible_v<Response> && std::is_nothrow_move_constructible_v<Response>);
+COMPILES(pages, std::declval<Object>().pages(Request{}))
+static_assert(pages<const Client&> && !pages<Client>);  // a client that is gone before the loop begins
 
 static Config dry_run() {
     Config config;
@@ -83,6 +101,39 @@ static Config dry_run() {
     config.dry_run = true;
     return config;
 }
+
+static bool has(std::string_view text, std::string_view part) { return text.find(part) != text.npos; }
+
+// Stands in for the network: keeps what was asked, and answers.
+struct Network {
+    struct Asked {
+        std::string method, url, headers, body;
+        std::chrono::milliseconds timeout;
+    };
+    std::mutex mutex;
+    std::vector<Asked> asked;
+    std::function<std::optional<HttpAnswer>(const Asked&)> answer = [](auto&) { return HttpAnswer{200, "", {}}; };
+
+    Config config() {
+        Config config;
+        config.write_key = "WRITE_KEY";
+        config.gzip = false;
+        config.transport = [this](const HttpRequest& request) {
+            Asked now{std::string(request.method), std::string(request.url), "", std::string(request.body),
+                      request.timeout};
+            for (const char* header : request.headers) now.headers.append(header) += '\n';
+            const std::lock_guard lock(mutex);
+            return answer(asked.emplace_back(std::move(now)));
+        };
+        return config;
+    }
+    std::string bodies() {
+        const std::lock_guard lock(mutex);
+        std::string all;
+        for (const Asked& one : asked) all += one.body;
+        return all;
+    }
+};
 
 static bool balances(const Stats& stats) {
     return stats.accepted == stats.delivered + stats.failed + stats.dropped + stats.queued;
@@ -271,6 +322,15 @@ static void without_a_client_every_call_is_invalid() {
         REFUSED(client->enqueue("{}"), "");
         REFUSED(client->flush(0ms), "");
         REFUSED(client->shutdown(0ms), "");
+        REFUSED(client->call(Request{}).result(), "client");
+        int pages = 0;
+        for (const Response& page : client->pages(Request{})) pages += page ? 2 : 1;
+        CHECK(pages == 1 && client->anonymous_id().empty() && client->user_id().empty());
+        REFUSED(client->reset(), "client");
+        REFUSED(client->set_consent({{"Analytics", true}}), "client");
+        REFUSED(client->forget_consent(), "client");
+        REFUSED(client->opt_out(), "client");
+        REFUSED(client->opt_in(), "client");
         CHECK(client->stats().accepted == 0 && client->stats().refused == 0);
     }
 }
@@ -289,6 +349,33 @@ static void a_bad_config_makes_no_client() {
     CHECK(error([](Config& config) { config.endpoint = "cut\0here"sv; }, "endpoint has a NUL"));
     CHECK(error([](Config& config) { config.endpoint = "no endpoint"; }, "endpoint"));
     CHECK(error([](Config& config) { config.context.set("n", NAN); }, "\"n\""));
+    CHECK(error([](Config& config) { config.sync = true; }, "spool_dir"));
+    CHECK(error([](Config& config) { config.lifecycle = true; }, "STATEFUL"));
+    CHECK(error([](Config& config) { config.proxy = "cut\0here"sv; }, "proxy has a NUL"));
+    CHECK(error([](Config& config) { config.proxy = "no proxy"; }, "proxy"));
+    CHECK(error([](Config& config) { config.ca_file = "cut\0here"sv; }, "ca_file has a NUL"));
+    CHECK(error([](Config& config) { config.ca_file = "/no/such/file"; }, "ca_file"));
+    CHECK(error([](Config& config) { config.headers = {{"X-A", "cut\0here"s}}; }, "headers has a NUL"));
+    CHECK(error([](Config& config) { config.headers = {{"X-A: b", "c"}}; }, "\"X-A: b\" is not the name"));
+    CHECK(error([](Config& config) { config.headers = {{"Content-Length", "1"}}; }, "Content-Length"));
+    CHECK(error([](Config& config) { config.access_token = "cut\0here"sv; }, "access_token has a NUL"));
+    CHECK(error([](Config& config) { config.profile_token = "cut\0here"sv; }, "profile_token has a NUL"));
+    CHECK(error([](Config& config) { config.public_endpoint = "no endpoint"; }, "public_endpoint"));
+    CHECK(error([](Config& config) { config.profile_endpoint = "no endpoint"; }, "profile_endpoint"));
+    const auto oauth_error = [&error](void (*spoil)(segment::OAuth&), const char* word) {
+        static void (*spoil_oauth)(segment::OAuth&);
+        spoil_oauth = spoil;
+        return error([](Config& config) {
+            config.oauth = segment::OAuth{"client", "key", "PEM", "scope", "https://127.0.0.1:9"};
+            spoil_oauth(*config.oauth);
+        }, word);
+    };
+    CHECK(oauth_error([](segment::OAuth& oauth) { oauth.client_id.clear(); }, "oauth: client_id"));
+    CHECK(oauth_error([](segment::OAuth& oauth) { oauth.key_id.clear(); }, "oauth: key_id"));
+    CHECK(oauth_error([](segment::OAuth& oauth) { oauth.private_key.clear(); }, "oauth: private_key"));
+    CHECK(oauth_error([](segment::OAuth& oauth) { oauth.private_key = "no PEM"; }, "private_key"));
+    CHECK(oauth_error([](segment::OAuth& oauth) { oauth.scope = "cut\0here"sv; }, "oauth: scope has a NUL"));
+    CHECK(oauth_error([](segment::OAuth& oauth) { oauth.endpoint = "no endpoint"; }, "endpoint"));
     CHECK(error([](Config& config) { config.context.set("n", "cut\0here"sv); }, "context: \"n\" has a NUL"));
     CHECK(error([](Config& config) { config.integrations.set("n", "cut\0here"sv); }, "integrations: \"n\" has a NUL"));
 }
@@ -306,10 +393,28 @@ static void every_field_of_a_config_is_taken() {
     config.shutdown = 1min;
     config.context = {{"app", {{"name", "abi"}}}};
     config.integrations = {{"All", true}};
+    config.stateful = true;
+    config.lifecycle = true;
+    config.device_context = true;
+    config.proxy = "http://user:password@127.0.0.1:9";
+    config.headers = {{"X-Gateway", "key"}};
+    config.access_token = "ACCESS";
+    config.profile_token = "PROFILE";
+    config.public_endpoint = "https://127.0.0.1:9";
+    config.profile_endpoint = "https://127.0.0.1:9";
+    std::string opened;
+    config.before_send = [&opened](std::string_view json) {
+        if (opened.empty()) opened = json;
+        return Edit::keep();
+    };
     const Client client(config);
-    CHECK(client);
+    CHECK(client && has(opened, "Application Opened") && has(opened, "\"timezone\":") && has(opened, "\"All\":true"));
     CHECK(client.track("u-42", "One") && client.track("u-42", "Two") && client.flush(10s));
-    CHECK(client.stats().delivered == 2);
+    CHECK(client.stats().delivered == 3);
+
+    config = dry_run();
+    config.strict = true;
+    REFUSED(Client(config).identify("ada@example.com"), "userId");
 }
 
 static void deliveries_are_reported_wherever_the_client_moves() {
@@ -397,6 +502,27 @@ static void an_exception_ends_at_the_callback() {
     const Client client(config);
     CHECK(client.track("u-42", "E") && client.flush(10s) && client.track("u-42", "E") && client.flush(10s));
     CHECK(calls == 2 && client.stats().delivered == 2);
+
+    config = dry_run();
+    config.before_send = [](std::string_view json) -> Edit {
+        if (has(json, "Fine")) return Edit::keep();
+        throw std::string("thrown");
+    };
+    const Client careful(config);
+    REFUSED(careful.track("u-42", "Secret"), "before_send");
+    CHECK(careful.track("u-42", "Fine") && careful.flush(10s));
+    CHECK(careful.stats().accepted == 1 && careful.stats().delivered == 1 && careful.stats().refused == 1);
+
+    config = dry_run();
+    config.dry_run = false;
+    config.transport = [](const HttpRequest&) -> std::optional<HttpAnswer> { throw 1; };
+    const Client unreachable(config);
+    Request request;
+    request.path = "/v1/group/";
+    const Response response = unreachable.call(request);
+    CHECK(!response && response.result().status() == Status::network);
+    CHECK(unreachable.track("u-42", "E") && unreachable.flush(0ms).status() == Status::timeout);
+    CHECK(unreachable.shutdown(0ms).status() == Status::timeout);
 }
 #endif
 
@@ -430,6 +556,317 @@ static void what_cannot_be_delivered_is_reported() {
     CHECK(failed == 2 && wrong == 0);
 }
 
+static void traits_and_products_go_wherever_objects_go() {
+    const Client client(dry_run());
+    segment::Address address;
+    address.city = "Oslo";
+    segment::Product product;
+    product.sku = "G-32";
+    CHECK(client.identify("u-42", Traits().email("a@b.c").address(address).set("plan", "pro")));
+    CHECK(client.group("u-42", "g-7", GroupTraits().name("Initech").employees(329)));
+    CHECK(client.track("u-42", "Product Viewed", product));
+    CHECK(client.track("u-42", "Order Completed", Revenue{19.99, "USD"}));
+    CHECK(client.track("u-42", "Order Completed", Object{{"products", List{product}}}.set(Revenue{19.99, "USD"})));
+    Options options;
+    options.context = {{"traits", Traits().name("Ada")}};
+    CHECK(client.track("u-42", "E", {}, options));
+    CHECK(client.flush(10s) && client.stats().delivered == 6);
+
+    REFUSED(client.identify("u-42", Traits().birthday(1990, 2, 29)), "traits: \"birthday\" is not a date");
+    for (const auto& [year, month, day] : {std::tuple{0, 1, 1}, {10'000, 1, 1}, {1990, 0, 1}, {1990, 13, 1},
+                                           {1990, 1, 0}, {1990, 4, 31}, {1900, 2, 29}}) {
+        REFUSED(client.identify("u-42", Traits().birthday(year, month, day)), "\"birthday\" is not a date");
+    }
+    address.street = "cut\0here"sv;
+    REFUSED(client.identify("u-42", Traits().address(address)), "traits: \"address\": \"street\" has a NUL");
+    REFUSED(client.identify("u-42", Traits().email("cut\0here"sv)), "\"email\" has a NUL");
+    REFUSED(client.identify("u-42", Traits().name(nullptr)), "");
+    REFUSED(client.track("u-42", "E", Revenue{NAN, "USD"}), "\"revenue\"");
+}
+
+static void a_stateful_client_knows_its_user() {
+    Network network;
+    Config config = network.config();
+    config.stateful = true;
+    config.lifecycle = true;
+    config.context = {{"app", {{"version", "1.2"}}}};
+    const Client client(config);
+    const std::string first = client.anonymous_id();
+    CHECK(client && first.size() == 36 && client.user_id().empty());
+    CHECK(client.track(nullptr, "Before"));
+    CHECK(client.alias("u-1"));
+    CHECK(client.user_id() == "u-1");
+    const std::string long_id(200, 'u');
+    CHECK(client.identify(long_id, {{"plan", "pro"}}) && client.user_id() == long_id);
+    CHECK(client.identify(nullptr, {{"seats", 2}}));
+    CHECK(client.reset() && client.user_id().empty());
+    const std::string second = client.anonymous_id();
+    CHECK(second.size() == 36 && second != first);
+    CHECK(client.page(nullptr, "Home") && client.flush(10s));
+    const std::string sent = network.bodies();
+    CHECK(has(sent, "Application Opened") && has(sent, "\"previousId\":\"" + first) && has(sent, second));
+    CHECK(has(sent, R"("traits":{"plan":"pro","seats":2})"));
+
+    const Client without(dry_run());
+    CHECK(without.anonymous_id().empty() && without.user_id().empty());
+    REFUSED(without.reset(), "stateful");
+    REFUSED(without.alias("u-1"), "previous_id");
+}
+
+static void messages_say_what_the_user_agreed_to() {
+    std::vector<std::string> seen;
+    Config config = dry_run();
+    config.stateful = true;
+    config.before_send = [&seen](std::string_view json) {
+        seen.emplace_back(json);
+        return Edit::keep();
+    };
+    const Client client(config);
+    CHECK(client.track("u-42", "Silent") && client.set_consent({{"Advertising", true}, {"Analytics", false}}));
+    CHECK(client.track("u-42", "Stamped") && client.forget_consent() && client.track("u-42", "Silent"));
+    const auto stamp = R"("consent":{"categoryPreferences":{"Advertising":true,"Analytics":false}})";
+    CHECK(seen.size() == 4 && has(seen[1], "Segment Consent Preference Updated"));
+    CHECK(!has(seen[0], "consent") && has(seen[1], stamp) && has(seen[2], stamp) && !has(seen[3], "consent"));
+    REFUSED(client.set_consent({}), "categories");
+    REFUSED(client.set_consent({{"Analytics", "yes"}}), "\"Analytics\"");
+    REFUSED(client.set_consent({{"cut\0here"sv, true}}), "categories: \"cut\" has a NUL");
+}
+
+static void who_opted_out_is_left_alone() {
+    Network network;
+    Config config = network.config();
+    config.flush_interval = 1h;
+    config.stateful = true;
+    const Client client(config);
+    CHECK(client.track("u-42", "Waiting") && client.opt_out());
+    const Result refused = client.track("u-42", "E");
+    CHECK(refused.status() == Status::opted_out && !refused.message().empty());
+    CHECK(client.identify("u-42").status() == Status::opted_out && client.anonymous_id().empty());
+    CHECK(client.flush(10s) && client.stats().dropped == 1 && balances(client.stats()) && network.asked.empty());
+    CHECK(client.opt_in() && client.track("u-42", "Known again") && client.flush(10s));
+    CHECK(client.anonymous_id().size() == 36 && client.stats().delivered == 1 && !has(network.bodies(), "Waiting"));
+}
+
+static void before_send_keeps_replaces_or_drops() {
+    Network network;
+    Config config = network.config();
+    config.before_send = [](std::string_view json) {
+        if (has(json, "Drop")) return Edit::drop();
+        if (has(json, "Replace")) return Edit::replace(R"({"type":"track","userId":"u","event":"New"})");
+        if (has(json, "Broken")) return Edit::replace("{");
+        if (has(json, "Cut")) return Edit::replace("{\"type\":\"track\",\"userId\":\"u\",\"event\":\"E\"}\0{}"s);
+        return Edit::keep();
+    };
+    const Client client(config);
+    CHECK(client.track("u-42", "Keep") && client.track("u-42", "Drop") && client.track("u-42", "Replace"));
+    REFUSED(client.track("u-42", "Broken"), "before_send");
+    REFUSED(client.track("u-42", "Cut"), "before_send");
+    CHECK(client.enqueue(R"({"type":"track","userId":"u-42","event":"Keep too"})") && client.flush(10s));
+    const std::string sent = network.bodies();
+    CHECK(has(sent, "\"Keep\"") && has(sent, "\"Keep too\"") && has(sent, "\"New\"") && !has(sent, "Drop"));
+    const Stats stats = client.stats();
+    CHECK(stats.accepted == 4 && stats.delivered == 3 && stats.dropped == 1 && stats.refused == 2 && balances(stats));
+}
+
+static void a_transport_of_the_hosts_own_delivers() {
+    Network network;
+    Config config = network.config();
+    config.endpoint = "https://tracking.example";
+    config.headers = {{"X-Gateway", "key: 1"}, {"X-Empty", ""}};
+    config.timeout = 3s;
+    config.proxy = "";
+    std::vector<Status> reports;
+    config.on_delivery = [&reports](const Delivery& delivery) { reports.push_back(delivery.status); };
+    const auto answers = [&network](std::optional<HttpAnswer> answer) {
+        network.answer = [answer](const Network::Asked&) { return answer; };
+    };
+    config.retry_max = UINT32_MAX;  // none
+    const Client client(config);
+    CHECK(client.track("u-42", "E") && client.flush(10s));
+    const Network::Asked asked = network.asked.at(0);
+    CHECK(asked.method == "POST" && asked.url == "https://tracking.example/v1/batch" && has(asked.body, "\"u-42\""));
+    CHECK(has(asked.headers, "X-Gateway: key: 1\n") && has(asked.headers, "X-Empty: \n"));
+    CHECK(has(asked.headers, "uthorization: Basic ") && asked.timeout > 0ms && asked.timeout <= 3s);
+
+    answers(HttpAnswer{400, "bad", {}});
+    CHECK(client.track("u-42", "E") && client.flush(10s));
+    answers(std::nullopt);
+    CHECK(client.track("u-42", "E") && client.flush(10s));
+    answers(HttpAnswer{0, "", {}});
+    CHECK(client.track("u-42", "E") && client.flush(10s));
+    answers(HttpAnswer{200, "", {{"X", "cut\0here"s}}});
+    CHECK(client.track("u-42", "E") && client.flush(10s));
+    CHECK((reports == std::vector{Status::ok, Status::rejected, Status::network, Status::network, Status::network}));
+    CHECK(client.stats().requests == 5 && balances(client.stats()));
+}
+
+static void a_call_is_answered_whatever_the_status() {
+    Network network;
+    Config config = network.config();
+    config.endpoint = "https://tracking.example";
+    config.public_endpoint = "https://public.example";
+    config.profile_endpoint = "https://profile.example";
+    config.access_token = "ACCESS";
+    config.profile_token = "PROFILE";
+    const Client client(config);
+    network.answer = [](const Network::Asked&) {
+        return HttpAnswer{429, "bi\0nary"s, {{"Retry-After", "7"}, {"X-Two", "first"}, {"X-Two", "second"}}};
+    };
+    Request request;
+    request.path = "/v1/group/";
+    request.body = "{\"userId\":\"u-42\",\"groupId\":\"g-7\"}\0"s;
+    Response response = client.call(request);
+    CHECK(response && response.result() && response.result().message().empty() && response.status() == 429);
+    CHECK(response.body() == "bi\0nary"sv && response.body().data()[response.body().size()] == '\0');
+    CHECK(response.header("retry-AFTER") == "7" && response.header(std::string("X-Two")) == "first");
+    CHECK(!response.header("X-Three") && !response.header(nullptr) && !response.header("X-Two\0"sv));
+    const Network::Asked asked = network.asked.at(0);
+    CHECK(asked.method == "POST" && asked.url == "https://tracking.example/v1/group/" && asked.body == request.body);
+    CHECK(has(asked.headers, "uthorization: Basic ") && has(asked.headers, "application/json"));
+
+    const Response moved = std::move(response);
+    CHECK(moved.status() == 429 && moved.body().size() == 7);
+    CHECK(!response && response.status() == 0 && response.body().empty() && !response.header("X-Two"));
+
+    request.api = Api::public_api;
+    request.method = "patch";
+    request.path = "sources/1";
+    request.query = "a=1&b=2";
+    request.headers = {{"content-type", "text/plain"}};
+    request.timeout = 2s;
+    CHECK(client.call(request).status() == 429);
+    const Network::Asked patched = network.asked.at(1);
+    CHECK(patched.method == "PATCH" && patched.url == "https://public.example/sources/1?a=1&b=2");
+    CHECK(has(patched.headers, "Bearer ACCESS\n") && has(patched.headers, "text/plain\n") && patched.timeout <= 2s);
+    request = Request{};
+    request.api = Api::profile;
+    request.method = "GET";
+    request.path = "/v1/spaces/s/collections/users/profiles/user_id:u-42/traits";
+    CHECK(client.call(request).status() == 429);
+    CHECK(has(network.asked.at(2).url, "https://profile.example/v1/spaces/") && network.asked.at(2).body.empty());
+
+    const auto refuse = [&](auto spoil, const char* word) {
+        Request bad;
+        bad.path = "/v1/group/";
+        spoil(bad);
+        const Response none = client.call(bad);
+        CHECK(!none && none.status() == 0 && none.body().empty());
+        REFUSED(none.result(), word);
+    };
+    refuse([](Request& bad) { bad.path.clear(); }, "path");
+    refuse([](Request& bad) { bad.path = "https://elsewhere.example/"; }, "path");
+    refuse([](Request& bad) { bad.path = "/\0"s; }, "path has a NUL");
+    refuse([](Request& bad) { bad.query = "\0"s; }, "query has a NUL");
+    refuse([](Request& bad) { bad.method = "\0"s; }, "method has a NUL");
+    refuse([](Request& bad) { bad.method = "BREW"; }, "method");
+    refuse([](Request& bad) { bad.api = Api(9); }, "api");
+    refuse([](Request& bad) { bad.headers = {{"X-A", "\0"s}}; }, "headers has a NUL");
+    refuse([](Request& bad) { bad.headers = {{"X-A: b\r\nX-B", "c"}}; }, "\"X-A: b\r\nX-B\" is not the name");
+    refuse([](Request& bad) { bad.headers = {{"X-A", "b\r\nX-B: c"}}; }, "X-A");
+    refuse([](Request& bad) { bad.headers = {{"", "v"}}; }, "headers");
+    REFUSED(Client().call(request).result(), "client");
+    const Client bare(dry_run());
+    REFUSED(bare.call(request).result(), "profile_token");
+    network.answer = [](const Network::Asked&) { return std::nullopt; };
+    const Response none = client.call(request);
+    CHECK(!none && none.result().status() == Status::network && !none.result().message().empty());
+    CHECK(network.asked.size() == 4);
+}
+
+static void all_pages_of_a_list_are_turned() {
+    Network network;
+    Config config = network.config();
+    config.public_endpoint = "https://public.example";
+    config.access_token = "ACCESS";
+    const Client client(config);
+    Request request;
+    request.api = Api::public_api;
+    request.method = "GET";
+    request.path = "/sources";
+    // The queries that pages are asked for with, when they are answered with these, and then not at all.
+    const auto queries = [&](const std::vector<HttpAnswer>& answers) {
+        network.asked.clear();
+        network.answer = [&](const Network::Asked&) -> std::optional<HttpAnswer> {
+            if (network.asked.size() > answers.size()) return std::nullopt;
+            return answers[network.asked.size() - 1];
+        };
+        std::size_t turned = 0;
+        std::string all;
+        for (const Response& page : client.pages(request)) {
+            if (turned == answers.size()) CHECK(!page && page.result().status() == Status::network);
+            else CHECK(page.status() == answers[turned].status && page.body() == answers[turned].body);
+            const std::string& url = network.asked.at(turned++).url;
+            all += url.substr(std::min(url.find('?'), url.size())) + ' ';
+        }
+        CHECK(turned == network.asked.size());
+        return all;
+    };
+    const auto page = [](const std::string& cursor) {
+        return HttpAnswer{200, R"({"data":{"sources":[],"pagination":{"current":"c","next":")" + cursor + "\"}}}", {}};
+    };
+    const HttpAnswer last{200, R"({"data":{"sources":[],"pagination":{"current":"c"}}})", {}};
+    CHECK(queries({last}) == " ");
+    CHECK(queries({page("a"), page("b="), last}) == " ?pagination.cursor=a ?pagination.cursor=b%3D ");
+    CHECK(queries({page("a"), page("b")}) == " ?pagination.cursor=a ?pagination.cursor=b ");  // then no answer
+    CHECK(queries({page("a"), page("a"), page("b")}) == " ?pagination.cursor=a ");
+    HttpAnswer limited = page("b");
+    limited.status = 429;
+    CHECK(queries({page("a"), limited, last}) == " ?pagination.cursor=a ");
+    request.query = "pagination.count=2&pagination.cursor=x&&q=1&pagination[cursor]=y&pagination%5Bcursor%5D";
+    CHECK(queries({page("a"), last}) == '?' + request.query + " ?pagination.count=2&q=1&pagination.cursor=a ");
+    request.query = "pagination[count]=2";
+    CHECK(queries({page("a"), page("b"), last}) ==
+          "?pagination[count]=2 ?pagination[count]=2&pagination[cursor]=a ?pagination[count]=2&pagination[cursor]=b ");
+    request.query.clear();
+
+    const auto next = [&](const std::string& body) {
+        const std::string all = queries({HttpAnswer{200, body, {}}, last});
+        const std::string start = " ?pagination.cursor=";
+        return all == " " ? "" : all.substr(start.size(), all.size() - start.size() - 1);
+    };
+    CHECK(next(" {\n\"data\" :\t{ \"pagination\" : {\r\"next\" : \"a b\" } , \"n\" : [ ] } } \n") == "a%20b");
+    CHECK(next(R"({"data":{"n":-1.5e+3,"t":true,"z":null,"pagination":{"next":"y"},"l":[[],{"a":[1,{}]}]}})") == "y");
+    // Other members of the same names, and texts that look like them.
+    CHECK(next(R"({"next":"x","pagination":{"next":"x"},"data":{"next":"x"}})").empty());
+    CHECK(next(R"({"data":{"pagination":{"previous":{"next":"x"},"current":"next"}}})").empty());
+    CHECK(next(R"({"data":[{"pagination":{"next":"x"}}],"more":{"data":{"pagination":{"next":"x"}}}})").empty());
+    CHECK(next(R"([{"data":{"pagination":{"next":"x"}}}])").empty());
+    CHECK(next(R"({"data":{"pagination":{"next":"y","more":{"next":"x"}}}})") == "y");
+    CHECK(next(R"({"data":{"pagination":{"next":"y"},"sources":[{"pagination":{"next":"x"}}]}})") == "y");
+    CHECK(next(R"({"data":{"name":"\"pagination\":{\"next\":\"x\"}}}","pagination":{"next":"y"}}})") == "y");
+    CHECK(next(R"({"data":{"pagination":"next","next":"x"}})").empty());
+    CHECK(next(R"({"data":{"pagination":["next","x",{"next":"x"}]}})").empty());
+    for (const char* none : {"null", "1", "true", "\"\"", "{}", "[\"x\"]", R"({"next":"x"})"}) {
+        CHECK(next(R"({"data":{"pagination":{"next":)" + std::string(none) + "}}}").empty());
+    }
+    // Of several members of one name the last counts.
+    CHECK(next(R"({"data":{"pagination":{"next":"x","next":"y"}}})") == "y");
+    CHECK(next(R"({"data":{"pagination":{"next":"x","next":null}}})").empty());
+    CHECK(next(R"({"data":{"pagination":{"next":"x"},"pagination":{}}})").empty());
+    CHECK(next(R"({"data":{"pagination":{"next":"x"}},"data":1})").empty());
+    // Escapes, in names too.
+    CHECK(next(R"({"d\u0061ta":{"pagination":{"\u006Eext":"\"\\\/\b\f\n\r\t"}}})") == "%22%5C%2F%08%0C%0A%0D%09");
+    CHECK(next(R"({"data":{"pagination":{"next":"\u0041\u00fc\u20AC\ud83d\ude00ü\u0000"}}})") ==
+          "A%C3%BC%E2%82%AC%F0%9F%98%80%C3%BC%00");
+    // What is no JSON has no next page.
+    const std::string whole = page("a").body;
+    CHECK(next(whole) == "a");
+    for (std::size_t length = 0; length < whole.size(); ++length) CHECK(next(whole.substr(0, length)).empty());
+    for (const char* garbage : {"<html>", "}", ",{}", "\"", whole.c_str()}) CHECK(next(whole + garbage).empty());
+    for (const char* broken : {R"(\ud83d)", R"(\ud83d\u0041)", R"(\ude00)", R"(\ud83d\n)", R"(\u12)", R"(\u12g4)",
+                               R"(\u-123)", R"(\x41)", R"(\)", "\n", "a\"b"}) {
+        CHECK(next(page(broken).body).empty());
+    }
+    for (const char* broken : {R"({"a"})", R"({"a" 1})", R"({"a":})", R"({"a":1,})", R"({"a":1 "b":2})", "{1:2}", "{,}",
+                               "[1,]", "[1 2]", "[}", "{]", ":"}) {
+        CHECK(next(R"({"broken":)" + std::string(broken) + R"(,"data":{"pagination":{"next":"x"}}})").empty());
+    }
+    const auto nested = [](std::size_t depth) { return std::string(depth, '[') + std::string(depth, ']'); };
+    const std::string rest = R"(,"data":{"pagination":{"next":"y"}}})";
+    CHECK(next("{\"deep\":" + nested(63) + rest) == "y" && next("{\"deep\":" + nested(64) + rest).empty());
+    CHECK(next("{\"deep\":" + nested(1'000'000) + rest).empty());
+}
+
 static void many_threads_share_a_client() {
     const Client client(dry_run());
     std::atomic<int> accepted{0};
@@ -449,6 +886,9 @@ static void many_threads_share_a_client() {
 static void designated_initializers_work() {
     const Client client({.write_key = "WRITE_KEY", .dry_run = true, .flush_interval = 1s, .context = {{"a", 1}}});
     CHECK(client.track(nullptr, "E", {{"a", 1}}, {.anonymous_id = "a-1", .context = {{"ip", "0.0.0.0"}}}));
+    CHECK(client.call({.path = "/v1/group/", .headers = {{"X-A", "b"}}, .body = "{}"}).status() == 200);
+    CHECK(client.identify("u-42", Traits().address({.city = "Oslo"}).company({.employee_count = 329})));
+    CHECK(client.track("u-42", "E", segment::Product{.sku = "G-32", .price = 19}));
 }
 #endif
 
@@ -469,6 +909,14 @@ int main() {
 #endif
     a_client_may_be_shut_down_twice_and_is_closed_then();
     what_cannot_be_delivered_is_reported();
+    traits_and_products_go_wherever_objects_go();
+    a_stateful_client_knows_its_user();
+    messages_say_what_the_user_agreed_to();
+    who_opted_out_is_left_alone();
+    before_send_keeps_replaces_or_drops();
+    a_transport_of_the_hosts_own_delivers();
+    a_call_is_answered_whatever_the_status();
+    all_pages_of_a_list_are_turned();
     many_threads_share_a_client();
 #if __cplusplus >= 202002L
     designated_initializers_work();

@@ -99,6 +99,42 @@ std::vector<std::pair<std::string, std::string>> seen_and_expected() {
     Object itself{{"a", 1}};
     itself.set("me", itself);
 
+    seen::Address address;
+    address.street = "6th St";
+    address.city = "San Francisco";
+    address.state = "CA";
+    address.postal_code = "94103";
+    address.country = "USA";
+    seen::Company company;
+    company.name = "Initech";
+    company.id = "c-1";
+    company.industry = "Technology";
+    company.employee_count = 329;
+    company.plan = "pro";
+    seen::Product product;
+    product.product_id = "p";
+    product.sku = "G-32";
+    product.category = "Games";
+    product.name = "Monopoly";
+    product.brand = "Hasbro";
+    product.variant = "200 pieces";
+    product.price = 18.5;
+    product.quantity = 1;
+    product.position = 3;
+    product.coupon = "MAY";
+    product.url = "/p";
+    product.image_url = "/p.jpg";
+    seen::Address home;
+    home.city = "Oslo";
+    seen::Company employer;
+    employer.name = "Initech";
+    seen::Product sample;
+    sample.sku = "S";
+    sample.price = 0;
+    const seen::Revenue revenue{19.5, "USD"};
+    const system_clock::time_point created(std::chrono::milliseconds(1500));
+    const auto birthday = [](int year, int month, int day) { return json(seen::Traits().birthday(year, month, day)); };
+
     return {
         // Braces are objects, lists are lists.
         {json({}), "{}"},
@@ -142,5 +178,36 @@ std::vector<std::pair<std::string, std::string>> seen_and_expected() {
         {json(itself), R"({"a":1,"me":{"a":1}})"},
         {json(Object().set("a", 1).set("a", {{"b", List{"c"}}})), R"({"a":{"b":["c"]}})"},
         {json(Object().set("a", List{"b"}).set("a", List{"c"}).push("a", "d")), R"({"a":["c","d"]})"},
+        // Names that Segment has given a meaning.
+        {json(address),
+         R"({"street":"6th St","city":"San Francisco","state":"CA","postalCode":"94103","country":"USA"})"},
+        {json(company), R"({"name":"Initech","id":"c-1","industry":"Technology","employee_count":329,"plan":"pro"})"},
+        {json(product), R"({"product_id":"p","sku":"G-32","category":"Games","name":"Monopoly","brand":"Hasbro",)"
+                        R"("variant":"200 pieces","price":18.500000,"quantity":1,"position":3,"coupon":"MAY",)"
+                        R"("url":"/p","image_url":"/p.jpg"})"},
+        {json(revenue), R"({"revenue":19.500000,"currency":"USD"})"},
+        {json(Object{{"value", 3}}.set(revenue).set(seen::Revenue{5, "EUR"}).push("products", sample)),
+         R"({"value":3,"revenue":5.000000,"currency":"EUR","products":[{"sku":"S","price":0.000000}]})"},
+        {json({{"one", sample}, {"all", List{sample, "text", Object(sample)}}}),
+         R"({"one":{"sku":"S","price":0.000000},)"
+         R"("all":[{"sku":"S","price":0.000000},"text",{"sku":"S","price":0.000000}]})"},
+        {json(seen::Address()) + json(seen::Company()) + json(seen::Product()), "{}{}{}"},
+        {json(seen::Traits().address({}).company({})) + json(seen::GroupTraits().address({})), "{}{}"},
+        {json(seen::Traits().age(32).avatar("/a.png").birthday(1990, 1, 31).created_at(created).description("d")),
+         R"({"age":32,"avatar":"/a.png","birthday":"1990-01-31","createdAt":@1500,"description":"d"})"},
+        {json(seen::Traits().email("a@b.c").first_name("Ada").gender("female").id("i").last_name(owned).name(part)),
+         R"({"email":"a@b.c","firstName":"Ada","gender":"female","id":"i","lastName":"owned","name":"part"})"},
+        {json(seen::Traits().phone("1").title("VP").username("ada").website("/").set("plan", "pro").push("t", "x")),
+         R"({"phone":"1","title":"VP","username":"ada","website":"/","plan":"pro","t":["x"]})"},
+        {json(seen::Traits().push("l", sample).address(home).company(employer)),
+         R"({"l":[{"sku":"S","price":0.000000}],"address":{"city":"Oslo"},"company":{"name":"Initech"}})"},
+        {json(seen::GroupTraits().push("l", "a").address(home)), R"({"l":["a"],"address":{"city":"Oslo"}})"},
+        {json(seen::GroupTraits().avatar("/a.png").created_at(created).description("d").email("a@b.c").employees(329)),
+         R"({"avatar":"/a.png","createdAt":@1500,"description":"d","email":"a@b.c","employees":329})"},
+        {json(seen::GroupTraits().id("i").industry("T").name("G").phone("1").plan("pro").website("/").set("own", 1)),
+         R"({"id":"i","industry":"T","name":"G","phone":"1","plan":"pro","website":"/","own":1})"},
+        {json(seen::Traits{{"plan", "pro"}}.name("Ada")), R"({"plan":"pro","name":"Ada"})"},
+        {json({{"traits", seen::Traits().name("Ada")}}), R"({"traits":{"name":"Ada"}})"},
+        {birthday(987, 2, 3) + birthday(2000, 2, 29), R"({"birthday":"0987-02-03"}{"birthday":"2000-02-29"})"},
     };
 }

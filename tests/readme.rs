@@ -19,7 +19,7 @@ fn every_program_is_an_example() {
         assert_eq!(code, read(&format!("examples/{name}")), "README.md differs from examples/{name}");
         programs += 1;
     }
-    assert_eq!(programs, 3, "C, C++ and Rust");
+    assert_eq!(programs, 4, "C, C++ and Rust, and a call in C");
 }
 
 #[test]

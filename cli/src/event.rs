@@ -1,7 +1,9 @@
 //! One event, as it was sent, and what is wrong with it.
 
 use std::borrow::Cow;
+use std::time::{SystemTime, UNIX_EPOCH};
 
+use segment_native::doubts;
 use segment_native::rules::{self, Call, MAX_MESSAGE_BYTES};
 use serde_json::value::RawValue;
 
@@ -31,7 +33,8 @@ impl<'a> Event<'a> {
     }
 
     fn check(&mut self, path: Option<Call>, named: Option<Call>) {
-        match rules::check_json(&typed(self.json, path.filter(|_| path != named))) {
+        let json = typed(self.json, path.filter(|_| path != named));
+        match rules::check_json(&json) {
             Ok(broken) => self.warnings.extend(broken.into_iter().map(Warning::Broken)),
             Err(error) => self.warnings.push(Warning::Unreadable(error.to_string())),
         }
@@ -53,6 +56,9 @@ impl<'a> Event<'a> {
         if self.members.context.and_then(consent).is_some_and(json::is_empty_object) {
             self.warnings.push(Warning::EmptyConsent);
         }
+        // What cannot be read was told above.
+        let doubts = doubts::check_json(&json, now_ms()).unwrap_or_default();
+        self.warnings.extend(doubts.into_iter().map(Warning::Doubtful));
     }
 
     /// The `messageId`, if it is a string.
@@ -135,6 +141,11 @@ fn typed(json: &str, call: Option<Call>) -> Cow<'_, str> {
     Cow::Owned(format!("{open}{comma}\"type\":\"{}\"}}", call.name()))
 }
 
+fn now_ms() -> i64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
+}
+
 fn consent(context: &RawValue) -> Option<&RawValue> {
     let mut consent = None;
     let read = json::each_member(context.get(), |name, value| {
@@ -191,6 +202,20 @@ mod tests {
         assert!(warnings(&event(r#"{"x":{"consent":{}}}"#), None).is_empty());
         assert!(warnings(&event(r#"{"consent":{"categoryPreferences":{"a":true}}}"#), None).is_empty());
         assert!(warnings(&event(r#"{"consent":{}}"#), None)[0].contains("consent"));
+    }
+
+    #[test]
+    fn doubts_come_last_and_are_no_loss() {
+        let json =
+            r#"{"event":"E","userId":"a@b.test","timestamp":"9999-01-01T00:00:00Z","properties":{"revenue":"9"}}"#;
+        let event = Event::read(json, Some(Call::Track));
+        assert!(event.warnings.iter().all(|warning| !warning.is_loss()));
+        let texts: Vec<_> = event.warnings.iter().map(Warning::to_string).collect();
+        assert!(texts[0].starts_with("no messageId"), "{texts:?}");
+        assert_eq!(texts[1], "doubtful: timestamp should not lie in the future");
+        assert!(texts[2].starts_with("doubtful: userId should be an id that never changes"), "{texts:?}");
+        assert_eq!(texts[3], "doubtful: properties: revenue should be a number, not a string");
+        assert_eq!(texts.len(), 4, "{texts:?}");
     }
 
     #[test]

@@ -2,12 +2,15 @@
 
 use std::fmt;
 
+use segment_native::doubts::Doubt;
 use segment_native::rules::{Call, MAX_BATCH_MESSAGES, MAX_MESSAGE_BYTES, Rule};
 
 /// Something that the developer should know.
 pub(crate) enum Warning {
     /// The event breaks a rule of Segment's.
     Broken(&'static Rule),
+    /// Segment takes the event, and destinations may misread it.
+    Doubtful(Doubt),
     /// The event is no JSON object, or one that receivers cannot read; the reason.
     Unreadable(String),
     /// The event's `type` is not that of the path it was sent to.
@@ -45,7 +48,8 @@ impl Warning {
             | Warning::TooMany(_)
             | Warning::Refused(_)
             | Warning::EmptyPixel(_) => true,
-            Warning::OtherType(_)
+            Warning::Doubtful(_)
+            | Warning::OtherType(_)
             | Warning::NoMessageId
             | Warning::NoTimestamp
             | Warning::Large(_)
@@ -62,6 +66,7 @@ impl fmt::Display for Warning {
                 write!(f, "Segment would discard this: {member} {demand} ({discard})")
             }
             Warning::Broken(Rule { member, demand, .. }) => write!(f, "{member} {demand}"),
+            Warning::Doubtful(doubt) => write!(f, "doubtful: {}", doubt.sentence),
             Warning::Unreadable(reason) => f.write_str(reason),
             Warning::OtherType(call) => {
                 write!(f, "type is not {name}, but the event was sent to the path of {name}", name = call.name())

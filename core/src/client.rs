@@ -1,27 +1,28 @@
 //! The client: what everyone calls.
 
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::thread::JoinHandle;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use crate::callbacks::Host;
 use crate::config::{Config, Prepared};
-use crate::delivery::Limits;
+use crate::doubts::{self, Doubt};
+use crate::endpoint::Endpoint;
 use crate::error::{Error, ErrorKind};
+use crate::exchange::{ByHost, DryRun, Transport};
 use crate::fork::PerProcess;
-use crate::http::{DryRun, Network, Transport};
-use crate::message::{self, Message, Options};
+use crate::half::{Half, MakeTransport, Template};
+use crate::identity::{Identity, Known};
+use crate::message::{self, Base, Message, Options};
+#[cfg(feature = "oauth")]
+use crate::oauth;
 use crate::object::Object;
-use crate::queue::{Queue, Settings};
+use crate::queue::Settings;
+use crate::report::{Edit, Level};
 use crate::rules::Call;
-use crate::spool::Spool;
 use crate::state::Stats;
 use crate::storage::{Disk, Storage};
-use crate::worker::{self, Callbacks, Host, Shared};
-use crate::{http, time};
-
-/// How long a request may go on after the time is up, before it is broken off; and again, before its thread is left behind.
-const GRACE: Duration = Duration::from_millis(20);
+use crate::{device, time};
 
 /// A queue of messages, and the thread that delivers them.
 ///
@@ -39,40 +40,27 @@ pub struct Client {
     template: Template,
     half: PerProcess<Half>,
 }
-
-/// What a client is made of, again in each process that is forked off.
-struct Template {
-    prepared: Prepared,
-    settings: Settings,
-    config: Config,
-    host: Arc<Host>,
-    storage: Arc<dyn Storage>,
-    transport: Box<dyn Fn() -> Box<dyn Transport> + Send + Sync>,
-}
-
-/// What belongs to one process: locks, files, connections, counts and the thread.
-struct Half {
-    shared: Arc<Shared>,
-    refused: AtomicU64,
-    started: AtomicBool,
-    thread: Mutex<Option<JoinHandle<()>>>,
-}
-
 impl Client {
     /// Makes a client. Without a spool nothing is sent, and no thread started, before the first message.
-    pub fn new(config: Config) -> Result<Client, Error> {
-        if config.dry_run {
-            return Client::with(config, Arc::new(Disk), Box::new(|| Box::new(DryRun)));
-        }
-        Client::with(config, Arc::new(Disk), Box::new(|| Box::new(Network::new())))
+    pub fn new(mut config: Config) -> Result<Client, Error> {
+        let storage = Arc::new(Disk);
+        let transport = transport(&mut config, &*storage)?;
+        Client::with(config, storage, transport)
     }
 
     pub(crate) fn with(
         mut config: Config,
         storage: Arc<dyn Storage>,
-        transport: Box<dyn Fn() -> Box<dyn Transport> + Send + Sync>,
+        transport: MakeTransport,
     ) -> Result<Client, Error> {
-        let prepared = config.prepare()?;
+        config.bound_times();
+        if config.device_context {
+            let device = device::context(&*storage);
+            config.context = device.merged(&config.context);
+        }
+        let mut prepared = config.prepare()?;
+        #[cfg(feature = "oauth")]
+        let signer = config.oauth.as_ref().map(oauth::Signer::new).transpose()?.map(Arc::new);
         let settings = Settings {
             room: prepared.envelope.room(),
             queue_max_bytes: config.queue_max_bytes,
@@ -81,17 +69,65 @@ impl Client {
             flush_interval: config.flush_interval,
             sync: config.sync,
         };
+        let context = std::mem::take(&mut prepared.context);
+        let identity = Identity::open(storage.clone(), config.spool_dir.clone(), config.stateful, context);
         let host = Arc::new(Host::new(config.on_delivery.take(), config.on_log.take()));
-        let template = Template { prepared, settings: settings.adjusted(), config, host, storage, transport };
+        let template = Template {
+            prepared,
+            settings: settings.adjusted(),
+            config,
+            #[cfg(feature = "oauth")]
+            signer,
+            identity: Arc::new(identity),
+            host,
+            storage,
+            transport,
+        };
         let half = PerProcess::new(|| template.half());
         let client = Client { half, template };
+        for name in client.plain_endpoints() {
+            let line = format!("the {name} is plain http: what is sent can be read on the way");
+            client.half().note(Level::Warning, line);
+        }
+        client.track_lifecycle();
         // What an earlier run has left is delivered without waiting for a new message.
         client.half().start_if_needed();
         Ok(client)
     }
 
-    fn half(&self) -> &Half {
+    /// Where what is sent can be read by others.
+    fn plain_endpoints(&self) -> impl Iterator<Item = &'static str> {
+        let prepared = &self.template.prepared;
+        let endpoints = [
+            ("endpoint", Some(&prepared.tracking)),
+            ("public_endpoint", Some(&prepared.public)),
+            ("profile_endpoint", Some(&prepared.profile)),
+            #[cfg(feature = "oauth")]
+            ("oauth endpoint", prepared.oauth.as_ref()),
+        ];
+        let is_sent = !self.template.config.dry_run;
+        endpoints.into_iter().filter(move |(_, e)| is_sent && e.is_some_and(Endpoint::is_plain)).map(|(name, _)| name)
+    }
+
+    pub(crate) fn half(&self) -> &Half {
         self.half.get(|| self.template.half())
+    }
+
+    /// What single calls are made with.
+    pub(crate) fn calls(&self, is_tracking: bool) -> &dyn Transport {
+        self.half().calls(is_tracking, &self.template.transport)
+    }
+
+    pub(crate) fn config(&self) -> &Config {
+        &self.template.config
+    }
+
+    pub(crate) fn prepared(&self) -> &Prepared {
+        &self.template.prepared
+    }
+
+    pub(crate) fn identity(&self) -> &Identity {
+        &self.template.identity
     }
 
     /// Says who the user is, and what is known about them.
@@ -178,17 +214,18 @@ impl Client {
         })
     }
 
-    /// Says that the user was known by another id before.
+    /// Says that the user was known by another id before: one that is given or, for a client that is
+    /// [stateful](Config::stateful), the one it knows.
     pub fn alias<'a>(
         &self,
         user_id: impl Into<Option<&'a str>>,
-        previous_id: &'a str,
+        previous_id: impl Into<Option<&'a str>>,
         options: impl Into<Option<Options<'a>>>,
     ) -> Result<(), Error> {
         self.send(&Message {
             call: Call::Alias,
             user_id: user_id.into(),
-            subject: Some(previous_id),
+            subject: previous_id.into(),
             payload: None,
             options: options.into().unwrap_or_default(),
         })
@@ -196,13 +233,27 @@ impl Client {
 
     /// Queues the message of one of the six calls.
     pub fn send(&self, message: &Message<'_>) -> Result<(), Error> {
-        self.push(|out| message.write(&self.template.prepared, time::now_ms(), out))
+        let half = self.half();
+        let sent = match message.call {
+            Call::Identify | Call::Alias if self.identity().is_stateful() => self.send_and_remember(half, message),
+            _ => self.write(half, message, &self.identity().known()),
+        };
+        sent.map_err(|error| self.refuse(error))
     }
 
     /// Queues a whole message in JSON, `{"type":"track",...}`. What it lacks of `messageId`, `timestamp` and `context` is
-    /// added.
+    /// added; and the ids, if the client is [stateful](Config::stateful). What it says of the user is not remembered.
     pub fn enqueue(&self, json: &str) -> Result<(), Error> {
-        self.push(|out| message::write_json(json, &self.template.prepared, time::now_ms(), out))
+        let half = self.half();
+        let known = self.identity().known();
+        let base = self.base(&known, false);
+        let queued = message::with_buffer(|out| {
+            self.refuse_opted_out(half, &known)?;
+            message::write_json(json, base, time::now_ms(), out)?;
+            self.check_doubts_of_json(half, out)?;
+            self.push(half, out, &known)
+        });
+        queued.map_err(|error| self.refuse(error))
     }
 
     /// Counts a call that failed before it got here, and gives the error back. For bindings, whose arguments may be wrong in
@@ -212,15 +263,89 @@ impl Client {
         error
     }
 
-    fn push(&self, write: impl FnOnce(&mut Vec<u8>) -> Result<(), Error>) -> Result<(), Error> {
-        let half = self.half();
-        let pushed = message::with_buffer(|out| {
-            write(out)?;
-            half.shared.queue.push(out)
-        });
-        pushed.map_err(|error| self.refuse(error))?;
+    pub(crate) fn write(&self, half: &Half, message: &Message<'_>, known: &Known) -> Result<(), Error> {
+        self.refuse_opted_out(half, known)?;
+        let base = self.base(known, message.call == Call::Identify);
+        let now = time::now_ms();
+        message::with_buffer(|out| {
+            message.write(base, now, out)?;
+            if self.looks_for_doubts() {
+                self.check_doubts(half, message, base, now)?;
+            }
+            self.push(half, out, known)
+        })
+    }
+
+    /// Who has opted out has no ids that a message could lack; that is not what is wrong with it.
+    fn refuse_opted_out(&self, half: &Half, known: &Known) -> Result<(), Error> {
+        if known.privacy.opted_out || known.person.is_none() && self.identity().is_stateful() {
+            half.start_if_needed(); // it sees when the user opts in elsewhere
+            return Err(half.shared.queue.refuse_opted_out());
+        }
+        Ok(())
+    }
+
+    fn base<'a>(&'a self, known: &'a Known, is_identify: bool) -> Base<'a> {
+        Base {
+            context: known.context_for(is_identify),
+            context_of_others: &known.context,
+            integrations: &self.template.prepared.integrations,
+            user_id: known.person.as_ref().and_then(|person| person.user_id.as_deref()),
+            anonymous_id: known.person.as_ref().map(|person| person.anonymous_id.as_str()),
+        }
+    }
+
+    /// Queues a message that is written, if the host lets it pass.
+    fn push(&self, half: &Half, message: &[u8], known: &Known) -> Result<(), Error> {
+        let period = known.privacy.wish().period;
+        match &self.template.config.before_send {
+            None => half.shared.queue.push(message, period)?,
+            Some(edit) => {
+                half.shared.queue.check_open()?;
+                match half.edit(message, edit)? {
+                    Edit::Keep => half.shared.queue.push(message, period)?,
+                    Edit::Drop => half.shared.queue.drop_unkept(period)?,
+                    Edit::Replace(json) => {
+                        let mut replaced = Vec::new();
+                        message::write_json(&json, Base::NONE, time::now_ms(), &mut replaced)
+                            .map_err(|error| error.in_argument("what before_send returned"))?;
+                        self.check_doubts_of_json(half, &replaced)?;
+                        half.shared.queue.push(&replaced, period)?;
+                    }
+                }
+            }
+        }
         half.start_if_needed();
         Ok(())
+    }
+
+    /// Whether anybody wants to know of doubts.
+    fn looks_for_doubts(&self) -> bool {
+        self.template.config.strict || self.template.host.logs()
+    }
+
+    fn check_doubts(&self, half: &Half, message: &Message<'_>, base: Base<'_>, now: i64) -> Result<(), Error> {
+        let mut first = None;
+        message.doubts(base, now, |doubt| self.doubt(half, doubt, &mut first));
+        first.map_or(Ok(()), Err)
+    }
+
+    fn check_doubts_of_json(&self, half: &Half, message: &[u8]) -> Result<(), Error> {
+        if !self.looks_for_doubts() {
+            return Ok(());
+        }
+        let mut first = None;
+        doubts::find_in(message, time::now_ms(), |doubt| self.doubt(half, doubt, &mut first));
+        first.map_or(Ok(()), Err)
+    }
+
+    /// Refuses what is doubtful, or warns about it, once.
+    fn doubt(&self, half: &Half, doubt: Doubt, first: &mut Option<Error>) {
+        if self.template.config.strict {
+            first.get_or_insert_with(|| Error::invalid(doubt.sentence));
+        } else {
+            half.warn_once(doubt);
+        }
     }
 
     /// Sends what waits, and waits until every message accepted before is settled: delivered, failed or dropped, and
@@ -286,93 +411,23 @@ impl Drop for Client {
         half.end(self.template.config.shutdown);
     }
 }
-
-impl Template {
-    fn half(&self) -> Half {
-        let config = &self.config;
-        let spool = config.spool_dir.as_deref().map(|dir| {
-            let (key, url) = (&config.write_key, &self.prepared.batch_url);
-            Spool::new(self.storage.clone(), dir, key, url, self.settings.room)
-        });
-        let limits = Limits { retry_max: config.retry_max, spooled: spool.is_some(), oauth: false };
-        let shared = Shared {
-            queue: Queue::new(self.settings, spool),
-            transport: (self.transport)(),
-            callbacks: Callbacks::new(self.host.clone()),
-            url: self.prepared.batch_url.clone(),
-            authorization: http::basic(&config.write_key),
-            envelope: self.prepared.envelope.clone(),
-            limits,
-            timeout: config.timeout,
-            gzip: config.gzip,
-        };
-        let (refused, started) = (AtomicU64::new(0), AtomicBool::new(false));
-        Half { shared: Arc::new(shared), refused, started, thread: Mutex::new(None) }
+/// What the client sends with: the host's own HTTP, nothing at all, or the network.
+fn transport(config: &mut Config, storage: &dyn Storage) -> Result<MakeTransport, Error> {
+    #[cfg(feature = "http")]
+    let route = crate::http::Route::new(config.proxy.as_deref(), config.ca_file.as_deref(), storage)?;
+    #[cfg(not(feature = "http"))]
+    let _ = storage;
+    if config.dry_run {
+        return Ok(Box::new(|| Box::new(DryRun)));
     }
-}
-
-impl Half {
-    fn start_if_needed(&self) {
-        let queue = &self.shared.queue;
-        if !self.started.load(Ordering::Relaxed) && (queue.spool.is_some() || queue.stats().queued > 0) {
-            self.start();
-        }
+    if let Some(transport) = config.transport.take() {
+        let transport = Arc::new(transport);
+        return Ok(Box::new(move || Box::new(ByHost::new(transport.clone()))));
     }
-
-    /// Starts the delivery thread. Where none can be had now, the message waits and the next call tries again.
-    #[cold]
-    fn start(&self) {
-        let mut thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner);
-        if thread.is_none() {
-            self.shared.queue.set_working(true);
-            match worker::start(self.shared.clone()) {
-                Ok(handle) => {
-                    *thread = Some(handle);
-                    if self.shared.queue.settings.sync {
-                        worker::start_syncing(&self.shared);
-                    }
-                }
-                Err(_) => self.shared.queue.set_working(false),
-            }
-        }
-        self.started.store(thread.is_some(), Ordering::Relaxed);
-    }
-
-    /// Delivers for so long, and lets go of everything.
-    fn end(&self, shutdown: Duration) {
-        let shared = &self.shared;
-        if !shared.queue.is_closed() {
-            shared.queue.close(shutdown);
-        }
-        shared.queue.end();
-        let mut ended = shared.queue.wait_for_end(GRACE, false);
-        if !ended {
-            shared.transport.abort();
-            ended = shared.queue.wait_for_end(GRACE, true);
-        }
-        // Messages are left where the thread is held up, looking up a name perhaps, or where none could be started.
-        give_up_elsewhere(shared);
-        let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
-        if let Some(thread) = thread.filter(|_| ended) {
-            let _ = thread.join();
-        }
-        shared.queue.put_away();
-        shared.callbacks.silence();
-    }
-}
-
-/// Reports what is left on a thread of its own, in the place of the delivery thread: the host was promised that its callbacks
-/// never run on a thread of the host's.
-fn give_up_elsewhere(shared: &Arc<Shared>) {
-    if shared.queue.stats().in_memory == 0 {
-        return;
-    }
-    let successor = shared.clone();
-    let thread = std::thread::Builder::new().name("segment".to_owned()).spawn(move || worker::give_up_all(&successor));
-    match thread {
-        Ok(thread) => drop(thread.join()),
-        Err(_) => worker::give_up_all(shared),
-    }
+    #[cfg(feature = "http")]
+    return Ok(Box::new(move || Box::new(crate::http::Network::new(route.clone()))));
+    #[cfg(not(feature = "http"))]
+    Err(Error::invalid("transport must be given: this build of the library has no HTTP of its own"))
 }
 
 impl std::fmt::Debug for Client {

@@ -1,11 +1,12 @@
 //! What cannot be had from a real network: transports that panic, and one that nothing can interrupt.
 
-use std::sync::atomic::AtomicUsize;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, AtomicUsize};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::Instant;
 
 use super::*;
-use crate::http::{Answer, Post};
+use crate::exchange::{HttpRequest, HttpResponse};
 
 const LONG: Duration = Duration::from_secs(60);
 
@@ -19,15 +20,15 @@ fn client(config: Config, transport: impl Transport + 'static) -> Client {
     Client::with(config, Arc::new(Disk), Box::new(once)).expect("good settings")
 }
 
-fn ok() -> Answer {
-    Answer { status: 200, retry_after: None, html: false, text: String::new() }
+fn ok() -> HttpResponse {
+    HttpResponse { status: 200, ..HttpResponse::default() }
 }
 
 /// Panics the first few times, as ureq has been seen to do.
 struct Panics(AtomicUsize);
 
 impl Transport for Panics {
-    fn post(&self, _: &Post<'_>) -> Result<Answer, String> {
+    fn exchange(&self, _: &HttpRequest<'_>) -> Result<HttpResponse, Error> {
         assert!(self.0.fetch_add(1, Ordering::SeqCst) >= 2, "a bug in a library");
         Ok(ok())
     }
@@ -40,7 +41,7 @@ struct Deaf {
 }
 
 impl Transport for Deaf {
-    fn post(&self, _: &Post<'_>) -> Result<Answer, String> {
+    fn exchange(&self, _: &HttpRequest<'_>) -> Result<HttpResponse, Error> {
         self.entered.lock().expect("no panic").send(()).expect("the test waits");
         self.released.lock().expect("no panic").recv().expect("the test releases it");
         Ok(ok())
@@ -89,4 +90,61 @@ fn a_thread_that_cannot_be_reached_is_left_behind_and_its_messages_are_reported(
 fn a_client_may_be_used_and_dropped_by_any_thread() {
     fn is_send_and_sync<T: Send + Sync>() {}
     is_send_and_sync::<Client>();
+}
+
+#[test]
+fn the_hosts_own_http_is_a_callback_like_any_other() {
+    let client: Arc<std::sync::OnceLock<Client>> = Arc::default();
+    let (tell, told) = channel();
+    let own = Arc::downgrade(&client);
+    let tell = Mutex::new(tell);
+    let transport: crate::OnHttp = Box::new(move |_| {
+        let client = own.upgrade().expect("it lives");
+        let client = client.get().expect("it is made");
+        let kinds = [client.flush(LONG), client.shutdown(LONG)].map(|result| result.map_err(|error| error.kind()));
+        tell.lock().expect("no panic").send((kinds, client.is_in_callback())).expect("the test listens");
+        Ok(ok())
+    });
+    let config = Config { transport: Some(transport), ..config() };
+    assert!(client.set(Client::new(config).expect("good settings")).is_ok());
+    let client = client.get().expect("made");
+    client.track("u", "E", None, None).expect("taken");
+    client.flush(LONG).expect("settled");
+    client.call(&crate::Request { path: "/", ..crate::Request::default() }).expect("an answer");
+    for _ in 0..2 {
+        assert_eq!(told.recv().expect("told"), ([Err(ErrorKind::Invalid); 2], true));
+    }
+    assert!(!client.is_in_callback());
+}
+
+#[test]
+fn the_end_of_a_client_waits_for_the_hosts_own_http() {
+    let (enter, entered) = channel();
+    let (enter, running) = (Mutex::new(enter), Arc::new(AtomicBool::new(false)));
+    let flag = running.clone();
+    let transport: crate::OnHttp = Box::new(move |_| {
+        flag.store(true, Ordering::SeqCst);
+        enter.lock().expect("no panic").send(()).expect("the test waits");
+        std::thread::sleep(Duration::from_millis(300));
+        flag.store(false, Ordering::SeqCst);
+        Ok(ok())
+    });
+    let config = Config { transport: Some(transport), shutdown: Duration::ZERO, ..config() };
+    let client = Client::new(config).expect("good settings");
+    client.track("u", "E", None, None).expect("taken");
+    let _ = client.flush(Duration::ZERO);
+    entered.recv().expect("it is at it");
+    drop(client);
+    assert!(!running.load(Ordering::SeqCst), "what it uses may be gone by now");
+}
+
+#[test]
+fn times_without_end_are_as_good_as_for_ever() {
+    let (timeout, flush_interval, shutdown) = (Duration::MAX, Duration::MAX, Duration::MAX);
+    let transport: crate::OnHttp = Box::new(|_| Ok(ok()));
+    let config = Config { timeout, flush_interval, shutdown, transport: Some(transport), ..config() };
+    let client = Client::new(config).expect("good settings");
+    client.track("u", "E", None, None).expect("taken");
+    client.flush(Duration::MAX).expect("settled");
+    assert_eq!((client.stats().delivered, client.stats().requests), (1, 1));
 }

@@ -4,16 +4,16 @@ use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::endpoint::{EU_ENDPOINT, Endpoint, Region, US_ENDPOINT};
 use crate::error::Error;
+use crate::exchange::OnHttp;
 use crate::object::Object;
-use crate::report::{OnDelivery, OnLog};
+use crate::report::{BeforeSend, OnDelivery, OnLog};
 use crate::rules::MAX_BATCH_BYTES;
-use crate::{json, scan};
+use crate::{header, json, scan};
 
-/// Segment's Tracking API in the United States.
-pub const US_ENDPOINT: &str = "https://api.segment.io";
-/// Segment's Tracking API in the European Union; `"eu"` is short for it.
-pub const EU_ENDPOINT: &str = "https://events.eu1.segmentapis.com";
+/// Longer than any client lives, and short enough to be added to any time.
+pub(crate) const TIME_MAX: Duration = Duration::from_secs(10 * 365 * 86_400);
 
 /// What to do with a new message when the queue is full.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -66,6 +66,39 @@ pub struct Config {
     pub context: Object,
     /// Every message's integrations.
     pub integrations: Object,
+    /// The client remembers who the user is: see [`Client::reset`](crate::Client::reset). No: both ids are the caller's, and
+    /// nothing is remembered.
+    pub stateful: bool,
+    /// Refuse what is only doubtful (see [`doubts`](crate::doubts)), not just what Segment would discard: no. Else it is warned
+    /// about, once each, in the log.
+    pub strict: bool,
+    /// Add the operating system, the kind of device, the locale and the time zone to every message's context: no.
+    pub device_context: bool,
+    /// With `stateful`: track `Application Installed`, `Application Updated` and `Application Opened`, from the `app` in the
+    /// context: no.
+    pub lifecycle: bool,
+    /// `http://[user:password@]host:port`, `https://...` or `socks5://...` (`socks5h://...`: the proxy looks names up). None: what `ALL_PROXY`, `HTTPS_PROXY` or `HTTP_PROXY` say, but for
+    /// the hosts in `NO_PROXY`. Empty: no proxy.
+    pub proxy: Option<String>,
+    /// A file with PEM certificates to trust besides the system's.
+    pub ca_file: Option<PathBuf>,
+    /// Headers on every request to the Tracking API, for a gateway of your own. They win over ours.
+    pub headers: Vec<(String, String)>,
+    /// OAuth 2.0 instead of Basic authentication.
+    #[cfg(feature = "oauth")]
+    pub oauth: Option<crate::oauth::OAuth>,
+    /// For [`Client::call`](crate::Client::call) to the Public API.
+    pub access_token: Option<String>,
+    /// For [`Client::call`](crate::Client::call) to the Profile API.
+    pub profile_token: Option<String>,
+    /// The Public API: `https://api.segmentapis.com`, or the EU's if that is where the Tracking API's endpoint is.
+    pub public_endpoint: String,
+    /// The Profile API: `https://profiles.segment.com`, or the EU's.
+    pub profile_endpoint: String,
+    /// Sees each message before anything is kept.
+    pub before_send: Option<BeforeSend>,
+    /// HTTP by the host instead of our own.
+    pub transport: Option<OnHttp>,
     /// Told what became of messages.
     pub on_delivery: Option<OnDelivery>,
     /// Told what a person may want to read.
@@ -91,8 +124,30 @@ impl Config {
             dry_run: false,
             context: Object::new(),
             integrations: Object::new(),
+            stateful: false,
+            strict: false,
+            device_context: false,
+            lifecycle: false,
+            proxy: None,
+            ca_file: None,
+            headers: Vec::new(),
+            #[cfg(feature = "oauth")]
+            oauth: None,
+            access_token: None,
+            profile_token: None,
+            public_endpoint: String::new(),
+            profile_endpoint: String::new(),
+            before_send: None,
+            transport: None,
             on_delivery: None,
             on_log: None,
+        }
+    }
+
+    /// Times that are as good as for ever are short enough to be reckoned with.
+    pub(crate) fn bound_times(&mut self) {
+        for time in [&mut self.flush_interval, &mut self.timeout, &mut self.shutdown] {
+            *time = (*time).min(TIME_MAX);
         }
     }
 
@@ -111,6 +166,17 @@ impl Config {
         if self.sync && self.spool_dir.is_none() {
             return Err(Error::invalid("sync needs a spool_dir"));
         }
+        if self.lifecycle && !self.stateful {
+            return Err(Error::invalid("lifecycle needs stateful"));
+        }
+        for (name, token) in [("access_token", &self.access_token), ("profile_token", &self.profile_token)] {
+            if let Some(token) = token {
+                check_credential(name, token)?;
+            }
+        }
+        for (name, value) in &self.headers {
+            header::check("headers", name, value)?;
+        }
         let mut own = Vec::new();
         self.context.append_to(&mut own).map_err(|e| e.in_argument("context"))?;
         let mut context = Vec::new();
@@ -120,7 +186,22 @@ impl Config {
             self.integrations.append_to(&mut integrations).map_err(|e| e.in_argument("integrations"))?;
         }
         let envelope = Envelope::new(&self.write_key);
-        Ok(Prepared { batch_url: batch_url(&self.endpoint)?, context, integrations, envelope })
+        let region = Region::of(&self.endpoint);
+        let read = Endpoint::read;
+        Ok(Prepared {
+            tracking: read("endpoint", &self.endpoint, US_ENDPOINT, EU_ENDPOINT)?,
+            public: read("public_endpoint", &self.public_endpoint, region.public, Region::of("eu").public)?,
+            profile: read("profile_endpoint", &self.profile_endpoint, region.profile, Region::of("eu").profile)?,
+            #[cfg(feature = "oauth")]
+            oauth: self
+                .oauth
+                .as_ref()
+                .map(|oauth| read("oauth: endpoint", &oauth.endpoint, region.oauth, Region::of("eu").oauth))
+                .transpose()?,
+            context,
+            integrations,
+            envelope,
+        })
     }
 }
 
@@ -143,7 +224,11 @@ const LIBRARY: &str =
 /// What is worked out once from the settings.
 #[derive(Debug)]
 pub(crate) struct Prepared {
-    pub(crate) batch_url: String,
+    pub(crate) tracking: Endpoint,
+    pub(crate) public: Endpoint,
+    pub(crate) profile: Endpoint,
+    #[cfg(feature = "oauth")]
+    pub(crate) oauth: Option<Endpoint>,
     /// The context of a message that brings none of its own.
     pub(crate) context: Vec<u8>,
     /// The same for its integrations; empty if there are none.
@@ -192,7 +277,11 @@ impl Envelope {
 }
 
 fn check_write_key(write_key: &str) -> Result<(), Error> {
-    let problem = match write_key {
+    check_credential("write_key", write_key)
+}
+
+fn check_credential(name: &str, credential: &str) -> Result<(), Error> {
+    let problem = match credential {
         "" => "must not be empty",
         // It is the user name of Basic authentication, which ends at the colon.
         key if !key.bytes().all(|b| b.is_ascii_graphic() && b != b':') => {
@@ -201,31 +290,7 @@ fn check_write_key(write_key: &str) -> Result<(), Error> {
         key if key.len() > 256 => "must not be longer than 256 characters",
         _ => return Ok(()),
     };
-    Err(Error::invalid(format!("write_key {problem}")))
-}
-
-/// The URL of the batch endpoint below `endpoint`, which may end in `/v1` or a slash and may have a path of its own.
-fn batch_url(endpoint: &str) -> Result<String, Error> {
-    let endpoint = if endpoint.eq_ignore_ascii_case("eu") { EU_ENDPOINT } else { endpoint };
-    let problem = match endpoint.parse::<ureq::http::Uri>() {
-        Err(_) => "must be a URL like https://api.segment.io",
-        Ok(url) => match (url.scheme_str(), url.authority()) {
-            (Some("http" | "https"), Some(authority)) if authority.as_str().contains('@') => {
-                "must not hold a user name or password"
-            }
-            (Some("http" | "https"), Some(authority)) if authority.host().is_empty() => "must name a host",
-            (Some("http" | "https"), Some(_)) if url.query().is_some() || endpoint.contains('#') => {
-                "must not hold a query or a fragment"
-            }
-            (Some("http" | "https"), Some(_)) => {
-                let base = endpoint.strip_suffix('/').unwrap_or(endpoint);
-                let base = base.strip_suffix("/v1").unwrap_or(base);
-                return Ok(format!("{base}/v1/batch"));
-            }
-            _ => "must begin with https:// or http://",
-        },
-    };
-    Err(Error::invalid(format!("endpoint {problem}")))
+    Err(Error::invalid(format!("{name} {problem}")))
 }
 
 #[cfg(test)]
@@ -235,34 +300,6 @@ mod tests {
 
     fn problem(config: Config) -> String {
         config.prepare().expect_err("refused").to_string()
-    }
-
-    #[test]
-    fn the_endpoint_may_be_written_in_many_ways() {
-        for (endpoint, url) in [
-            ("https://api.segment.io", "https://api.segment.io/v1/batch"),
-            ("https://api.segment.io/", "https://api.segment.io/v1/batch"),
-            ("https://api.segment.io/v1", "https://api.segment.io/v1/batch"),
-            ("https://api.segment.io/v1/", "https://api.segment.io/v1/batch"),
-            ("http://127.0.0.1:8765", "http://127.0.0.1:8765/v1/batch"),
-            ("https://example.com/proxy/segment", "https://example.com/proxy/segment/v1/batch"),
-            ("eu", "https://events.eu1.segmentapis.com/v1/batch"),
-            ("EU", "https://events.eu1.segmentapis.com/v1/batch"),
-        ] {
-            assert_eq!(batch_url(endpoint).as_deref(), Ok(url));
-        }
-    }
-
-    #[test]
-    fn an_endpoint_that_is_none_is_named() {
-        let refused = |endpoint: &str| batch_url(endpoint).expect_err("refused").to_string();
-        assert_eq!(refused(""), "endpoint must be a URL like https://api.segment.io");
-        assert_eq!(refused("api.segment.io"), "endpoint must begin with https:// or http://");
-        assert_eq!(refused("ftp://api.segment.io"), "endpoint must begin with https:// or http://");
-        assert_eq!(refused("https://me:pw@host"), "endpoint must not hold a user name or password");
-        assert_eq!(refused("https://host/?a=1"), "endpoint must not hold a query or a fragment");
-        assert_eq!(refused("https://host/#a"), "endpoint must not hold a query or a fragment");
-        assert_eq!(refused("https://a b"), "endpoint must be a URL like https://api.segment.io");
     }
 
     #[test]

@@ -41,6 +41,20 @@ pub(crate) enum Outcome {
     },
     /// There was none, or none that could be read.
     Unreached,
+    /// No request was made, because there was no token for it. It counts as a failure, unless a pause was demanded.
+    NoToken {
+        /// The pause that the authorization server demands.
+        pause: Option<Duration>,
+        /// It will not give one, whatever is tried: the settings are wrong.
+        hopeless: bool,
+    },
+}
+
+impl Outcome {
+    /// Whether there was a request for the messages.
+    pub(crate) fn was_made(self) -> bool {
+        !matches!(self, Outcome::NoToken { .. })
+    }
 }
 
 /// What an outcome means for the messages of the request.
@@ -60,8 +74,15 @@ pub(crate) enum Verdict {
 
 /// What a status means (segment-api.md, section 6; the newest SDKs agree on it but for 3xx, where the stricter reading is
 /// taken: a redirect was not delivered, and it is never followed with a write key in the body).
-pub(crate) fn judge(outcome: Outcome, oauth: bool) -> Verdict {
-    let Outcome::Answer { status, retry_after, html } = outcome else { return Verdict::Retry };
+pub(crate) fn judge(outcome: Outcome, limits: Limits) -> Verdict {
+    let oauth = limits.oauth;
+    let (status, retry_after, html) = match outcome {
+        Outcome::Answer { status, retry_after, html } => (status, retry_after, html),
+        Outcome::NoToken { pause: Some(pause), .. } => return Verdict::Pause(pause),
+        // Who corrects the settings finds in the spool what was accepted before.
+        Outcome::NoToken { hopeless: true, .. } if !limits.spooled => return Verdict::Refused,
+        Outcome::NoToken { .. } | Outcome::Unreached => return Verdict::Retry,
+    };
     match status {
         200..=299 if !html => Verdict::Delivered,
         400 | 413 => Verdict::Spoilt,
@@ -258,9 +279,9 @@ impl Pace {
         now: Duration,
         chance: f64,
     ) -> Settled {
-        let verdict = judge(outcome, limits.oauth);
+        let verdict = judge(outcome, limits);
         let Some(part) = parts.parts.last_mut() else { return Settled::Nothing };
-        part.attempts += 1;
+        part.attempts += u32::from(outcome.was_made());
         let next = match verdict {
             Verdict::Delivered => {
                 *self = Pace::default();

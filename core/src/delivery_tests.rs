@@ -251,26 +251,26 @@ fn rate_limit_state_is_cleared_on_success() {
 #[test]
 fn non_200_2xx_is_success_and_3xx_is_not() {
     for status in [200, 201, 202, 204, 299] {
-        assert_eq!(judge(answer(status), false), Verdict::Delivered, "{status}");
+        assert_eq!(judge(answer(status), LIMITS), Verdict::Delivered, "{status}");
     }
     for status in [300, 301, 302, 303, 304, 307, 308, 399] {
-        assert_eq!(judge(answer(status), false), Verdict::Refused, "{status}");
+        assert_eq!(judge(answer(status), LIMITS), Verdict::Refused, "{status}");
     }
 }
 
 #[test]
 fn a_web_page_is_no_acknowledgement() {
     let page = Outcome::Answer { status: 200, retry_after: None, html: true };
-    assert_eq!(judge(page, false), Verdict::Retry);
+    assert_eq!(judge(page, LIMITS), Verdict::Retry);
     let run = run(LIMITS, &[page]);
     assert_eq!((run.requests.len(), run.delivered), (2, 1));
 }
 
 #[test]
 fn retries_1xx_and_refuses_what_is_no_status() {
-    assert_eq!(judge(answer(103), false), Verdict::Retry);
+    assert_eq!(judge(answer(103), LIMITS), Verdict::Retry);
     for status in [0, 99, 600, 999] {
-        assert_eq!(judge(answer(status), false), Verdict::Refused, "{status}");
+        assert_eq!(judge(answer(status), LIMITS), Verdict::Refused, "{status}");
     }
 }
 

@@ -1,16 +1,17 @@
 //! The queue as the delivery thread sees it: what to do next, and what has become of it. Everything that touches the disk
 //! happens outside the lock.
 
-use std::sync::{Arc, MutexGuard, PoisonError};
+use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
 use crate::chunk::{Batch, Chunk};
 use crate::delivery::{self, Limits, Outcome, Pace, Part, Parts, Settled, Step};
 use crate::kill;
+use crate::load::Guard;
 use crate::queue::{DISK_REST, NEVER, Queue, Settings};
 use crate::report::Level;
-use crate::spool::{Found, LOOK_INTERVAL, Spool};
-use crate::state::{Deferred, Flight, State};
+use crate::spool::{LOOK_INTERVAL, Spool};
+use crate::state::{Deferred, Flight};
 
 /// What the worker is to do.
 pub(crate) enum Work {
@@ -18,21 +19,14 @@ pub(crate) enum Work {
     Send { batch: Arc<Batch>, part: Part, within: Option<Duration> },
     /// Hand these lines to the log.
     Log(Vec<(Level, String)>),
+    /// Look whether the user wants something else by now.
+    Ask,
     /// Nothing any more: report what is left, and end.
     End,
 }
 
-/// Where the next chunk comes from.
-enum Source {
-    Found(Found),
-    Own(Chunk),
-    Deferred(Deferred),
-}
-
-/// The number of all chunks that were found.
-const FOUND: u64 = 0;
-
-type Guard<'a> = MutexGuard<'a, State>;
+/// How long to wait before what the user wants is read again, where it could not be read.
+const UNSURE_PAUSE: Duration = Duration::from_millis(100);
 
 impl Queue {
     /// Waits until there is something to do.
@@ -44,6 +38,15 @@ impl Queue {
             }
             if state.ended || (state.closed && state.is_empty()) {
                 return Work::End;
+            }
+            if std::mem::take(&mut state.asks) {
+                return Work::Ask;
+            }
+            if state.wish.is_unsure {
+                // Nothing that is there may be sent, nor thrown away.
+                let woken = self.work.wait_timeout(state, UNSURE_PAUSE);
+                drop(woken.unwrap_or_else(PoisonError::into_inner));
+                return Work::Ask;
             }
             let busy;
             (state, busy) = self.keep_house(state);
@@ -133,13 +136,20 @@ impl Queue {
         }
         let rests = state.disk_failed.is_some_and(|failed| failed.elapsed() < DISK_REST);
         let wanted = state.ready.is_none() && (state.active.messages() > 0 || state.active.is_in_memory());
-        if !wanted || rests || state.closed {
+        if !wanted || rests || state.closed || state.opted_out {
             return (state, false);
         }
+        let purges = state.purges;
         drop(state);
         let made = spool.chunk();
         let mut state = self.lock();
         match made {
+            // The user opted out meanwhile. What is made now must be younger than that, or it will be thrown away with the rest.
+            Ok(chunk) if state.purges != purges => {
+                drop(state);
+                chunk.path().into_iter().for_each(|path| spool.remove(path));
+                state = self.lock();
+            }
             Ok(chunk) => {
                 if state.disk_failed.take().is_some() {
                     state.note(Level::Info, "the spool can be written again".to_owned());
@@ -153,13 +163,24 @@ impl Queue {
 
     /// Looks into the folder, and adopts what owners that are gone have left.
     fn look(&self, spool: &Spool) -> Guard<'_> {
+        let purges = self.lock().purges;
         let look = spool.look();
         let rejected_bytes = spool.rejected_bytes();
         let mut state = self.lock();
+        if state.purges != purges {
+            // The user opted out while it was being looked at: it is looked at again, with other eyes.
+            drop(state);
+            look.into_iter().flat_map(|look| look.found).for_each(|found| spool.remove(&found.path));
+            return self.lock();
+        }
         state.rejected_bytes = rejected_bytes;
         state.looked = Some(Instant::now());
         match look {
             Ok(look) => {
+                if look.discarded > 0 {
+                    let line = format!("{} files of before the user opted out were deleted", look.discarded);
+                    state.note(Level::Info, line);
+                }
                 if !look.found.is_empty() {
                     let line = format!("{} chunks of an earlier run were found in the spool", look.found.len());
                     state.note(Level::Info, line);
@@ -179,148 +200,29 @@ impl Queue {
         state
     }
 
-    /// Puts the next chunk in flight, if it can be read.
-    fn load<'a>(&'a self, mut state: Guard<'a>) -> Guard<'a> {
-        let Some(source) = self.take_source(&mut state) else { return state };
-        drop(state);
-        match source {
-            Source::Own(chunk) => self.load_own(chunk),
-            Source::Found(found) => self.load_found(found),
-            Source::Deferred(deferred) => self.load_deferred(deferred),
-        }
+    /// Whether a chunk is still to be sent: it may have been thrown away since it was put in flight.
+    pub(crate) fn is_in_flight(&self, batch: &Arc<Batch>) -> bool {
+        self.lock().flight.as_ref().is_some_and(|flight| Arc::ptr_eq(&flight.batch, batch))
     }
 
-    fn take_source(&self, state: &mut State) -> Option<Source> {
-        if let Some(found) = state.next_found() {
-            // What was there before anything else is older than all that anybody waits for.
-            state.loading = Some(FOUND);
-            return Some(Source::Found(found));
-        }
-        if state.sealed.is_empty() && state.active.messages() > 0 {
-            let fresh = self.fresh(state);
-            state.seal(fresh);
-        }
-        if let Some(chunk) = state.sealed.pop_front() {
-            state.loading = Some(chunk.number);
-            return Some(Source::Own(chunk));
-        }
-        let deferred = state.deferred.pop_front()?;
-        state.loading = Some(deferred.number);
-        Some(Source::Deferred(deferred))
-    }
-
-    fn load_own(&self, chunk: Chunk) -> Guard<'_> {
-        let (messages, bytes, path) =
-            (u64::from(chunk.messages()), chunk.bytes() as u64, chunk.path().map(|p| p.to_owned()));
-        let loaded = chunk.into_batch(|path| self.read(path));
-        let mut state = self.lock();
-        state.loading = None;
-        let (kept, kept_bytes) = match loaded {
-            Ok((batch, _)) => {
-                let bytes = batch.sizes().sum::<usize>() as u64;
-                let messages = batch.len() as u64;
-                self.put_in_flight(&mut state, batch);
-                (messages, bytes)
-            }
-            Err(error) => {
-                let place = path.as_deref().map(|path| path.display().to_string()).unwrap_or_default();
-                let line = format!(
-                    "{messages} messages are given up: {place} cannot be read and is left where it is: {error}"
-                );
-                state.note(Level::Error, line);
-                (0, 0)
-            }
-        };
-        // What was accepted and cannot be read any more has failed.
-        if kept < messages {
-            state.stats.failed += messages - kept;
-            state.take_off(messages - kept, bytes.saturating_sub(kept_bytes));
-            if kept > 0 {
-                state.note(Level::Error, format!("{} messages were lost: their lines were damaged", messages - kept));
-            }
-        }
-        self.settled.notify_all();
-        state
-    }
-
-    fn load_found(&self, found: Found) -> Guard<'_> {
-        let content = self.read(&found.path);
-        kill::point("read");
-        let mut state = self.lock();
-        state.loading = None;
-        match content {
-            Ok(content) => {
-                let (batch, damaged) = Batch::checked(FOUND, content, found.path);
-                if damaged > 0 {
-                    let file = batch.path().unwrap_or_else(|| "".as_ref()).display();
-                    state.note(Level::Warning, format!("{damaged} damaged lines were skipped in {file}"));
-                }
-                let messages = batch.len() as u64;
-                state.take_on(messages, batch.sizes().sum::<usize>() as u64);
-                state.stats.recovered += messages;
-                self.put_in_flight(&mut state, batch);
-            }
-            // Somebody else has delivered it in the meantime.
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => self.remove(&found.path),
-            Err(error) => {
-                let file = found.path.display();
-                state.note(Level::Error, format!("{file} cannot be read and is left where it is: {error}"));
-            }
-        }
-        self.settled.notify_all();
-        state
-    }
-
-    fn load_deferred(&self, deferred: Deferred) -> Guard<'_> {
-        let content = self.read(&deferred.path);
-        let mut state = self.lock();
-        state.loading = None;
-        let (batch, _) = Batch::checked(deferred.number, content.unwrap_or_default(), deferred.path);
-        let mut parts = deferred.parts;
-        if batch.len() == deferred.messages {
-            parts.next_turn();
-            state.flight = Some(Flight { batch: Arc::new(batch), parts });
-            return state;
-        }
-        let lost = parts.messages() as u64;
-        state.stats.failed += lost;
-        state.take_off(lost, deferred.bytes);
-        state.note(Level::Error, format!("{lost} messages were lost: their file cannot be read any more"));
-        self.settled.notify_all();
-        state
-    }
-
-    fn put_in_flight(&self, state: &mut State, batch: Batch) {
-        let parts = Parts::of_sizes(batch.sizes(), self.settings.room);
-        if parts.current().is_some() {
-            state.flight = Some(Flight { batch: Arc::new(batch), parts });
-        } else if let Some(path) = batch.path() {
-            self.remove(path);
-        }
-    }
-
-    fn read(&self, path: &std::path::Path) -> std::io::Result<Vec<u8>> {
-        self.spool.as_ref().map_or_else(|| Err(std::io::ErrorKind::NotFound.into()), |spool| spool.read(path))
-    }
-
-    fn remove(&self, path: &std::path::Path) {
-        if let Some(spool) = &self.spool {
-            spool.remove(path);
-        }
+    /// What was to be sent is not.
+    pub(crate) fn not_sent(&self) {
+        self.lock().requesting = false;
     }
 
     /// Takes in what came of a request: the counts change, and who has settled is returned, to be told before
-    /// [`Queue::landed`] lets others know.
-    pub(crate) fn settle(&self, pace: &mut Pace, outcome: Outcome, limits: Limits, chance: f64) -> Settled {
+    /// [`Queue::landed`] lets others know. None if it is nobody's business any more.
+    pub(crate) fn settle(&self, pace: &mut Pace, outcome: Outcome, limits: Limits, chance: f64) -> Option<Settled> {
         let mut state = self.lock();
         state.requesting = false;
         if state.abandoned {
-            return Settled::Nothing;
+            return None;
         }
         let now = state.began.elapsed();
-        let Some(mut flight) = state.flight.take() else { return Settled::Nothing };
-        state.stats.requests += 1;
-        if flight.parts.current().is_some_and(|part| part.attempts > 0) {
+        let was_made = outcome.was_made();
+        state.stats.requests += u64::from(was_made);
+        let mut flight = state.flight.take()?;
+        if was_made && flight.parts.current().is_some_and(|part| part.attempts > 0) {
             state.stats.retries += 1;
         }
         let settled = pace.settle(&mut flight.parts, outcome, limits, now, chance);
@@ -336,7 +238,7 @@ impl Queue {
             }
         }
         state.flight = Some(flight);
-        settled
+        Some(settled)
     }
 
     /// Whoever waits may know: what was settled last has been reported. A chunk of which nothing is left goes.

@@ -1,14 +1,17 @@
-//! One POST: the network, and nothing but it.
+//! The network, and nothing but it.
 
-use std::sync::{Mutex, PoisonError};
+use std::collections::HashMap;
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use base64::prelude::{BASE64_STANDARD, Engine};
-use ureq::tls::{RootCerts, TlsConfig};
-use ureq::{Agent, Body};
+use rustls::{CertificateError, InvalidMessage, RootCertStore};
+use ureq::tls::{Certificate, PemItem, RootCerts, TlsConfig};
+use ureq::{Agent, Proxy, RequestBuilder};
 
-/// Answers are read so far and no further; Segment's have some twenty bytes.
-const ANSWER_MAX_BYTES: u64 = 64 * 1024;
+use crate::error::{Error, ErrorKind};
+use crate::exchange::{HttpRequest, HttpResponse, Transport};
+use crate::storage::Storage;
 
 /// Connections are not kept longer than this, so that a change of address is noticed.
 const CONNECTION_AGE_MAX: Duration = Duration::from_secs(300);
@@ -16,120 +19,256 @@ const CONNECTION_AGE_MAX: Duration = Duration::from_secs(300);
 /// Load balancers close what is idle for a minute; a request must not run into that.
 const CONNECTION_IDLE_MAX: Duration = Duration::from_secs(50);
 
-/// The value of `Authorization` for a user name without password.
-pub(crate) fn basic(user: &str) -> String {
-    format!("Basic {}", BASE64_STANDARD.encode(format!("{user}:")))
+/// How to reach the network.
+#[derive(Debug, Clone)]
+pub(crate) struct Route {
+    proxy: Option<Proxy>,
+    certificates: Option<Arc<Vec<Certificate<'static>>>>,
 }
 
-/// What to POST.
-pub(crate) struct Post<'a> {
-    pub(crate) url: &'a str,
-    pub(crate) headers: &'a [(&'static str, String)],
-    pub(crate) body: &'a [u8],
-    /// For everything: the name look-up, the connection, the body, the answer.
-    pub(crate) timeout: Duration,
+impl Route {
+    /// Through this proxy: none given, the one that the environment names; empty, none. Trusting the certificates in this file
+    /// too.
+    pub(crate) fn new(proxy: Option<&str>, ca_file: Option<&Path>, storage: &dyn Storage) -> Result<Self, Error> {
+        let proxy = match proxy {
+            None => Proxy::try_from_env().map(|proxy| with_exceptions(proxy, &exceptions())),
+            Some("") => None,
+            Some(url) => Some(read_proxy(url)?),
+        };
+        let certificates = ca_file.map(|file| read_certificates(file, storage)).transpose()?;
+        Ok(Route { proxy, certificates: certificates.map(Arc::new) })
+    }
+
+    /// The same error, saying which proxy stood in between; not who we are to it.
+    fn named(&self, url: &str, error: Error) -> Error {
+        let is_direct = |proxy: &&Proxy| url.parse().is_ok_and(|url| proxy.is_no_proxy(&url));
+        match self.proxy.as_ref().filter(|proxy| error.kind() != ErrorKind::Closed && !is_direct(proxy)) {
+            Some(proxy) => {
+                Error::new(error.kind(), format!("{error} (through the proxy {}:{})", proxy.host(), proxy.port()))
+            }
+            None => error,
+        }
+    }
 }
 
-/// What came back.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Answer {
-    pub(crate) status: u16,
-    pub(crate) retry_after: Option<String>,
-    /// Whether the body is a web page.
-    pub(crate) html: bool,
-    /// The beginning of the body, for a person to read.
-    pub(crate) text: String,
+fn read_proxy(url: &str) -> Result<Proxy, Error> {
+    let known = ["http://", "https://", "socks4://", "socks4a://", "socks5://", "socks5h://"];
+    let is_known = known.iter().any(|scheme| url.get(..scheme.len()).is_some_and(|s| s.eq_ignore_ascii_case(scheme)));
+    // A port that is none would be read as the usual one.
+    let names_a_host = |proxy: &Proxy| {
+        let authority = proxy.uri().authority().map_or("", |authority| authority.as_str());
+        let has_port = !authority.ends_with(proxy.host());
+        !proxy.host().is_empty() && (!has_port || proxy.uri().port_u16().is_some_and(|port| port > 0))
+    };
+    // Its password has no business in an error.
+    Proxy::new(url)
+        .ok()
+        .filter(|proxy| is_known && names_a_host(proxy))
+        .ok_or_else(|| Error::invalid("proxy must be a URL like http://user:password@host:8080 or socks5://host:1080"))
 }
 
-/// Whatever can make a POST.
-pub(crate) trait Transport: Send + Sync {
-    /// Makes one, or says in a sentence why there is no answer.
-    fn post(&self, post: &Post<'_>) -> Result<Answer, String>;
-
-    /// Breaks off what is under way, and everything after. For the end of a client whose time is up.
-    fn abort(&self) {}
+fn exceptions() -> String {
+    ["NO_PROXY", "no_proxy"].into_iter().find_map(|name| std::env::var(name).ok()).unwrap_or_default()
 }
 
-/// Sends nothing; everything is acknowledged.
-pub(crate) struct DryRun;
+/// The proxy, but not for these hosts. They are read as most programs do: spaces may stand between them, and a domain stands
+/// for all hosts in it.
+fn with_exceptions(proxy: Proxy, exceptions: &str) -> Proxy {
+    let mut own =
+        Proxy::builder(proxy.protocol()).host(proxy.host()).port(proxy.port()).resolve_target(proxy.resolve_target());
+    if let Some(user) = proxy.username() {
+        own = own.username(user);
+    }
+    if let Some(password) = proxy.password() {
+        own = own.password(password);
+    }
+    for host in exceptions.split([',', ' ']).filter(|host| !host.is_empty()) {
+        own = own.no_proxy(host);
+        if !host.starts_with(['*', '.']) {
+            own = own.no_proxy(&format!(".{host}"));
+        }
+    }
+    own.build().unwrap_or(proxy)
+}
 
-impl Transport for DryRun {
-    fn post(&self, _: &Post<'_>) -> Result<Answer, String> {
-        Ok(Answer { status: 200, retry_after: None, html: false, text: String::new() })
+fn read_certificates(file: &Path, storage: &dyn Storage) -> Result<Vec<Certificate<'static>>, Error> {
+    let pem = storage.read(file).map_err(|error| {
+        Error::new(ErrorKind::Storage, format!("ca_file {} cannot be read: {error}", file.display()))
+    })?;
+    let mut certificates = Vec::new();
+    for item in ureq::tls::parse_pem(&pem) {
+        match item {
+            Ok(PemItem::Certificate(certificate)) => certificates.push(certificate),
+            Ok(_) => {}
+            Err(error) => return Err(Error::invalid(format!("ca_file {} is no PEM: {error}", file.display()))),
+        }
+    }
+    if certificates.is_empty() {
+        return Err(Error::invalid(format!("ca_file {} holds no certificate", file.display())));
+    }
+    // Of many, some may be of a kind that is not known here; one that is will do.
+    let unread = |certificate: &Certificate<'_>| RootCertStore::empty().add(certificate.der().into()).err();
+    let errors: Vec<_> = certificates.iter().map_while(unread).collect();
+    match errors.first() {
+        Some(error) if errors.len() == certificates.len() => {
+            Err(Error::invalid(format!("ca_file {} holds no certificate that can be read: {error}", file.display())))
+        }
+        _ => Ok(certificates),
     }
 }
 
 /// The real network.
 pub(crate) struct Network {
+    route: Route,
     connections: Mutex<Connections>,
 }
 
 struct Connections {
-    agent: Agent,
+    agents: HashMap<Trust, Agent>,
     made: Instant,
-    roots: Roots,
+    /// Whom it was that vouched for a host.
+    trusted: HashMap<String, Trust>,
     aborted: bool,
+    interruptions: u64,
 }
 
-/// Whom to trust: the system's certificates, or the ones built in where a machine has none.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Roots {
+/// Who may vouch for a host.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+enum Trust {
+    /// The certificates of the settings.
+    Given,
+    /// The system's.
     System,
+    /// The ones built in, for a machine that has none.
     BuiltIn,
 }
 
 impl Network {
-    pub(crate) fn new() -> Self {
-        let connections =
-            Connections { agent: agent(Roots::System), made: Instant::now(), roots: Roots::System, aborted: false };
-        Network { connections: Mutex::new(connections) }
+    pub(crate) fn new(route: Route) -> Self {
+        let connections = Connections {
+            agents: HashMap::new(),
+            made: Instant::now(),
+            trusted: HashMap::new(),
+            aborted: false,
+            interruptions: 0,
+        };
+        Network { route, connections: Mutex::new(connections) }
     }
 
-    /// The agent to use, made anew when its connections have become old, or to trust other roots.
-    fn agent(&self, roots: Option<Roots>) -> Result<(Agent, Roots), String> {
-        let mut connections = self.connections.lock().unwrap_or_else(PoisonError::into_inner);
+    /// The agent to use; made anew when its connections have become old.
+    fn agent(&self, trust: Trust, interruptions: u64) -> Result<Agent, Error> {
+        let mut connections = self.lock();
         if connections.aborted {
-            return Err("the client was ended".to_owned());
+            return Err(Error::new(ErrorKind::Closed, "the client was ended"));
         }
-        let wanted = roots.unwrap_or(connections.roots);
-        if wanted != connections.roots || connections.made.elapsed() > CONNECTION_AGE_MAX {
-            connections.agent = agent(wanted);
+        if connections.interruptions != interruptions {
+            return Err(Error::new(ErrorKind::Network, "the request was broken off"));
+        }
+        if connections.made.elapsed() > CONNECTION_AGE_MAX {
+            connections.agents.clear();
             connections.made = Instant::now();
-            connections.roots = wanted;
         }
-        Ok((connections.agent.clone(), wanted))
+        let agent = connections.agents.entry(trust).or_insert_with(|| agent(&self.route, trust));
+        Ok(agent.clone())
+    }
+
+    /// Whom to ask about a host, in this order.
+    fn order(&self, host: &str) -> Vec<Trust> {
+        let mut order = vec![Trust::System];
+        if self.route.certificates.is_some() {
+            order.insert(0, Trust::Given);
+        }
+        let last = self.lock().trusted.get(host).copied();
+        if let Some(last) = last {
+            order.retain(|trust| *trust != last);
+            order.insert(0, last);
+        }
+        order
+    }
+
+    /// Asks one after the other. A certificate is refused before anything is sent, so the next may be asked.
+    fn trusting(&self, request: &HttpRequest<'_>, interruptions: u64) -> Result<HttpResponse, Error> {
+        let until = Instant::now() + request.timeout;
+        let host = host(request.url);
+        let mut order = self.order(host);
+        let mut refused: Option<Failure> = None;
+        let mut at = 0;
+        while let Some(&trust) = order.get(at) {
+            at += 1;
+            let timeout = until.saturating_duration_since(Instant::now());
+            let failure = match attempt(&self.agent(trust, interruptions)?, &HttpRequest { timeout, ..*request }) {
+                Ok(response) => {
+                    self.lock().trusted.insert(host.to_owned(), trust);
+                    return Ok(response);
+                }
+                Err(failure) => failure,
+            };
+            match failure.flaw {
+                Flaw::None => return Err(refused.filter(Failure::says_much).unwrap_or(failure).error),
+                Flaw::NobodyToAsk if order.contains(&Trust::BuiltIn) => {}
+                Flaw::NobodyToAsk => order.push(Trust::BuiltIn),
+                Flaw::UnknownIssuer | Flaw::Certificate => {
+                    refused = Some(refused.filter(Failure::says_much).unwrap_or(failure));
+                }
+            }
+        }
+        Err(refused
+            .map_or_else(|| Error::new(ErrorKind::Network, "nobody vouches for the host"), |failure| failure.error))
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Connections> {
+        self.connections.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Breaks off what is under way. Connections made later are not concerned.
+    fn hang_up(&self, forever: bool) {
+        let mut connections = self.lock();
+        connections.aborted |= forever;
+        connections.interruptions += 1;
+        connections.agents.drain().for_each(|(_, agent)| agent.shutdown());
     }
 }
 
 impl Transport for Network {
-    fn post(&self, post: &Post<'_>) -> Result<Answer, String> {
-        let (agent, roots) = self.agent(None)?;
-        match attempt(&agent, post) {
-            // This is what the system's verifier says on a machine without any certificates: an empty container, a game
-            // console. It says so before anything was sent.
-            Err(reason) if roots == Roots::System && reason.contains("No CA certificates") => {
-                attempt(&self.agent(Some(Roots::BuiltIn))?.0, post)
-            }
-            result => result,
-        }
+    fn exchange(&self, request: &HttpRequest<'_>) -> Result<HttpResponse, Error> {
+        self.exchange_since(request, self.interruptions())
+    }
+
+    fn exchange_since(&self, request: &HttpRequest<'_>, interruptions: u64) -> Result<HttpResponse, Error> {
+        self.trusting(request, interruptions).map_err(|error| self.route.named(request.url, error))
     }
 
     fn abort(&self) {
-        let mut connections = self.connections.lock().unwrap_or_else(PoisonError::into_inner);
-        connections.aborted = true;
-        connections.agent.clone().shutdown();
+        self.hang_up(true);
+    }
+
+    fn interrupt(&self) {
+        self.hang_up(false);
+    }
+
+    fn interruptions(&self) -> u64 {
+        self.lock().interruptions
     }
 }
 
-fn agent(roots: Roots) -> Agent {
-    let roots = match roots {
-        Roots::System => RootCerts::PlatformVerifier,
-        Roots::BuiltIn => RootCerts::WebPki,
+/// `https://host:port`
+fn host(url: &str) -> &str {
+    let start = url.find("://").map_or(0, |at| at + 3);
+    let end = url[start..].find('/').map_or(url.len(), |at| start + at);
+    &url[..end]
+}
+
+fn agent(route: &Route, trust: Trust) -> Agent {
+    let roots = match (trust, &route.certificates) {
+        (Trust::Given, Some(certificates)) => RootCerts::Specific(certificates.clone()),
+        (Trust::BuiltIn, _) => RootCerts::WebPki,
+        _ => RootCerts::PlatformVerifier,
     };
     Agent::config_builder()
         .http_status_as_error(false)
         .max_redirects(0)
         .max_redirects_will_error(false)
+        .proxy(route.proxy.clone())
         .user_agent(concat!("segment-native/", env!("CARGO_PKG_VERSION")))
         .max_idle_age(CONNECTION_IDLE_MAX)
         .max_idle_connections(1)
@@ -141,28 +280,161 @@ fn agent(roots: Roots) -> Agent {
         .into()
 }
 
-fn attempt(agent: &Agent, post: &Post<'_>) -> Result<Answer, String> {
-    let mut request = agent.post(post.url).config().timeout_global(Some(post.timeout)).build();
-    for (name, value) in post.headers {
-        request = request.header(*name, value);
-    }
-    let mut response = request.send(post.body).map_err(|error| error.to_string())?;
-    let status = response.status().as_u16();
-    let header = |name| response.headers().get(name).and_then(|value| value.to_str().ok()).map(str::to_owned);
-    let retry_after = header("retry-after");
-    let html = header("content-type").is_some_and(|kind| kind.to_ascii_lowercase().contains("html"));
-    let body = match read(response.body_mut()) {
-        Ok(body) => body,
-        // A status that is no success says all there is to know. A success must have arrived whole to be believed.
-        Err(_) if !(200..300).contains(&status) => Vec::new(),
-        Err(error) => return Err(format!("the answer could not be read: {error}")),
+fn attempt(agent: &Agent, request: &HttpRequest<'_>) -> Result<HttpResponse, Failure> {
+    let HttpRequest { url, body, .. } = *request;
+    let response = match request.method {
+        "POST" => prepared(agent.post(url), request).send(body),
+        "PUT" => prepared(agent.put(url), request).send(body),
+        "PATCH" => prepared(agent.patch(url), request).send(body),
+        "DELETE" if body.is_empty() => prepared(agent.delete(url), request).call(),
+        "DELETE" => prepared(agent.delete(url), request).force_send_body().send(body),
+        _ if body.is_empty() => prepared(agent.get(url), request).call(),
+        _ => prepared(agent.get(url), request).force_send_body().send(body),
     };
-    let html = html || body.trim_ascii_start().starts_with(b"<");
-    let text = String::from_utf8_lossy(&body[..body.len().min(200)]);
-    let text = text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
-    Ok(Answer { status, retry_after, html, text })
+    let mut response = response.map_err(Failure::of)?;
+    let status = response.status().as_u16();
+    let text = |value: &http::HeaderValue| String::from_utf8_lossy(value.as_bytes()).into_owned();
+    let headers = response.headers().iter().map(|(name, value)| (name.as_str().to_owned(), text(value))).collect();
+    let body = response.body_mut().with_config().limit(request.answer_max_bytes as u64).read_to_vec();
+    let body = match body {
+        Ok(body) => body,
+        Err(_) if request.status_will_do && !(200..300).contains(&status) => Vec::new(),
+        Err(error) => {
+            let kind = kind(&error);
+            let sentence = match error {
+                ureq::Error::BodyExceedsLimit(bytes) => format!("the answer is larger than {bytes} bytes"),
+                error => format!("the answer could not be read: {}", sentence(&error)),
+            };
+            return Err(Failure { error: Error::new(kind, sentence), flaw: Flaw::None });
+        }
+    };
+    Ok(HttpResponse { status, headers, body })
 }
 
-fn read(body: &mut Body) -> Result<Vec<u8>, ureq::Error> {
-    body.with_config().limit(ANSWER_MAX_BYTES).read_to_vec()
+fn prepared<B>(mut builder: RequestBuilder<B>, request: &HttpRequest<'_>) -> RequestBuilder<B> {
+    for (name, value) in request.headers {
+        builder = builder.header(name, value);
+    }
+    builder.config().timeout_global(Some(request.timeout)).build()
+}
+
+/// Why there is no answer.
+struct Failure {
+    error: Error,
+    flaw: Flaw,
+}
+
+/// What is wrong with the host.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Flaw {
+    /// Nothing: it is about something else.
+    None,
+    /// The system has no certificates: an empty container, a game console.
+    NobodyToAsk,
+    /// Nobody who is trusted has issued its certificate, which says less than any other reason.
+    UnknownIssuer,
+    /// Its certificate is no good.
+    Certificate,
+}
+
+impl Failure {
+    fn of(error: ureq::Error) -> Self {
+        let flaw = match tls_error(&error) {
+            Some(rustls::Error::InvalidCertificate(CertificateError::UnknownIssuer)) => Flaw::UnknownIssuer,
+            Some(rustls::Error::InvalidCertificate(_)) => Flaw::Certificate,
+            // This is what the system's verifier says.
+            Some(rustls::Error::General(text)) if text.contains("No CA certificates") => Flaw::NobodyToAsk,
+            _ => Flaw::None,
+        };
+        Failure { error: Error::new(kind(&error), sentence(&error)), flaw }
+    }
+
+    fn says_much(&self) -> bool {
+        self.flaw == Flaw::Certificate
+    }
+}
+
+fn kind(error: &ureq::Error) -> ErrorKind {
+    if matches!(error, ureq::Error::Timeout(_)) { ErrorKind::Timeout } else { ErrorKind::Network }
+}
+
+fn tls_error(error: &ureq::Error) -> Option<&rustls::Error> {
+    match error {
+        ureq::Error::Rustls(error) => Some(error),
+        ureq::Error::Io(error) => error.get_ref()?.downcast_ref(),
+        _ => None,
+    }
+}
+
+/// An error for a person. A proxy's credentials are in none of them.
+fn sentence(error: &ureq::Error) -> String {
+    if let Some(error) = tls_error(error) {
+        let text = error.to_string();
+        return match error {
+            rustls::Error::InvalidCertificate(CertificateError::UnknownIssuer) => {
+                format!("{text}: neither the system nor ca_file knows who issued it")
+            }
+            rustls::Error::InvalidCertificate(_) if text.contains("CaUsedAsEndEntity") => {
+                format!("{text}: a CA's own certificate cannot be a server's; make one with CA:FALSE")
+            }
+            rustls::Error::InvalidMessage(InvalidMessage::InvalidContentType) => {
+                format!("no TLS is spoken there: {text}")
+            }
+            _ => text,
+        };
+    }
+    match error {
+        ureq::Error::Timeout(_) => "there was no answer in time".to_owned(),
+        ureq::Error::HostNotFound => "the host was not found".to_owned(),
+        ureq::Error::Io(error) if error.kind() == std::io::ErrorKind::UnexpectedEof => {
+            "the connection was closed".to_owned()
+        }
+        ureq::Error::Io(error) => error.to_string(),
+        // Some say 401 where they mean 407.
+        ureq::Error::ConnectProxyFailed(reason) if reason.contains("407") || reason.contains("401") => {
+            format!("the proxy wants a user and a password that it knows: {reason}")
+        }
+        ureq::Error::ConnectProxyFailed(reason) => format!("the proxy made no connection: {reason}"),
+        error => error.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn exceptions_are_hosts_and_domains_with_commas_or_spaces() {
+        let proxy = |exceptions| {
+            let proxy = Proxy::new("http://u%40x:p%3A%2F@[::1]:3128").expect("a URL");
+            with_exceptions(proxy, exceptions)
+        };
+        let direct = |exceptions, host: &str| {
+            let url = format!("https://{host}:8443/v1/batch").parse().expect("a URL");
+            proxy(exceptions).is_no_proxy(&url)
+        };
+        for exceptions in ["corp.example", "a, corp.example", "a corp.example", ",,CORP.example , b"] {
+            for host in ["corp.example", "api.corp.example", "API.Corp.Example"] {
+                assert!(direct(exceptions, host), "{host} in {exceptions:?}");
+            }
+            for host in ["example", "notcorp.example", "corp.example.org", "api.segment.io"] {
+                assert!(!direct(exceptions, host), "{host} in {exceptions:?}");
+            }
+        }
+        for (exceptions, host, expected) in [
+            ("", "api.segment.io", false),
+            ("*", "api.segment.io", true),
+            (".segment.io", "api.segment.io", true),
+            ("*.segment.io", "api.segment.io", true),
+            (".segment.io", "segment.io", false),
+            ("127.0.0.1", "127.0.0.1", true),
+            ("127.0.0.1", "127.0.0.11", false),
+            ("10.*", "10.1.2.3", true),
+        ] {
+            assert_eq!(direct(exceptions, host), expected, "{host} in {exceptions:?}");
+        }
+        let kept = proxy("a,b");
+        assert_eq!((kept.host(), kept.port()), ("[::1]", 3128));
+        assert_eq!((kept.username(), kept.password()), (Some("u@x"), Some("p:/")));
+    }
 }

@@ -29,6 +29,16 @@ pub(crate) fn new() -> [u8; LENGTH] {
     text
 }
 
+/// The same as a string of its own.
+pub(crate) fn text() -> String {
+    new().iter().map(|byte| char::from(*byte)).collect()
+}
+
+/// The same id for the same name, everywhere and always.
+pub(crate) fn named(name: &str) -> String {
+    uuid::Uuid::new_v5(&uuid::Uuid::NAMESPACE_OID, name.as_bytes()).hyphenated().to_string()
+}
+
 /// A random number from 0 up to, not including, 1: for jitter.
 pub(crate) fn fraction() -> f64 {
     let [a, b, c, d, ..] = random();

@@ -19,31 +19,52 @@
 //! | `error` | the one error |
 //! | `fork` `storage` | what differs by system: forks, files, maps, locks |
 //! | `time` `id` `json` `scan` `object` | times, ids and JSON, written into bytes |
-//! | `report` | what the host is told |
-//! | [`rules`] | what Segment accepts |
-//! | `config` `message` | settings; from a call to the bytes of a message |
+//! | `exchange` `report` | one HTTP exchange; what the host is told and asked |
+//! | [`rules`] [`doubts`] `currency` | what Segment accepts; what it accepts and others misread |
+//! | `endpoint` `header` `config` | URLs, headers and the other settings |
+//! | `message` `typed` `device` | from a call to the bytes of a message; reserved traits; the machine |
 //! | `delivery` | what an answer means, what to do next and when: pure |
 //! | `chunk` `spool` | messages that will travel together, in memory or in a file; the folder of these files |
 //! | [`survey`] | what is in such a folder, for those who look from outside |
-//! | `state` `queue` `feed` | what waits; as callers see it; as the delivery thread sees it |
-//! | `http` | one POST |
-//! | `worker` | the delivery thread |
-//! | `client` | what everyone calls |
+//! | `state` `queue` `load` `feed` | what waits; as callers see it; its next chunk; as the delivery thread sees it |
+//! | `person` `identity` | who the user is and what they agreed to, and how it is kept |
+//! | `http` `jwt` `oauth` `authorization` | the network; tokens; who sends a request |
+//! | `callbacks` `worker` `half` | who is told; the delivery thread; the part of a client that belongs to one process |
+//! | `client` `remember` `call` | what everyone calls: messages; the user; single requests |
 
+mod authorization;
+mod call;
+mod callbacks;
 mod chunk;
 mod client;
 mod config;
+mod currency;
 mod delivery;
+mod device;
+pub mod doubts;
+mod endpoint;
 mod error;
+mod exchange;
 mod feed;
 mod fork;
+mod half;
+mod header;
+#[cfg(feature = "http")]
 mod http;
 mod id;
+mod identity;
 mod json;
+#[cfg(feature = "oauth")]
+mod jwt;
 mod kill;
+mod load;
 mod message;
+#[cfg(feature = "oauth")]
+mod oauth;
 mod object;
+mod person;
 mod queue;
+mod remember;
 mod report;
 pub mod rules;
 mod scan;
@@ -53,19 +74,26 @@ mod storage;
 pub mod survey;
 mod sync;
 mod time;
+mod typed;
 mod worker;
 
+pub use call::{Api, Pages, Request};
 pub use client::Client;
-pub use config::{Config, EU_ENDPOINT, Overflow, US_ENDPOINT};
+pub use config::{Config, Overflow};
+pub use endpoint::{EU_ENDPOINT, US_ENDPOINT};
+pub use error::{Error, ErrorKind};
+pub use exchange::{HttpRequest, HttpResponse, OnHttp};
+pub use header::split as split_header;
 #[doc(hidden)]
 pub use kill::POINTS as KILL_POINTS;
-
-pub use error::{Error, ErrorKind};
 pub use message::{Message, Options, Time};
+#[cfg(feature = "oauth")]
+pub use oauth::OAuth;
 pub use object::{Object, Value};
-pub use report::{Delivery, Level, OnDelivery, OnLog};
+pub use report::{BeforeSend, Delivery, Edit, Level, OnDelivery, OnLog};
 pub use rules::Call;
 pub use state::Stats;
+pub use typed::{Address, Company, GroupTraits, Product, Revenue, Traits};
 
 /// The version of this library.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");

@@ -3,7 +3,7 @@
 use std::cell::RefCell;
 use std::time::SystemTime;
 
-use crate::config::Prepared;
+use crate::doubts::{self, Doubt, Subject};
 use crate::error::Error;
 use crate::object::Object;
 use crate::rules::{self, Call, Facts, Field};
@@ -68,6 +68,37 @@ pub struct Message<'a> {
     pub options: Options<'a>,
 }
 
+/// What every message of a client gets, and what it may leave out.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Base<'a> {
+    /// The context of a message that brings none of its own: a compact object.
+    pub(crate) context: &'a [u8],
+    /// The same for a message that is about another user than the one who is remembered.
+    pub(crate) context_of_others: &'a [u8],
+    /// The same for its integrations; nothing if there are none.
+    pub(crate) integrations: &'a [u8],
+    /// Whose message it is, if it says nothing about that.
+    pub(crate) user_id: Option<&'a str>,
+    /// The anonymous id of a message that has none.
+    pub(crate) anonymous_id: Option<&'a str>,
+}
+
+impl Base<'_> {
+    /// What a message gets that says itself whose it is: one user's traits and anonymous id are not another's.
+    fn about(self, user_id: Option<&str>) -> Self {
+        match (user_id, self.user_id) {
+            (Some(given), Some(known)) if given != known => {
+                Base { context: self.context_of_others, user_id: None, anonymous_id: None, ..self }
+            }
+            _ => self,
+        }
+    }
+
+    /// Nothing is added but what a message must have.
+    pub(crate) const NONE: Base<'static> =
+        Base { context: b"{}", context_of_others: b"{}", integrations: b"", user_id: None, anonymous_id: None };
+}
+
 /// Begins every message, so that its id is found without parsing.
 pub(crate) const HEAD: &[u8] = b"{\"messageId\":\"";
 
@@ -95,7 +126,15 @@ pub(crate) fn with_buffer<T>(then: impl FnOnce(&mut Vec<u8>) -> T) -> T {
 
 impl Message<'_> {
     /// Writes the message, complete, or says which argument is wrong. `now` is in milliseconds since 1970.
-    pub(crate) fn write(&self, prepared: &Prepared, now: i64, out: &mut Vec<u8>) -> Result<(), Error> {
+    pub(crate) fn write(&self, base: Base<'_>, now: i64, out: &mut Vec<u8>) -> Result<(), Error> {
+        let mut message = *self;
+        let base = base.about(self.user_id);
+        message.user_id = self.user_id.or(base.user_id);
+        message.options.anonymous_id = self.options.anonymous_id.or(base.anonymous_id);
+        message.write_filled(base, now, out)
+    }
+
+    fn write_filled(&self, base: Base<'_>, now: i64, out: &mut Vec<u8>) -> Result<(), Error> {
         let options = &self.options;
         rules::check(&self.facts())?;
         let timestamp = match options.timestamp {
@@ -129,8 +168,27 @@ impl Message<'_> {
             out.extend_from_slice(if name == "traits" { b",\"traits\":" } else { b",\"properties\":" });
             payload.append_to(out).map_err(|error| error.in_argument(name))?;
         }
-        tail(out, prepared, options.context, options.integrations)?;
+        tail(out, base, options.context, options.integrations)?;
         rules::check_size(out.len())
+    }
+
+    /// Calls `found` with everything doubtful in the message.
+    pub(crate) fn doubts(&self, base: Base<'_>, now_ms: i64, found: impl FnMut(Doubt)) {
+        let subject = Subject {
+            call: self.call,
+            user_id: self.user_id.or(base.user_id),
+            event: self.subject.filter(|_| self.call == Call::Track),
+            timestamp_ms: match self.options.timestamp {
+                Some(Time::Ms(ms)) => Some(ms),
+                Some(Time::Text(text)) => time::parse(text),
+                None => None,
+            },
+            now_ms,
+        };
+        match self.payload.filter(|_| self.call.payload().is_some()) {
+            Some(payload) => doubts::find(&subject, payload.members(), found),
+            None => doubts::find(&subject, std::iter::empty(), found),
+        }
     }
 
     fn facts(&self) -> Facts<'_> {
@@ -173,7 +231,7 @@ impl Message<'_> {
 
 /// Writes a whole message that came as JSON: checked, without white space, its id moved to the front, and with what it
 /// lacks of id, time and context.
-pub(crate) fn write_json(message: &str, prepared: &Prepared, now: i64, out: &mut Vec<u8>) -> Result<(), Error> {
+pub(crate) fn write_json(message: &str, base: Base<'_>, now: i64, out: &mut Vec<u8>) -> Result<(), Error> {
     // Nothing can leave out so much white space that this becomes a message: it is not even looked at.
     if message.len() > 32 * rules::MAX_MESSAGE_BYTES {
         return rules::check_size(message.len());
@@ -181,7 +239,17 @@ pub(crate) fn write_json(message: &str, prepared: &Prepared, now: i64, out: &mut
     let mut compact = Vec::new();
     scan::compact_object(message, &mut compact)
         .map_err(|flaw| Error::invalid(format!("json must be one message, {{\"type\":\"track\",...}}: {flaw}")))?;
-    let facts = Facts::read(&compact);
+    let mut facts = Facts::read(&compact);
+    let base = base.about(facts.user_id.text());
+    let lacks = |field: &Field, base: Option<&str>| base.is_some() && *field == Field::Absent;
+    let (lacks_user, lacks_anonymous) =
+        (lacks(&facts.user_id, base.user_id), lacks(&facts.anonymous_id, base.anonymous_id));
+    if lacks_user {
+        facts.user_id = Field::from(base.user_id);
+    }
+    if lacks_anonymous {
+        facts.anonymous_id = Field::from(base.anonymous_id);
+    }
     rules::check_members(&facts)?;
     out.extend_from_slice(HEAD);
     match facts.message_id.text() {
@@ -217,9 +285,11 @@ pub(crate) fn write_json(message: &str, prepared: &Prepared, now: i64, out: &mut
         out.push(b':');
         out.extend_from_slice(value);
     }
+    text(out, b",\"userId\":", base.user_id.filter(|_| lacks_user));
+    text(out, b",\"anonymousId\":", base.anonymous_id.filter(|_| lacks_anonymous));
     out.extend_from_slice(b",\"timestamp\":");
     json::time(out, facts.timestamp.text().and_then(time::parse).unwrap_or(now));
-    raw_tail(out, prepared, context.filter(|c| c[0] == b'{'), integrations.filter(|i| i[0] == b'{'));
+    raw_tail(out, base, context.filter(|c| c[0] == b'{'), integrations.filter(|i| i[0] == b'{'));
     rules::check_size(out.len())
 }
 
@@ -240,7 +310,7 @@ fn text(out: &mut Vec<u8>, member: &[u8], text: Option<&str>) {
 /// Writes context and integrations, and closes the message.
 fn tail(
     out: &mut Vec<u8>,
-    prepared: &Prepared,
+    base: Base<'_>,
     context: Option<&Object>,
     integrations: Option<&Object>,
 ) -> Result<(), Error> {
@@ -252,21 +322,21 @@ fn tail(
     };
     let context = bytes(context, "context")?;
     let integrations = bytes(integrations, "integrations")?;
-    raw_tail(out, prepared, context.as_deref(), integrations.as_deref());
+    raw_tail(out, base, context.as_deref(), integrations.as_deref());
     Ok(())
 }
 
-fn raw_tail(out: &mut Vec<u8>, prepared: &Prepared, context: Option<&[u8]>, integrations: Option<&[u8]>) {
+fn raw_tail(out: &mut Vec<u8>, base: Base<'_>, context: Option<&[u8]>, integrations: Option<&[u8]>) {
     out.extend_from_slice(b",\"context\":");
     match context {
-        Some(own) => scan::merge(&prepared.context, own, out),
-        None => out.extend_from_slice(&prepared.context),
+        Some(own) => scan::merge(base.context, own, out),
+        None => out.extend_from_slice(base.context),
     }
-    if integrations.is_some() || !prepared.integrations.is_empty() {
+    if integrations.is_some() || !base.integrations.is_empty() {
         out.extend_from_slice(b",\"integrations\":");
         match integrations {
-            Some(own) => scan::merge(&prepared.integrations, own, out),
-            None => out.extend_from_slice(&prepared.integrations),
+            Some(own) => scan::merge(base.integrations, own, out),
+            None => out.extend_from_slice(base.integrations),
         }
     }
     out.push(b'}');
@@ -292,10 +362,15 @@ mod tests {
 
     const NOW: i64 = 1_767_323_045_678;
 
-    fn prepared() -> Prepared {
+    fn prepared() -> crate::config::Prepared {
         let mut config = Config::new("k");
         config.context.set("app", &Object::from([("name", "game"), ("version", "1.0")]));
         config.prepare().expect("good settings")
+    }
+
+    fn base(prepared: &crate::config::Prepared) -> Base<'_> {
+        let (context, integrations) = (prepared.context.as_slice(), prepared.integrations.as_slice());
+        Base { context, context_of_others: context, integrations, ..Base::NONE }
     }
 
     fn message<'a>(call: Call) -> Message<'a> {
@@ -305,7 +380,7 @@ mod tests {
 
     fn written(message: &Message) -> Result<Value, Error> {
         let mut out = Vec::new();
-        message.write(&prepared(), NOW, &mut out)?;
+        message.write(base(&prepared()), NOW, &mut out)?;
         assert!(out.starts_with(HEAD));
         assert!(!out.iter().any(|b| *b < 0x20));
         Ok(serde_json::from_slice(&out).expect("JSON"))
@@ -313,7 +388,7 @@ mod tests {
 
     fn from_json(json: &str) -> Result<Value, Error> {
         let mut out = Vec::new();
-        write_json(json, &prepared(), NOW, &mut out)?;
+        write_json(json, base(&prepared()), NOW, &mut out)?;
         assert!(out.starts_with(HEAD));
         assert!(!out.iter().any(|b| *b < 0x20));
         Ok(serde_json::from_slice(&out).expect("JSON"))
@@ -408,7 +483,7 @@ mod tests {
             let payload = Object::from([("k", text.as_str())]);
             let mut out = Vec::new();
             let message = Message { payload: Some(&payload), ..message(Call::Track) };
-            message.write(&prepared(), NOW, &mut out).map(|()| out.len()).map_err(|error| error.kind())
+            message.write(base(&prepared()), NOW, &mut out).map(|()| out.len()).map_err(|error| error.kind())
         };
         let overhead = size(0).expect("fits");
         let most = rules::MAX_MESSAGE_BYTES - overhead;
@@ -446,7 +521,7 @@ mod tests {
     fn of_a_repeated_member_only_the_last_is_sent() {
         let mut out = Vec::new();
         let json = r#"{"type":"x","type":"page","userId":"1","userId":"2","context":1,"context":{"a":1}}"#;
-        write_json(json, &prepared(), NOW, &mut out).expect("good");
+        write_json(json, base(&prepared()), NOW, &mut out).expect("good");
         let text = String::from_utf8(out).expect("UTF-8");
         assert_eq!(text.matches("\"type\"").count(), 1);
         assert_eq!(text.matches("\"userId\"").count(), 1);
@@ -468,7 +543,7 @@ mod tests {
         for id in ["plain", "my \"id\" \\", "é", "\u{1}"] {
             let options = Options { message_id: Some(id), ..Options::default() };
             let mut out = Vec::new();
-            Message { options, ..message(Call::Track) }.write(&prepared(), NOW, &mut out).expect("good");
+            Message { options, ..message(Call::Track) }.write(base(&prepared()), NOW, &mut out).expect("good");
             assert_eq!(id_of(&out), id);
         }
         assert_eq!(id_of(b"{"), "");

@@ -215,6 +215,25 @@ impl Object {
         String::from_utf8(out).map_err(|_| Error::new(ErrorKind::Internal, "an object is not UTF-8"))
     }
 
+    /// The members, as [`scan::members`] gives those of a compact object: the name with its quotes, and the value.
+    pub(crate) fn members(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
+        self.members
+            .iter()
+            .map(|member| (&self.bytes[member.start..member.value - 1], &self.bytes[member.value..member.end]))
+    }
+
+    /// This object with `over` merged over it; marked if one of them is.
+    pub(crate) fn merged(&self, over: &Object) -> Object {
+        let (mut base, mut own, mut merged) = (Vec::new(), Vec::new(), Vec::new());
+        let written = self.append_to(&mut base).and_then(|()| over.append_to(&mut own));
+        if let Err(error) = written {
+            return Object::failed(error);
+        }
+        scan::merge(&base, &own, &mut merged);
+        let text = String::from_utf8(merged).map_err(|_| Error::new(ErrorKind::Internal, "an object is not UTF-8"));
+        text.and_then(|text| Object::parse(&text)).unwrap_or_else(Object::failed)
+    }
+
     /// Appends the object as JSON to `out`; a marked one appends nothing.
     pub(crate) fn append_to(&self, out: &mut Vec<u8>) -> Result<(), Error> {
         if let Some(error) = &self.error {
@@ -434,6 +453,16 @@ mod tests {
 
     fn error(object: &Object) -> String {
         object.to_json().expect_err("marked").to_string()
+    }
+
+    #[test]
+    fn members_are_those_of_its_json() {
+        let mut object = Object::new().with("a", 1).with("b\"", "x").with("a", 2);
+        object.push("c", 1).set("d", true).push("c", 2);
+        let json = object.to_json().expect("not marked");
+        assert!(object.members().eq(scan::members(json.as_bytes())), "{json}");
+        assert_eq!(object.members().count(), 4);
+        assert_eq!(Object::new().members().count(), 0);
     }
 
     #[test]

@@ -4,6 +4,7 @@
 //! is sent, and never while a callback runs.
 
 use std::io;
+use std::path::PathBuf;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -13,13 +14,16 @@ use crate::error::{Error, ErrorKind};
 use crate::report::Level;
 use crate::rules::{MAX_BATCH_MESSAGES, MAX_MESSAGE_BYTES};
 use crate::spool::Spool;
-use crate::state::{State, Stats};
+use crate::state::{Period, State, Stats, Wish};
 
 /// No number of messages wakes the worker: it is awake, or waits for something else.
 pub(crate) const NEVER: u32 = u32::MAX;
 
 /// What the worker does between two requests takes no time, but for callbacks.
 const OWN_STEPS_MAX: Duration = Duration::from_secs(2);
+
+/// Whether the user still wants to be left alone is looked at so often, while there are messages to refuse.
+pub(crate) const ASK_INTERVAL: Duration = Duration::from_secs(1);
 
 /// For so long the disk is left alone after it failed.
 pub(crate) const DISK_REST: Duration = Duration::from_secs(1);
@@ -58,8 +62,11 @@ impl Settings {
 }
 
 impl Queue {
-    pub(crate) fn new(settings: Settings, spool: Option<Spool>) -> Self {
+    pub(crate) fn new(settings: Settings, spool: Option<Spool>, wish: Wish) -> Self {
         let mut state = State::new(Chunk::in_memory(1, 0));
+        state.wish = wish;
+        state.opted_out = wish.opted_out;
+        spool.iter().for_each(|spool| spool.discard_up_to(wish.discard_up_to_ms));
         // Without a folder there is nothing to look for.
         state.looked = spool.is_none().then(Instant::now);
         state.syncs = settings.sync;
@@ -71,7 +78,7 @@ impl Queue {
             settled: Condvar::new(),
             dirty: Condvar::new(),
         };
-        {
+        if !wish.opted_out {
             let mut state = queue.lock();
             let first = queue.fresh(&mut state);
             state.seal(first);
@@ -80,12 +87,11 @@ impl Queue {
     }
 
     /// Takes a message, or says why not. Wakes the worker once a batch.
-    pub(crate) fn push(&self, message: &[u8]) -> Result<(), Error> {
+    pub(crate) fn push(&self, message: &[u8], period: Period) -> Result<(), Error> {
         let bytes = message.len() + 1;
         let mut state = self.lock();
-        if state.closed {
-            return Err(Error::new(ErrorKind::Closed, "the client was shut down"));
-        }
+        self.check_period(&mut state, period)?;
+        self.check(&mut state)?;
         if state.occupied_bytes() + bytes as u64 > self.settings.queue_max_bytes {
             self.make_room(&mut state, bytes as u64)?;
         }
@@ -121,6 +127,16 @@ impl Queue {
         if dirty {
             self.dirty.notify_one();
         }
+        Ok(())
+    }
+
+    /// Counts a message that is dropped before it is kept.
+    pub(crate) fn drop_unkept(&self, period: Period) -> Result<(), Error> {
+        let mut state = self.lock();
+        self.check_period(&mut state, period)?;
+        self.check(&mut state)?;
+        state.stats.accepted += 1;
+        state.stats.dropped += 1;
         Ok(())
     }
 
@@ -212,6 +228,56 @@ impl Queue {
         true
     }
 
+    /// Takes nothing from now on, and throws away what waits: the user is about to opt out. The files it was in are still to be
+    /// removed.
+    pub(crate) fn stop_taking(&self) -> Vec<PathBuf> {
+        let mut state = self.lock();
+        state.opted_out = true;
+        let paths = state.purge();
+        drop(state);
+        self.settled.notify_all();
+        paths
+    }
+
+    pub(crate) fn remove_all(&self, paths: &[PathBuf]) {
+        if let Some(spool) = &self.spool {
+            paths.iter().for_each(|path| spool.remove(path));
+        }
+        self.work.notify_one();
+        self.settled.notify_all();
+    }
+
+    /// Does what the user wants. Where that has changed, all that is there is thrown away. The wish is asked for under the
+    /// lock: who comes last has asked last.
+    pub(crate) fn heed(&self, wish: impl FnOnce() -> Wish) {
+        let mut state = self.lock();
+        let wish = wish();
+        if wish == state.wish {
+            return;
+        }
+        state.wish = wish;
+        state.opted_out = wish.opted_out;
+        if let Some(spool) = &self.spool {
+            spool.discard_up_to(wish.discard_up_to_ms);
+        }
+        let paths = state.purge();
+        if !wish.opted_out {
+            // What is taken now must survive as before.
+            let fresh = self.fresh(&mut state);
+            state.seal(fresh);
+        }
+        // The dead may have left something too: the worker throws it away when it looks again.
+        let is_working = state.working;
+        if self.spool.is_some() && is_working {
+            state.looked = None;
+        }
+        drop(state);
+        self.remove_all(&paths);
+        if let (Some(spool), false, true) = (&self.spool, is_working, wish.opted_out) {
+            let _ = spool.look(); // there is no worker any more; what is found is deleted
+        }
+    }
+
     /// Waits until all messages accepted so far are settled; whether they are. Without time it only starts the sending.
     pub(crate) fn flush(&self, time: Duration) -> bool {
         let mut state = self.lock();
@@ -245,6 +311,45 @@ impl Queue {
             .wait_timeout_while(state, time, |state| !state.is_empty())
             .unwrap_or_else(PoisonError::into_inner);
         state.is_empty()
+    }
+
+    /// An error if nothing is taken any more, or for now.
+    pub(crate) fn check_open(&self) -> Result<(), Error> {
+        self.check(&mut self.lock())
+    }
+
+    /// A message of somebody who has opted out since it was begun is not taken, even if they opted in again.
+    fn check_period(&self, state: &mut State, period: Period) -> Result<(), Error> {
+        if state.wish.period == period { Ok(()) } else { Err(self.refuse(state)) }
+    }
+
+    fn check(&self, state: &mut State) -> Result<(), Error> {
+        if state.closed {
+            return Err(Error::new(ErrorKind::Closed, "the client was shut down"));
+        }
+        if state.opted_out { Err(self.refuse(state)) } else { Ok(()) }
+    }
+
+    /// Why nothing is taken from a user who opted out.
+    pub(crate) fn refuse_opted_out(&self) -> Error {
+        let mut state = self.lock();
+        self.check(&mut state).err().unwrap_or_else(|| self.refuse(&mut state))
+    }
+
+    fn refuse(&self, state: &mut State) -> Error {
+        // Another process may have opted in, and nothing else would wake the worker to see it.
+        if self.spool.is_some() && state.asked.is_none_or(|asked| asked.elapsed() >= ASK_INTERVAL) {
+            state.asked = Some(Instant::now());
+            state.asks = true;
+            self.work.notify_one();
+        }
+        if state.wish.is_unsure {
+            return Error::new(
+                ErrorKind::Storage,
+                "the spool cannot be read, and so not whether the user has opted out",
+            );
+        }
+        Error::new(ErrorKind::OptedOut, "the user has opted out")
     }
 
     pub(crate) fn is_closed(&self) -> bool {

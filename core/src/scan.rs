@@ -3,6 +3,8 @@
 //! What comes out of [`compact`] holds no raw control character, so neither a newline nor a NUL: a line of a chunk can hold
 //! it. The functions below [`compact`] take only such text, and are quick because they need not check it again.
 
+use std::borrow::Cow;
+
 use crate::json::{self, MAX_DEPTH, plain_prefix};
 
 /// Why a text is no JSON that can be sent.
@@ -278,6 +280,14 @@ pub(crate) fn unescape(string: &[u8]) -> String {
     String::from_utf8(text).unwrap_or_default()
 }
 
+/// The same, copied only where it holds escapes.
+pub(crate) fn text(string: &[u8]) -> Cow<'_, str> {
+    match std::str::from_utf8(&string[1..string.len() - 1]) {
+        Ok(plain) if !plain.contains('\\') => Cow::Borrowed(plain),
+        _ => Cow::Owned(unescape(string)),
+    }
+}
+
 /// The members of a compact object, in their order: the name with its quotes, and the value.
 pub(crate) fn members(object: &[u8]) -> impl Iterator<Item = (&[u8], &[u8])> {
     let mut rest = object.strip_prefix(b"{").unwrap_or_default();
@@ -292,6 +302,31 @@ pub(crate) fn members(object: &[u8]) -> impl Iterator<Item = (&[u8], &[u8])> {
         rest = after.strip_prefix(b",").unwrap_or_default();
         Some((name, value))
     })
+}
+
+/// The items of a compact list, in their order.
+pub(crate) fn items(list: &[u8]) -> impl Iterator<Item = &[u8]> {
+    let mut rest = list.strip_prefix(b"[").unwrap_or_default();
+    std::iter::from_fn(move || {
+        if matches!(rest.first(), None | Some(b']')) {
+            return None;
+        }
+        let (item, after) = rest.split_at(value_end(rest));
+        rest = after.strip_prefix(b",").unwrap_or_default();
+        Some(item)
+    })
+}
+
+/// A member of a compact object; of several with this name the last.
+pub(crate) fn member<'a>(object: &'a [u8], name: &str) -> Option<&'a [u8]> {
+    let mut quoted = Vec::with_capacity(name.len() + 2);
+    json::string(&mut quoted, name);
+    members(object).filter(|(other, _)| *other == quoted).last().map(|(_, value)| value)
+}
+
+/// The same, if it is a string.
+pub(crate) fn text_member(object: &[u8], name: &str) -> Option<String> {
+    member(object, name).filter(|value| value.starts_with(b"\"")).map(unescape)
 }
 
 /// Where the first value of a compact text ends.
@@ -487,6 +522,14 @@ mod tests {
             .collect();
         assert_eq!(found, [r#""a" 1"#, r#""b,}" {"x":[1,{"y":"}"}]}"#, r#""c" "\"""#, r#""d" []"#, r#""e" null"#]);
         assert_eq!(members(b"{}").count(), 0);
+    }
+
+    #[test]
+    fn items_are_found_in_their_order() {
+        let list = br#"[1,"a]","\"",{"x":[2,3]},[],null]"#;
+        let found: Vec<_> = items(list).map(String::from_utf8_lossy).collect();
+        assert_eq!(found, ["1", r#""a]""#, r#""\"""#, r#"{"x":[2,3]}"#, "[]", "null"]);
+        assert_eq!(items(b"[]").count(), 0);
     }
 
     #[test]

@@ -14,6 +14,7 @@
 use std::collections::HashMap;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -40,6 +41,8 @@ pub(crate) struct Spool {
     folder: PathBuf,
     /// The size of a chunk's file until it is full.
     file_bytes: usize,
+    /// What was kept up to this time, in milliseconds since 1970, must not be sent: the user opted out then.
+    discard_up_to_ms: AtomicI64,
     open: Mutex<Option<Open>>,
 }
 
@@ -69,6 +72,8 @@ pub(crate) struct Look {
     pub(crate) foreign_bytes: u64,
     /// Whether others live that use the folder.
     pub(crate) others: bool,
+    /// How many files were deleted because the user has opted out since.
+    pub(crate) discarded: usize,
 }
 
 impl Spool {
@@ -78,7 +83,24 @@ impl Spool {
         // is never sent to another.
         let name = uuid::Uuid::new_v5(&uuid::Uuid::NAMESPACE_URL, format!("{url}#{write_key}").as_bytes());
         let file_bytes = (room + MAX_BATCH_MESSAGES * (TRAILER_BYTES - 1)).next_multiple_of(4096);
-        Spool { storage, folder: spool_dir.join(name.simple().to_string()), file_bytes, open: Mutex::new(None) }
+        Spool {
+            storage,
+            folder: spool_dir.join(name.simple().to_string()),
+            file_bytes,
+            discard_up_to_ms: AtomicI64::new(i64::MIN),
+            open: Mutex::new(None),
+        }
+    }
+
+    /// What was kept up to this time is deleted when it is found.
+    pub(crate) fn discard_up_to(&self, ms: i64) {
+        self.discard_up_to_ms.store(ms, Ordering::SeqCst);
+    }
+
+    /// Whether a file was made before the user opted out.
+    fn is_discarded(&self, name: &str) -> bool {
+        let made: Option<i64> = name.split('-').next().and_then(|ms| ms.parse().ok());
+        made.is_some_and(|made| made <= self.discard_up_to_ms.load(Ordering::SeqCst))
     }
 
     fn open(&self) -> io::Result<MutexGuard<'_, Option<Open>>> {
@@ -108,7 +130,7 @@ impl Spool {
     pub(crate) fn chunk(&self) -> io::Result<Chunk> {
         let mut guard = self.open()?;
         let Some(open) = guard.as_mut() else { return Err(io::ErrorKind::NotFound.into()) };
-        let path = self.folder.join(open.next_name(CHUNK));
+        let path = self.folder.join(open.next_name(CHUNK, self.discard_up_to_ms.load(Ordering::SeqCst)));
         if open.appending == Appending::Mapped {
             match self.storage.create_mapped(&path, self.file_bytes) {
                 Ok(map) => return Ok(Chunk::mapped(map, path)),
@@ -167,17 +189,7 @@ impl Spool {
             None => return Ok(Look::default()),
         };
         let mut look = Look::default();
-        let mut owners: HashMap<String, Vec<Entry>> = HashMap::new();
-        for entry in self.storage.list(&self.folder)? {
-            if let Some(owner) = owner_of(Path::new(&entry.name)) {
-                owners.entry(owner.to_owned()).or_default().push(entry);
-            } else if let Some(owner) = entry.name.strip_suffix(LOCK) {
-                owners.entry(owner.to_owned()).or_default();
-            } else if entry.name.ends_with(UNFINISHED) {
-                // Whoever was writing it died, or writes it again when it is wanted.
-                let _ = self.storage.remove(&self.folder.join(&entry.name));
-            }
-        }
+        let owners = self.owners_in(&self.folder)?;
         kill::point("listed");
         for (owner, chunks) in owners {
             if known.contains(&owner) {
@@ -193,6 +205,12 @@ impl Spool {
                 continue;
             };
             kill::point("adopted");
+            let (discarded, chunks): (Vec<Entry>, Vec<Entry>) =
+                chunks.into_iter().partition(|chunk| self.is_discarded(&chunk.name));
+            look.discarded += discarded.len();
+            for chunk in discarded {
+                let _ = self.storage.remove(&self.folder.join(chunk.name));
+            }
             let found: Vec<Found> = chunks.into_iter().filter_map(|chunk| self.trim(chunk)).collect();
             if found.is_empty() {
                 let _ = self.storage.remove(&lock_path);
@@ -203,7 +221,60 @@ impl Spool {
             look.found.extend(found);
         }
         look.found.sort_by(|a, b| a.path.cmp(&b.path));
+        look.discarded += self.discard_rejected(&self.folder) + self.discard_elsewhere();
         Ok(look)
+    }
+
+    /// Who has something in a folder, or had, and which chunks.
+    fn owners_in(&self, folder: &Path) -> io::Result<HashMap<String, Vec<Entry>>> {
+        let mut owners: HashMap<String, Vec<Entry>> = HashMap::new();
+        for entry in self.storage.list(folder)? {
+            if let Some(owner) = owner_of(Path::new(&entry.name)) {
+                owners.entry(owner.to_owned()).or_default().push(entry);
+            } else if let Some(owner) = entry.name.strip_suffix(LOCK) {
+                owners.entry(owner.to_owned()).or_default();
+            } else if entry.name.ends_with(UNFINISHED) {
+                // Whoever was writing it died, or writes it again when it is wanted.
+                let _ = self.storage.remove(&folder.join(&entry.name));
+            }
+        }
+        Ok(owners)
+    }
+
+    /// Deletes what was rejected before the user opted out; how many files.
+    fn discard_rejected(&self, folder: &Path) -> usize {
+        if self.discard_up_to_ms.load(Ordering::SeqCst) == i64::MIN {
+            return 0;
+        }
+        let folder = folder.join(REJECTED);
+        let kept = self.storage.list(&folder).unwrap_or_default();
+        let discarded = kept.iter().filter(|entry| self.is_discarded(&entry.name));
+        discarded.filter(|entry| self.storage.remove(&folder.join(&entry.name)).is_ok()).count()
+    }
+
+    /// While the user has opted out, deletes what was kept for other sources beside this one, under an earlier write key perhaps;
+    /// how many files. An owner that lives sees to its own.
+    fn discard_elsewhere(&self) -> usize {
+        let Some(above) = self.folder.parent().filter(|_| self.discard_up_to_ms.load(Ordering::SeqCst) == i64::MAX)
+        else {
+            return 0;
+        };
+        let beside = self.storage.folders(above).unwrap_or_default();
+        let beside = beside.iter().filter(|name| is_hash(name)).map(|name| above.join(name));
+        beside.filter(|folder| *folder != self.folder).map(|folder| self.discard_in(&folder)).sum()
+    }
+
+    fn discard_in(&self, folder: &Path) -> usize {
+        let mut discarded = self.discard_rejected(folder);
+        for (owner, chunks) in self.owners_in(folder).unwrap_or_default() {
+            let lock_path = folder.join(format!("{owner}{LOCK}"));
+            if let Ok(Some(_gone)) = self.storage.lock(&lock_path) {
+                let removed = chunks.iter().filter(|chunk| self.storage.remove(&folder.join(&chunk.name)).is_ok());
+                discarded += removed.count();
+                let _ = self.storage.remove(&lock_path);
+            }
+        }
+        discarded
     }
 
     /// Cuts a chunk whose owner died before it could do so: the room it had reserved is worth a thousand messages. None if there
@@ -229,7 +300,7 @@ impl Spool {
     pub(crate) fn reject<'a>(&self, messages: impl Iterator<Item = &'a [u8]>, reason: &str) -> io::Result<u64> {
         let folder = self.folder.join(REJECTED);
         let name = match self.open()?.as_mut() {
-            Some(open) => open.next_name(""),
+            Some(open) => open.next_name("", self.discard_up_to_ms.load(Ordering::SeqCst)),
             None => return Ok(0),
         };
         self.storage.create_folder(&folder)?;
@@ -291,7 +362,7 @@ impl Spool {
     /// Writes a chunk anew, and has it survive a loss of power.
     pub(crate) fn write_anew(&self, batch: &Batch) -> io::Result<Chunk> {
         let path = match self.open()?.as_mut() {
-            Some(open) => self.folder.join(open.next_name(CHUNK)),
+            Some(open) => self.folder.join(open.next_name(CHUNK, self.discard_up_to_ms.load(Ordering::SeqCst))),
             None => return Err(io::ErrorKind::NotFound.into()),
         };
         let mut chunk = Chunk::written(self.storage.create(&path)?, path.clone());
@@ -314,16 +385,25 @@ impl Spool {
 }
 
 impl Open {
-    /// Names sort by age.
-    fn next_name(&mut self, end: &str) -> String {
+    /// Names sort by age. What is made now is younger than all that was ever to be deleted, whatever the clock says.
+    fn next_name(&mut self, end: &str, discard_up_to_ms: i64) -> String {
         self.sequence += 1;
-        format!("{:013}-{:06}-{}{end}", time::now_ms().max(0), self.sequence, self.owner)
+        let ms = match discard_up_to_ms {
+            i64::MAX => time::now_ms(),
+            discarded => time::now_ms().max(discarded.saturating_add(1)),
+        };
+        format!("{:013}-{:06}-{}{end}", ms.max(0), self.sequence, self.owner)
     }
 }
 
 fn owner() -> String {
     let id = id::new();
     id.iter().filter(|byte| **byte != b'-').take(16).map(|byte| char::from(*byte)).collect()
+}
+
+/// Whether a folder is called as those of a spool are.
+pub(crate) fn is_hash(name: &str) -> bool {
+    name.len() == 32 && name.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
 }
 
 /// Whose chunk a file is; none if it is no chunk of this version.
@@ -341,4 +421,4 @@ pub(crate) const LOOK_INTERVAL: Duration = Duration::from_secs(30);
 
 #[cfg(test)]
 #[path = "spool_tests.rs"]
-mod tests;
+pub(crate) mod tests;

@@ -4,17 +4,17 @@ use std::collections::HashSet;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::*;
-use crate::http::{Answer, Post, Transport};
+use crate::exchange::{HttpRequest, HttpResponse, Transport};
 use crate::storage::{Appended, Disk, Map};
 use crate::{Client, Config, Level};
 
 const LONG: Duration = Duration::from_secs(60);
 
 /// A folder that goes away with the test.
-struct Folder(PathBuf);
+pub(crate) struct Folder(pub(crate) PathBuf);
 
 impl Folder {
-    fn new() -> Folder {
+    pub(crate) fn new() -> Folder {
         static COUNT: AtomicUsize = AtomicUsize::new(0);
         let name = format!("segment-faults-{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::SeqCst));
         Folder(std::env::temp_dir().join(name))
@@ -29,36 +29,36 @@ impl Drop for Folder {
 
 /// Acknowledges everything, and remembers the ids.
 #[derive(Clone, Default)]
-struct Receiver {
-    ids: Arc<Mutex<Vec<String>>>,
-    offline: bool,
+pub(crate) struct Receiver {
+    pub(crate) ids: Arc<Mutex<Vec<String>>>,
+    pub(crate) offline: bool,
 }
 
 impl Transport for Receiver {
-    fn post(&self, post: &Post<'_>) -> Result<Answer, String> {
+    fn exchange(&self, request: &HttpRequest<'_>) -> Result<HttpResponse, crate::Error> {
         if self.offline {
-            return Err("offline".to_owned());
+            return Err(crate::Error::new(crate::ErrorKind::Network, "offline"));
         }
-        let body: serde_json::Value = serde_json::from_slice(post.body).expect("a JSON body");
+        let body: serde_json::Value = serde_json::from_slice(request.body).expect("a JSON body");
         let events = body["batch"].as_array().expect("a batch");
         let ids = events.iter().map(|event| event["messageId"].as_str().expect("an id").to_owned());
         self.ids.lock().expect("no panic").extend(ids);
-        Ok(Answer { status: 200, retry_after: None, html: false, text: String::new() })
+        Ok(HttpResponse { status: 200, ..HttpResponse::default() })
     }
 }
 
 /// The real disk, with one call that fails, or all from that one on.
-struct Faulty {
-    calls: Arc<AtomicUsize>,
-    fails_at: usize,
-    for_ever: bool,
-    errno: i32,
-    written: bool,
+pub(crate) struct Faulty {
+    pub(crate) calls: Arc<AtomicUsize>,
+    pub(crate) fails_at: usize,
+    pub(crate) for_ever: bool,
+    pub(crate) errno: i32,
+    pub(crate) written: bool,
     /// Syncs that were asked for, and how many more of them fail.
-    syncs: Arc<AtomicUsize>,
-    sync_faults: Arc<AtomicUsize>,
+    pub(crate) syncs: Arc<AtomicUsize>,
+    pub(crate) sync_faults: Arc<AtomicUsize>,
     /// Folders are listed only while nobody has this.
-    listing: Arc<Mutex<()>>,
+    pub(crate) listing: Arc<Mutex<()>>,
 }
 
 impl Default for Faulty {
@@ -98,6 +98,10 @@ impl Storage for Faulty {
     fn list(&self, folder: &Path) -> io::Result<Vec<Entry>> {
         let _allowed = self.listing.lock().expect("no panic");
         self.fault().and_then(|()| Disk.list(folder))
+    }
+
+    fn folders(&self, folder: &Path) -> io::Result<Vec<String>> {
+        self.fault().and_then(|()| Disk.folders(folder))
     }
 
     fn create_mapped(&self, path: &Path, bytes: usize) -> io::Result<Map> {
@@ -157,7 +161,7 @@ impl Appended for FaultyFile {
     }
 }
 
-fn config(folder: &Folder) -> Config {
+pub(crate) fn config(folder: &Folder) -> Config {
     Config {
         spool_dir: Some(folder.0.clone()),
         flush_interval: LONG,
@@ -167,20 +171,24 @@ fn config(folder: &Folder) -> Config {
     }
 }
 
-fn client(config: Config, storage: impl Storage + 'static, receiver: &Receiver) -> Client {
+pub(crate) fn client(config: Config, storage: impl Storage + 'static, receiver: &Receiver) -> Client {
     let receiver = receiver.clone();
     let transport = Box::new(move || -> Box<dyn Transport> { Box::new(receiver.clone()) });
     Client::with(config, Arc::new(storage), transport).expect("good settings")
 }
 
-fn track(client: &Client, id: &str) -> bool {
+pub(crate) fn track(client: &Client, id: &str) -> bool {
     let options = crate::Options { message_id: Some(id), ..crate::Options::default() };
     client.track("u", "E", None, options).is_ok()
 }
 
-fn balanced(client: &Client) {
+pub(crate) fn balanced(client: &Client) {
     let stats = client.stats();
     assert_eq!(stats.accepted, stats.delivered + stats.failed + stats.dropped + stats.queued, "{stats:?}");
+}
+
+fn client_takes(client: &Client) -> bool {
+    client.stats().refused == 0
 }
 
 /// A whole life on a disk that fails; what was accepted and what arrived, in this life or the next. Returns how many calls were
@@ -215,7 +223,10 @@ fn life(fails_at: usize, for_ever: bool, errno: i32, written: bool, sync: bool) 
         }
         if n % 100 == 99 {
             balanced(&living);
-            let _ = living.flush(Duration::from_secs(5));
+            // As long as the disk does not say whether the user has opted out, nothing is taken and nothing settles.
+            if client_takes(&living) {
+                let _ = living.flush(Duration::from_secs(5));
+            }
         }
     }
     balanced(&living);
@@ -263,7 +274,7 @@ fn the_same_with_syncing() {
     lives(false, true);
 }
 
-fn wait_for(what: &str, mut condition: impl FnMut() -> bool) {
+pub(crate) fn wait_for(what: &str, mut condition: impl FnMut() -> bool) {
     let until = std::time::Instant::now() + LONG;
     while !condition() {
         assert!(std::time::Instant::now() < until, "waited in vain: {what}");

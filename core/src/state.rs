@@ -2,7 +2,7 @@
 //! happens under the queue's lock, and nothing of it waits for anything.
 
 use std::collections::VecDeque;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -24,7 +24,7 @@ pub struct Stats {
     pub delivered: u64,
     /// Refused for good, or given up.
     pub failed: u64,
-    /// Dropped for room.
+    /// Dropped for room, by [`Config::before_send`](crate::Config::before_send), or because the user opted out.
     pub dropped: u64,
     /// Waiting now.
     pub queued: u64,
@@ -70,6 +70,16 @@ pub(crate) struct State {
     pub(crate) idle_since: u64,
     pub(crate) full: bool,
     pub(crate) closed: bool,
+    /// The user has opted out: nothing is taken.
+    pub(crate) opted_out: bool,
+    /// What the user wanted when that was last seen to.
+    pub(crate) wish: Wish,
+    /// The worker is to look whether the user still wants it.
+    pub(crate) asks: bool,
+    /// When it was last asked to.
+    pub(crate) asked: Option<Instant>,
+    /// How often everything was thrown away: who reads a file meanwhile has read it for nothing.
+    pub(crate) purges: u64,
     pub(crate) deliver_until: Option<Instant>,
     pub(crate) last_chance: bool,
     pub(crate) ended: bool,
@@ -100,6 +110,28 @@ pub(crate) struct State {
     pub(crate) moving: Option<u64>,
     pub(crate) log: Vec<(Level, String)>,
     pub(crate) log_lost: u64,
+}
+
+/// How often the user has opted out or in, and when last.
+pub(crate) type Period = (u64, i64);
+
+/// What the user wants, as far as it concerns what waits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Wish {
+    /// Nothing is to be taken, and nothing sent.
+    pub(crate) opted_out: bool,
+    /// Only because nobody can read what the user wants: nothing is to be thrown away.
+    pub(crate) is_unsure: bool,
+    /// How often and when it changed. Whoever sees another period has missed something.
+    pub(crate) period: Period,
+    /// What was kept up to this time, in milliseconds since 1970, is not to be sent.
+    pub(crate) discard_up_to_ms: i64,
+}
+
+impl Wish {
+    /// Of a user who never said anything.
+    pub(crate) const NEVER_ASKED: Wish =
+        Wish { opted_out: false, is_unsure: false, period: (0, 0), discard_up_to_ms: i64::MIN };
 }
 
 /// The chunk that is being sent, and what of it is still to be settled.
@@ -155,6 +187,11 @@ impl State {
             idle_since: 0,
             full: false,
             closed: false,
+            opted_out: false,
+            wish: Wish::NEVER_ASKED,
+            asks: false,
+            asked: None,
+            purges: 0,
             deliver_until: None,
             last_chance: false,
             ended: false,
@@ -236,6 +273,25 @@ impl State {
         let found = self.backlog.pop_front()?;
         self.backlog_bytes -= found.bytes;
         Some(found)
+    }
+
+    /// Throws away everything that waits, and counts it as dropped; the files it is in, which are to be deleted. The active
+    /// chunk goes too, and memory takes its place until there is a better one.
+    pub(crate) fn purge(&mut self) -> Vec<PathBuf> {
+        self.purges += 1;
+        let mut paths: Vec<PathBuf> = Vec::new();
+        // An empty active chunk is returned, any other joins those that wait.
+        let unused = [self.seal(Chunk::in_memory(0, 0)), self.ready.take()];
+        let sealed = std::mem::take(&mut self.sealed);
+        paths.extend(unused.iter().flatten().chain(&sealed).filter_map(|chunk| chunk.path().map(Path::to_owned)));
+        paths.extend(std::mem::take(&mut self.deferred).into_iter().map(|deferred| deferred.path));
+        paths.extend(std::mem::take(&mut self.backlog).into_iter().map(|found| found.path));
+        paths.extend(self.flight.take().and_then(|flight| flight.batch.path().map(Path::to_owned)));
+        self.backlog_bytes = 0;
+        self.unsynced.clear();
+        self.stats.dropped += self.stats.queued;
+        self.take_off(self.stats.queued, self.stats.queued_bytes);
+        paths
     }
 
     fn numbers(&self) -> impl Iterator<Item = u64> {

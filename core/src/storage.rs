@@ -35,6 +35,8 @@ pub(crate) trait Storage: Send + Sync {
     fn appending(&self, folder: &Path) -> io::Result<Appending>;
     /// The files in a folder; what cannot be looked at is left out.
     fn list(&self, folder: &Path) -> io::Result<Vec<Entry>>;
+    /// The folders in a folder; what cannot be looked at is left out.
+    fn folders(&self, folder: &Path) -> io::Result<Vec<String>>;
     /// A new file of this size, for this user alone, all zero, with room reserved for every byte of it, mapped.
     fn create_mapped(&self, path: &Path, bytes: usize) -> io::Result<Map>;
     /// A new, empty file for this user alone.
@@ -119,6 +121,11 @@ impl Storage for Disk {
         Ok(entries)
     }
 
+    fn folders(&self, folder: &Path) -> io::Result<Vec<String>> {
+        let entries = fs::read_dir(folder)?.filter_map(Result::ok).filter(|entry| entry.path().is_dir());
+        Ok(entries.filter_map(|entry| entry.file_name().into_string().ok()).collect())
+    }
+
     fn create_mapped(&self, path: &Path, bytes: usize) -> io::Result<Map> {
         let file = private().read(true).write(true).create_new(true).open(path)?;
         kill::point("create-named");
@@ -193,12 +200,6 @@ impl Storage for Disk {
 
 /// What only those ask who look at a spool from outside.
 impl Disk {
-    /// The folders in a folder; what cannot be looked at is left out.
-    pub(crate) fn folders(&self, folder: &Path) -> io::Result<Vec<String>> {
-        let entries = fs::read_dir(folder)?.filter_map(Result::ok).filter(|entry| entry.path().is_dir());
-        Ok(entries.filter_map(|entry| entry.file_name().into_string().ok()).collect())
-    }
-
     /// Whether somebody has this file locked right now. Makes no file.
     pub(crate) fn is_locked(&self, path: &Path) -> bool {
         // Opening a pipe would wait for its other end.

@@ -15,7 +15,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use crate::chunk::Batch;
-use crate::spool::{CHUNK, LOCK, REASON, REJECTED};
+use crate::spool::{CHUNK, LOCK, REASON, REJECTED, is_hash};
 use crate::storage::{Disk, Entry, Storage};
 use crate::time;
 
@@ -217,11 +217,6 @@ fn reason(folder: &Path, entries: &[Entry], name: &str) -> Option<String> {
     let entry = entries.iter().find(|entry| entry.name == beside && entry.bytes <= MAX_FILE_BYTES)?;
     let text = Disk.read(&folder.join(&entry.name)).ok()?;
     Some(String::from_utf8_lossy(&text).trim_end().to_owned())
-}
-
-/// Whether a folder is called as those of a spool are.
-fn is_hash(name: &str) -> bool {
-    name.len() == 32 && name.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
 }
 
 fn named(folder: &Path, error: &io::Error) -> io::Error {

@@ -68,6 +68,7 @@ impl Queue {
         let Some(chunk) = state.sealed.remove(at) else { return };
         let (number, messages, bytes) = (chunk.number, u64::from(chunk.messages()), chunk.bytes() as u64);
         state.moving = Some(number);
+        let purges = state.purges;
         drop(state);
         let moved = chunk.into_batch(|path| spool.read(path)).map(|(batch, _)| {
             spool.write_anew(&batch).unwrap_or_else(|_| {
@@ -78,6 +79,15 @@ impl Queue {
         });
         let mut state = self.lock();
         state.moving = None;
+        if state.purges != purges {
+            // All of it was thrown away in the meantime.
+            drop(state);
+            [Some(path), moved.as_ref().ok().and_then(Chunk::path)]
+                .into_iter()
+                .flatten()
+                .for_each(|path| spool.remove(path));
+            return self.settled.notify_all();
+        }
         let kept = moved.as_ref().map_or((0, 0), |chunk| (u64::from(chunk.messages()), chunk.bytes() as u64));
         if kept.0 < messages {
             state.stats.failed += messages - kept.0;

@@ -1,109 +1,73 @@
 //! The delivery thread: asks the queue what to do, does it, and reports.
 
-use std::cell::Cell;
 use std::io::Write;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use flate2::Compression;
 use flate2::write::GzEncoder;
 
+use crate::authorization::{Authorization, Denied};
+use crate::callbacks::Callbacks;
 use crate::chunk::Batch;
 use crate::config::Envelope;
 use crate::delivery::{self, Limits, Outcome, Pace, Part, SavedPace, Settled};
 use crate::error::{Error, ErrorKind};
+use crate::exchange::{HttpRequest, HttpResponse, Transport, find};
 use crate::feed::Work;
 use crate::fork;
-use crate::http::{Answer, Post, Transport};
+use crate::header;
+use crate::identity::Identity;
 use crate::kill;
 use crate::queue::Queue;
-use crate::report::{Delivery, Level, OnDelivery, OnLog};
+use crate::report::Level;
 use crate::spool::Spool;
-use crate::{id, message, time};
+use crate::{id, time};
 
 /// Measured: level 3 shrinks 1.6 times more than level 1, and level 6 gains nothing over it.
 const GZIP_LEVEL: Compression = Compression::new(3);
+
+/// Answers are read so far and no further; Segment's have some twenty bytes.
+const ANSWER_MAX_BYTES: usize = 64 * 1024;
 
 /// What the client and its delivery thread have in common.
 pub(crate) struct Shared {
     pub(crate) queue: Queue,
     pub(crate) transport: Box<dyn Transport>,
     pub(crate) callbacks: Callbacks,
+    pub(crate) identity: Arc<Identity>,
     pub(crate) url: String,
-    pub(crate) authorization: String,
+    /// The caller's own.
+    pub(crate) headers: Vec<(String, String)>,
+    pub(crate) authorization: Authorization,
     pub(crate) envelope: Envelope,
     pub(crate) limits: Limits,
     pub(crate) timeout: Duration,
     pub(crate) gzip: bool,
 }
 
-/// The host's callbacks. One runs at a time, and none after [`Callbacks::silence`].
-pub(crate) struct Callbacks {
-    host: Mutex<Option<Arc<Host>>>,
-}
-
-/// Whom to tell. A forked child tells the same host, by locks of its own.
-pub(crate) struct Host {
-    on_delivery: Option<OnDelivery>,
-    on_log: Option<OnLog>,
-}
-
-thread_local! {
-    /// Whose callbacks are running on this thread.
-    static RUNNING: Cell<*const Callbacks> = const { Cell::new(std::ptr::null()) };
-}
-
-impl Callbacks {
-    pub(crate) fn new(host: Arc<Host>) -> Self {
-        Callbacks { host: Mutex::new(Some(host)) }
+impl Shared {
+    /// Looks at what other processes have changed. Where the user has opted out there, or in again, what was kept until then is
+    /// thrown away here too.
+    pub(crate) fn refresh_identity(&self) {
+        self.identity.refresh();
+        self.apply_privacy();
     }
 
-    /// Whether this thread is inside one of these callbacks.
-    pub(crate) fn is_running_here(&self) -> bool {
-        RUNNING.try_with(Cell::get).is_ok_and(|running| std::ptr::eq(running, self))
-    }
-
-    /// Waits for a callback that is running; after that none runs any more.
-    pub(crate) fn silence(&self) {
-        self.host.lock().unwrap_or_else(PoisonError::into_inner).take();
-    }
-
-    /// Tells the host something, unless it was silenced.
-    fn tell(&self, what: impl FnOnce(&Host)) {
-        let host = self.host.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(host) = &*host {
-            let before = RUNNING.replace(self);
-            what(host);
-            RUNNING.set(before);
-        }
-    }
-
-    fn log(&self, level: Level, line: impl FnOnce() -> String) {
-        self.tell(|host| host.log(level, line));
+    /// Has the queue do what the user wants.
+    pub(crate) fn apply_privacy(&self) {
+        self.queue.heed(|| self.identity.known().privacy.wish());
     }
 }
 
-// A callback that panics must not end the delivery, nor keep the host from being told the rest.
-impl Host {
-    pub(crate) fn new(on_delivery: Option<OnDelivery>, on_log: Option<OnLog>) -> Self {
-        Host { on_delivery, on_log }
-    }
-
-    fn log(&self, level: Level, line: impl FnOnce() -> String) {
-        if let Some(on_log) = &self.on_log {
-            let _ = catch_unwind(AssertUnwindSafe(|| on_log(level, &line())));
-        }
-    }
-
-    fn delivery(&self, batch: &Batch, part: &Part, error: Option<&Error>, http_status: Option<u16>, body_bytes: usize) {
-        if let Some(on_delivery) = &self.on_delivery {
-            let message_ids: Vec<String> = batch.part(part.messages.clone()).map(message::id_of).collect();
-            let delivery =
-                Delivery { error, http_status, attempts: part.attempts, body_bytes, message_ids: &message_ids };
-            let _ = catch_unwind(AssertUnwindSafe(|| on_delivery(&delivery)));
-        }
-    }
+/// What came of a request for messages, for a person too.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Answer {
+    outcome: Outcome,
+    status: Option<u16>,
+    kind: ErrorKind,
+    reason: String,
 }
 
 /// The delivery thread's main function.
@@ -165,6 +129,7 @@ impl Worker {
 
     /// Does one thing; whether there may be more.
     fn turn(&mut self, shared: &Shared) -> bool {
+        shared.refresh_identity();
         match shared.queue.next(&mut self.pace) {
             Work::Send { batch, part, within } => {
                 self.send(shared, &batch, &part, within);
@@ -180,6 +145,7 @@ impl Worker {
                 shared.callbacks.tell(|host| lines.into_iter().for_each(|(level, line)| host.log(level, || line)));
                 !self.is_forked()
             }
+            Work::Ask => true, // which is what every turn begins with
             Work::End => {
                 give_up_all(shared);
                 false
@@ -187,22 +153,48 @@ impl Worker {
         }
     }
 
-    fn send(&mut self, shared: &Shared, batch: &Batch, part: &Part, within: Option<Duration>) {
-        self.write_body(shared, batch, part);
-        let body = if shared.gzip { &self.compressed } else { &self.body };
-        let mut headers =
-            vec![("content-type", "application/json".to_owned()), ("authorization", shared.authorization.clone())];
-        if shared.gzip {
-            headers.push(("content-encoding", "gzip".to_owned()));
-        }
-        if let Some(count) = part.retry_count() {
-            headers.push(("x-retry-count", count.to_string()));
-        }
+    fn send(&mut self, shared: &Shared, batch: &Arc<Batch>, part: &Part, within: Option<Duration>) {
         let timeout = within.map_or(shared.timeout, |within| within.min(shared.timeout));
-        let post = Post { url: &shared.url, headers: &headers, body, timeout };
-        kill::point("send");
-        let answer = shared.transport.post(&post);
-        kill::point("answered");
+        let start = Instant::now();
+        // Both may be the host's own HTTP: a callback like any other. Nobody is asked for what a header of the caller's replaces.
+        let authorized = match find(&shared.headers, "authorization") {
+            Some(own) => Ok(own.to_owned()),
+            None => shared.callbacks.mark(|| shared.authorization.value(&*shared.transport, timeout)),
+        };
+        if let Some(error) = shared.authorization.take_trouble() {
+            shared.callbacks.log(Level::Warning, || format!("the token serves, but cannot be renewed: {error}"));
+        }
+        self.write_body(shared, batch, part);
+        // Who opts out here from now on breaks the request off, even if it has not begun yet.
+        let since = shared.transport.interruptions();
+        // The last look before anything leaves: it is the last moment at which the user can have opted out elsewhere.
+        shared.refresh_identity();
+        if !shared.queue.is_in_flight(batch) {
+            return shared.queue.not_sent();
+        }
+        let body = if shared.gzip { &self.compressed } else { &self.body };
+        let answer = match authorized {
+            Ok(authorization) => {
+                let headers = headers(shared, part, &authorization);
+                let request = HttpRequest {
+                    method: "POST",
+                    url: &shared.url,
+                    headers: &headers,
+                    body,
+                    timeout: timeout.saturating_sub(start.elapsed()),
+                    answer_max_bytes: ANSWER_MAX_BYTES,
+                    status_will_do: true,
+                };
+                kill::point("send");
+                let response = shared.callbacks.mark(|| shared.transport.exchange_since(&request, since));
+                kill::point("answered");
+                if let Ok(response) = &response {
+                    shared.authorization.answered(response.status, &authorization);
+                }
+                read(response)
+            }
+            Err(denied) => no_token(denied),
+        };
         let body_bytes = body.len();
         self.settle(shared, batch, part, &answer, body_bytes);
         kill::point("settled");
@@ -220,30 +212,14 @@ impl Worker {
         }
     }
 
-    fn settle(
-        &mut self,
-        shared: &Shared,
-        batch: &Batch,
-        part: &Part,
-        answer: &Result<Answer, String>,
-        body_bytes: usize,
-    ) {
-        let outcome = match answer {
-            Ok(answer) => Outcome::Answer {
-                status: answer.status,
-                retry_after: answer
-                    .retry_after
-                    .as_deref()
-                    .and_then(|value| delivery::parse_retry_after(value, time::now_ms())),
-                html: answer.html,
-            },
-            Err(_) => Outcome::Unreached,
-        };
-        let status = answer.as_ref().ok().map(|answer| answer.status);
+    fn settle(&mut self, shared: &Shared, batch: &Arc<Batch>, part: &Part, answer: &Answer, body_bytes: usize) {
+        let status = answer.status;
         let sent = part.messages.len();
-        match shared.queue.settle(&mut self.pace, outcome, shared.limits, id::fraction()) {
+        let settled = shared.queue.settle(&mut self.pace, answer.outcome, shared.limits, id::fraction());
+        let Some(settled) = settled else { return };
+        match settled {
             Settled::Nothing => shared.callbacks.log(Level::Warning, || {
-                format!("{} to be sent again: {}", messages(sent, "waits", "wait"), reason(answer))
+                format!("{} to be sent again: {}", messages(sent, "waits", "wait"), answer.reason)
             }),
             Settled::Delivered(parts) => shared.callbacks.tell(|host| {
                 host.log(Level::Debug, || format!("{} delivered in {body_bytes} bytes", messages(sent, "was", "were")));
@@ -252,9 +228,8 @@ impl Worker {
                 }
             }),
             Settled::Failed(parts) => shared.callbacks.tell(|host| {
-                let kind = if status.is_some() { ErrorKind::Rejected } else { ErrorKind::Network };
-                let error = Error::new(kind, reason(answer));
-                if let Some(spool) = &shared.queue.spool {
+                let error = Error::new(answer.kind, answer.reason.clone());
+                if let Some(spool) = shared.queue.spool.as_ref().filter(|_| shared.queue.is_in_flight(batch)) {
                     let messages = parts.iter().flat_map(|part| batch.part(part.messages.clone()));
                     match spool.reject(messages, error.message()) {
                         Ok(bytes) => shared.queue.lock().rejected_bytes = bytes,
@@ -299,16 +274,54 @@ fn messages(count: usize, one: &str, more: &str) -> String {
     if count == 1 { format!("1 message {one}") } else { format!("{count} messages {more}") }
 }
 
-/// Why messages were not delivered, for a person.
-fn reason(answer: &Result<Answer, String>) -> String {
-    match answer {
-        Ok(Answer { status, html: true, .. }) => {
-            format!("the answer with status {status} is a web page, not Segment's")
-        }
-        Ok(Answer { status, text, .. }) if text.is_empty() => format!("Segment answered with status {status}"),
-        Ok(Answer { status, text, .. }) => format!("Segment answered with status {status}: {text}"),
-        Err(reason) => format!("Segment could not be reached: {reason}"),
+/// The headers of an upload. The caller's own win.
+fn headers(shared: &Shared, part: &Part, authorization: &str) -> Vec<(String, String)> {
+    let mut headers = shared.headers.clone();
+    header::add_unless_given(&mut headers, "content-type", || "application/json".to_owned());
+    header::add_unless_given(&mut headers, "authorization", || authorization.to_owned());
+    if shared.gzip {
+        headers.push(("content-encoding".to_owned(), "gzip".to_owned()));
     }
+    if let Some(count) = part.retry_count() {
+        headers.push(("x-retry-count".to_owned(), count.to_string()));
+    }
+    headers
+}
+
+/// What a response means, or that there is none.
+fn read(response: Result<HttpResponse, Error>) -> Answer {
+    let response = match response {
+        Ok(response) => response,
+        Err(error) => {
+            let reason = format!("Segment could not be reached: {error}");
+            return Answer { outcome: Outcome::Unreached, status: None, kind: ErrorKind::Network, reason };
+        }
+    };
+    let status = response.status;
+    let is_page = response.header("content-type").is_some_and(|kind| kind.to_ascii_lowercase().contains("html"));
+    let html = is_page || response.body.trim_ascii_start().starts_with(b"<");
+    let retry_after = response.header("retry-after");
+    let retry_after = retry_after.and_then(|value| delivery::parse_retry_after(value, time::now_ms()));
+    let text = beginning(&response.body);
+    let reason = match html {
+        true => format!("the answer with status {status} is a web page, not Segment's"),
+        false if text.is_empty() => format!("Segment answered with status {status}"),
+        false => format!("Segment answered with status {status}: {text}"),
+    };
+    let outcome = Outcome::Answer { status, retry_after, html };
+    Answer { outcome, status: Some(status), kind: ErrorKind::Rejected, reason }
+}
+
+fn no_token(denied: Denied) -> Answer {
+    let Denied { error, http_status, pause, hopeless } = denied;
+    let reason = format!("no token could be had: {error}");
+    Answer { outcome: Outcome::NoToken { pause, hopeless }, status: http_status, kind: error.kind(), reason }
+}
+
+/// The beginning of a body, for a person to read.
+fn beginning(body: &[u8]) -> String {
+    let text = String::from_utf8_lossy(&body[..body.len().min(200)]);
+    text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
 }
 
 /// Starts the delivery thread. Signals of the host are not for it: it is born with all of them blocked, but for those that

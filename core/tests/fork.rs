@@ -20,7 +20,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use child::*;
-use segment_native::{Client, Config, Stats};
+use segment_native::{Client, Config, Object, Stats};
 
 /// A child that takes longer hangs.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -50,6 +50,8 @@ fn child_main() {
         Some("fork in a callback") => fork_in_a_callback(),
         Some("fork in a callback and return from it") => fork_in_a_callback_and_return_from_it(),
         Some("fork while a request hangs") => fork_while_a_request_hangs(),
+        Some("fork while threads identify") => fork_while_threads_identify(),
+        Some("opt out in a child") => opt_out_in_a_child(),
         Some(other) => panic!("no such part: {other}"),
         None => {}
     }
@@ -325,6 +327,83 @@ fn fork_while_a_request_hangs() {
     client.drop_in_this_process();
 }
 
+fn new_stateful_client() -> Client {
+    let config = Config { stateful: true, ..config(&told("URL"), Path::new(&told("FOLDER"))) };
+    Client::new(config).expect("good settings")
+}
+
+/// At the moment of a fork some thread is always about to change who the user is.
+fn fork_while_threads_identify() {
+    let spooled = !told("FOLDER").is_empty();
+    let inherited = Inherited::new(new_stateful_client());
+    let notes = Arc::new(Notes::open(&told("NOTES")));
+    let client = inherited.get();
+    client.identify("u", None, None).expect("taken");
+    let anonymous = client.anonymous_id();
+    let stop = Arc::new(AtomicBool::new(false));
+    let threads: Vec<_> = (0..4)
+        .map(|thread| {
+            let stop = stop.clone();
+            std::thread::spawn(move || {
+                for n in 0.. {
+                    if stop.load(Ordering::SeqCst) {
+                        break;
+                    }
+                    let traits = Object::from([("thread", thread), ("n", n)]);
+                    inherited.get().identify(None, &traits, None).expect("taken");
+                    std::thread::sleep(Duration::from_micros(300));
+                }
+            })
+        })
+        .collect();
+    for n in 0..told_number("FORKS") {
+        let name = format!("child{n}");
+        let pid = fork_to(|| {
+            assert_eq!((client.user_id().as_deref(), client.anonymous_id()), (Some("u"), anonymous.clone()));
+            client.track(None, &format!("Event {name}"), None, None).expect("taken");
+            notes.write(&name);
+            client.identify(None, &Object::from([("child", n as u64)]), None).expect("taken");
+            client.flush(LONG).expect("delivered");
+            assert_eq!((client.user_id().as_deref(), client.anonymous_id()), (Some("u"), anonymous.clone()));
+            if !spooled {
+                client.identify("v", None, None).expect("taken"); // which is nobody else's business
+                client.opt_out().expect("nothing to keep");
+            }
+        });
+        expect_end(pid, &name, false);
+    }
+    stop.store(true, Ordering::SeqCst);
+    threads.into_iter().for_each(|thread| thread.join().expect("no panic"));
+    assert_eq!((client.user_id().as_deref(), client.anonymous_id()), (Some("u"), anonymous));
+    client.flush(LONG).expect("delivered");
+    inherited.drop_in_this_process();
+}
+
+/// What a child says its parent heeds, and the other way round.
+fn opt_out_in_a_child() {
+    let inherited = Inherited::new(new_stateful_client());
+    let notes = Notes::open(&told("NOTES"));
+    let client = inherited.get();
+    for turn in 0..20 {
+        let name = format!("child{turn}");
+        expect_end(fork_to(|| client.opt_out().expect("kept")), &name, false);
+        // It was forked before anybody there had to look.
+        let pid = fork_to(|| {
+            assert!(wait_until(PATIENCE, || client.track(None, "Event never", None, None).is_err()), "it notices");
+        });
+        expect_end(pid, &name, false);
+        assert!(wait_until(PATIENCE, || client.track(None, "Event never", None, None).is_err()), "the parent notices");
+        client.opt_in().expect("kept");
+        let pid = fork_to(|| {
+            client.track(None, &format!("Event {name}"), None, None).expect("taken");
+            notes.write(&name);
+            client.flush(LONG).expect("delivered");
+        });
+        expect_end(pid, &name, false);
+    }
+    inherited.drop_in_this_process();
+}
+
 /// Starts a program that forks.
 fn start(part: &str, sink: &Sink, folder: &str, beside: &Folder, forks: usize) -> Program {
     let (url, notes, go, forks) = (sink.url(), beside.beside("notes"), beside.beside("go"), forks.to_string());
@@ -430,6 +509,30 @@ fn a_child_forked_while_a_request_hangs_leaves_its_parents_connection_alone() {
     }
 }
 
+/// S28.
+fn a_child_knows_its_parents_user_whoever_was_changing_it_when_it_was_forked() {
+    for spooled in [true, false] {
+        let (beside, sink) = (Folder::new(), Sink::new(Mode::Good));
+        let folder = if spooled { beside.text() } else { "" };
+        let forks = rounds(200);
+        let status = start("fork while threads identify", &sink, folder, &beside, forks).ended(LONG * 10);
+        assert!(status.success(), "{status}");
+        let received = sink.received();
+        let tracked: Vec<_> = received.values().filter(|message| message.event.starts_with("Event child")).collect();
+        assert_eq!((tracked.len(), read_notes(&beside.beside("notes")).len()), (forks, forks));
+        println!("forks while threads identify: {forks}, lost: 0, deadlocks: 0");
+    }
+}
+
+/// S69.
+fn parents_and_children_heed_each_other_when_the_user_opts_out() {
+    let (beside, sink) = (Folder::new(), Sink::new(Mode::Good));
+    start("opt out in a child", &sink, beside.text(), &beside, 0).succeeded();
+    let received = sink.received();
+    let events: std::collections::HashSet<_> = received.values().map(|message| message.event.as_str()).collect();
+    assert_eq!(events.iter().filter(|event| event.starts_with("Event child")).count(), 20);
+}
+
 const TESTS: &[(&str, fn())] = &[
     (
         "a_process_forks_while_its_threads_track_and_nothing_is_lost",
@@ -442,6 +545,14 @@ const TESTS: &[(&str, fn())] = &[
     (
         "a_child_delivers_whatever_threads_were_starting_or_ending_when_it_was_forked",
         a_child_delivers_whatever_threads_were_starting_or_ending_when_it_was_forked,
+    ),
+    (
+        "a_child_knows_its_parents_user_whoever_was_changing_it_when_it_was_forked",
+        a_child_knows_its_parents_user_whoever_was_changing_it_when_it_was_forked,
+    ),
+    (
+        "parents_and_children_heed_each_other_when_the_user_opts_out",
+        parents_and_children_heed_each_other_when_the_user_opts_out,
     ),
     ("a_callback_can_fork_and_the_child_can_deliver", a_callback_can_fork_and_the_child_can_deliver),
     (

@@ -3,14 +3,53 @@
 use std::fs;
 use std::path::Path;
 
-const ORDER: [&str; 24] = [
-    "error", "kill", "fork", "storage", "time", "id", "json", "scan", "object", "report", "rules", "config", "message",
-    "delivery", "chunk", "spool", "survey", "state", "queue", "feed", "sync", "http", "worker", "client",
+const ORDER: [&str; 41] = [
+    "error",
+    "kill",
+    "fork",
+    "storage",
+    "time",
+    "id",
+    "json",
+    "scan",
+    "object",
+    "exchange",
+    "report",
+    "rules",
+    "currency",
+    "doubts",
+    "delivery",
+    "endpoint",
+    "header",
+    "jwt",
+    "oauth",
+    "config",
+    "message",
+    "typed",
+    "device",
+    "chunk",
+    "spool",
+    "survey",
+    "state",
+    "queue",
+    "load",
+    "feed",
+    "sync",
+    "person",
+    "identity",
+    "http",
+    "authorization",
+    "callbacks",
+    "worker",
+    "half",
+    "client",
+    "remember",
+    "call",
 ];
 
 /// Only these may start threads, use the network, or write `unsafe`.
-const THREADS: [&str; 2] = ["worker", "client"];
-const NETWORK: [&str; 2] = ["http", "config"]; // config only reads URLs
+const THREADS: [&str; 2] = ["worker", "half"];
+const NETWORK: [&str; 1] = ["http"];
 const UNSAFE: [&str; 2] = ["fork", "storage"];
 const DISK: [&str; 1] = ["storage"];
 

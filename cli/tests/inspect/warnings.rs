@@ -63,6 +63,17 @@ fn what_a_good_client_always_sends() {
 }
 
 #[test]
+fn data_that_destinations_misread() {
+    let mut collector = Collector::start(&[]);
+    let event = good("d").replace(r#""n":1"#, r#""revenue":"19.99","currency":"eur""#);
+    let warnings = [
+        "! doubtful: properties: revenue should be a number, not a string",
+        "! doubtful: properties: currency should be written in capitals: EUR",
+    ];
+    warns(&mut collector, &event, &warnings);
+}
+
+#[test]
 fn a_message_near_the_limit() {
     let mut collector = Collector::start(&[]);
     let rest = good("large").len() - "Song Played".len();

@@ -17,8 +17,10 @@ use serde_json::Value;
 pub struct Request {
     pub line: String,
     pub headers: Vec<(String, String)>,
-    /// As sent, before decompression.
+    /// The body as sent, before decompression.
+    pub raw: Vec<u8>,
     pub raw_bytes: usize,
+    /// The body as JSON. A batch is nothing else; what comes by another path may be, and is then null.
     pub body: Value,
     /// The size of the body after decompression.
     pub body_bytes: usize,
@@ -30,6 +32,11 @@ pub struct Request {
 impl Request {
     pub fn header(&self, name: &str) -> Option<&str> {
         self.headers.iter().find(|(n, _)| n.eq_ignore_ascii_case(name)).map(|(_, value)| value.as_str())
+    }
+
+    /// The values of all headers of this name.
+    pub fn all_headers(&self, name: &str) -> Vec<&str> {
+        self.headers.iter().filter(|(n, _)| n.eq_ignore_ascii_case(name)).map(|(_, value)| value.as_str()).collect()
     }
 
     pub fn events(&self) -> &[Value] {
@@ -213,10 +220,13 @@ fn serve(state: &State, stream: TcpStream, connection: usize) -> std::io::Result
         } else {
             body.clone_from(&raw);
         }
+        let line = line.trim_end().to_owned();
+        let json = serde_json::from_slice(&body);
         let request = Request {
-            line: line.trim_end().to_owned(),
+            body: if line.contains("/v1/batch ") { json.expect("a JSON body") } else { json.unwrap_or_default() },
+            line,
             raw_bytes: raw.len(),
-            body: serde_json::from_slice(&body).expect("a JSON body"),
+            raw,
             body_bytes: body.len(),
             headers,
             connection,
@@ -261,7 +271,7 @@ fn answer(to: &mut TcpStream, reply: Reply) -> std::io::Result<bool> {
             }
         }
     };
-    let body = if status == 204 || status < 200 { String::new() } else { body };
+    let body = if matches!(status, 204 | 304) || status < 200 { String::new() } else { body };
     let mut head = format!("HTTP/1.1 {status} Whatever\r\n");
     for (name, value) in headers {
         head.push_str(&format!("{name}: {value}\r\n"));

@@ -1,0 +1,89 @@
+//! What a request to the Tracking API says about who sends it.
+
+use std::time::Duration;
+
+use base64::prelude::{BASE64_STANDARD, Engine};
+
+use crate::error::Error;
+use crate::exchange::Transport;
+#[cfg(feature = "oauth")]
+use crate::oauth::{TokenVerdict, Tokens};
+
+/// The value of `Authorization` for a user name without password.
+pub(crate) fn basic(user: &str) -> String {
+    format!("Basic {}", BASE64_STANDARD.encode(format!("{user}:")))
+}
+
+/// How the client authorizes itself.
+pub(crate) enum Authorization {
+    /// By its write key.
+    Basic(String),
+    /// By tokens.
+    #[cfg(feature = "oauth")]
+    OAuth(Box<Tokens>),
+}
+
+/// Why there is nothing to say.
+#[cfg_attr(not(feature = "oauth"), allow(dead_code))]
+pub(crate) struct Denied {
+    pub(crate) error: Error,
+    pub(crate) http_status: Option<u16>,
+    /// Nothing is to be tried before this time is over.
+    pub(crate) pause: Option<Duration>,
+    /// It will be the same, however often it is tried.
+    pub(crate) hopeless: bool,
+}
+
+impl Authorization {
+    /// The value of `Authorization`. It may have to be asked for.
+    #[cfg_attr(not(feature = "oauth"), allow(unused_variables))]
+    pub(crate) fn value(&self, transport: &dyn Transport, timeout: Duration) -> Result<String, Denied> {
+        match self {
+            Authorization::Basic(value) => Ok(value.clone()),
+            #[cfg(feature = "oauth")]
+            Authorization::OAuth(tokens) => tokens.authorization(transport, timeout).map_err(|denied| Denied {
+                error: denied.error,
+                http_status: denied.http_status,
+                pause: match denied.verdict {
+                    TokenVerdict::Wait(pause) => Some(pause),
+                    _ => None,
+                },
+                hopeless: matches!(denied.verdict, TokenVerdict::Unrecoverable),
+            }),
+        }
+    }
+
+    /// What went wrong although there is something to say, once: it will not be said for ever.
+    pub(crate) fn take_trouble(&self) -> Option<Error> {
+        match self {
+            Authorization::Basic(_) => None,
+            #[cfg(feature = "oauth")]
+            Authorization::OAuth(tokens) => tokens.take_trouble(),
+        }
+    }
+
+    /// Segment has answered with this status to a request that said `value`: perhaps it must not be said again.
+    #[cfg_attr(not(feature = "oauth"), allow(unused_variables))]
+    pub(crate) fn answered(&self, status: u16, value: &str) {
+        match self {
+            Authorization::Basic(_) => {}
+            #[cfg(feature = "oauth")]
+            Authorization::OAuth(tokens) => {
+                if matches!(status, 400 | 401 | 403 | 511) {
+                    tokens.drop_token(value);
+                }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_colon_is_part_of_basic_authentication() {
+        // The vector of segment.com/docs: HTTP Tracking API.
+        assert_eq!(basic("abc123"), "Basic YWJjMTIzOg==");
+    }
+}

@@ -1,0 +1,267 @@
+//! URLs: of Segment's three APIs, of hosts of your own in their place, and of one request below them.
+
+use http::Uri;
+
+use crate::error::Error;
+
+/// Segment's Tracking API in the United States.
+pub const US_ENDPOINT: &str = "https://api.segment.io";
+/// Segment's Tracking API in the European Union; `"eu"` is short for it.
+pub const EU_ENDPOINT: &str = "https://events.eu1.segmentapis.com";
+
+/// The hosts of one region (segment.com/docs: Regional Segment; OAuth; Public API; Profile API).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Region {
+    pub(crate) tracking: &'static str,
+    pub(crate) public: &'static str,
+    pub(crate) profile: &'static str,
+    pub(crate) oauth: &'static str,
+}
+
+const US: Region = Region {
+    tracking: US_ENDPOINT,
+    public: "https://api.segmentapis.com",
+    profile: "https://profiles.segment.com",
+    oauth: "https://oauth2.segment.io",
+};
+
+const EU: Region = Region {
+    tracking: EU_ENDPOINT,
+    public: "https://eu1.api.segmentapis.com",
+    profile: "https://profiles.euw1.segment.com",
+    oauth: "https://oauth2.eu1.segmentapis.com",
+};
+
+impl Region {
+    /// The region that the endpoint of the Tracking API lies in. Behind a host of your own it cannot be known: the United
+    /// States.
+    pub(crate) fn of(endpoint: &str) -> Region {
+        let is_eu = is_eu(endpoint) || endpoint.get(..EU_ENDPOINT.len()).is_some_and(|e| e == EU_ENDPOINT);
+        if is_eu { EU } else { US }
+    }
+}
+
+fn is_eu(endpoint: &str) -> bool {
+    endpoint.eq_ignore_ascii_case("eu")
+}
+
+/// The base of an API: `https://api.segment.io`, perhaps with a path in front of the API's own.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Endpoint(String);
+
+impl Endpoint {
+    /// Reads the setting `name`: a URL, with or without a `/` or `/v1` at its end; `"eu"` for the host in the EU; nothing for
+    /// the `usual` one.
+    pub(crate) fn read(name: &str, text: &str, usual: &str, eu: &str) -> Result<Self, Error> {
+        let text = match text {
+            "" => usual,
+            text if is_eu(text) => eu,
+            text => text,
+        };
+        let problem = match text.parse::<Uri>() {
+            Err(_) => "must be a URL like https://api.segment.io",
+            Ok(url) => match (url.scheme_str(), url.authority()) {
+                (Some("http" | "https"), Some(authority)) if authority.as_str().contains('@') => {
+                    "must not hold a user name or password"
+                }
+                (Some("http" | "https"), Some(authority)) if authority.host().is_empty() => "must name a host",
+                (Some("http" | "https"), Some(_)) if url.query().is_some() || text.contains('#') => {
+                    "must not hold a query or a fragment"
+                }
+                (Some("http" | "https"), Some(_)) => {
+                    let base = text.strip_suffix('/').unwrap_or(text);
+                    return Ok(Endpoint(base.strip_suffix("/v1").unwrap_or(base).to_owned()));
+                }
+                _ => "must begin with https:// or http://",
+            },
+        };
+        Err(Error::invalid(format!("{name} {problem}")))
+    }
+
+    /// Where batches go.
+    pub(crate) fn batch(&self) -> String {
+        format!("{}/v1/batch", self.0)
+    }
+
+    /// The base as text, without a `/` at its end.
+    #[cfg(feature = "oauth")]
+    pub(crate) fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// Whether what is sent there can be read on the way.
+    pub(crate) fn is_plain(&self) -> bool {
+        self.0.get(..7).is_some_and(|scheme| scheme.eq_ignore_ascii_case("http://"))
+    }
+
+    fn has_path(&self) -> bool {
+        self.0.splitn(4, '/').nth(3).is_some()
+    }
+
+    /// The URL of `path` with `query`. A whole URL is taken if it leads to this very endpoint and nowhere else: whoever gets
+    /// the request gets the credentials.
+    pub(crate) fn url(&self, path: &str, query: Option<&str>) -> Result<String, Error> {
+        let own = |rest: &&str| rest.is_empty() || rest.starts_with(['/', '?']);
+        let path = match path.strip_prefix(self.0.as_str()).filter(own) {
+            Some(rest) => rest,
+            None if names_a_host(path) => {
+                return Err(Error::invalid("path must be relative to the API, or a URL of its very host"));
+            }
+            None => path,
+        };
+        if path.contains('#') || query.is_some_and(|query| query.contains('#')) {
+            let name = if path.contains('#') { "path" } else { "query" };
+            return Err(Error::invalid(format!("{name} must not hold a #; write %23")));
+        }
+        let mut url = self.0.clone();
+        // A query alone goes to the endpoint itself, which may be nothing but a host.
+        let is_query = path.starts_with('?') && self.has_path();
+        if !path.starts_with('/') && !is_query {
+            url.push('/');
+        }
+        escape("path", path, &mut url)?;
+        if let Some(query) = query.map(|query| query.strip_prefix('?').unwrap_or(query)).filter(|q| !q.is_empty()) {
+            url.push(if path.contains('?') { '&' } else { '?' });
+            escape("query", query, &mut url)?;
+        }
+        Ok(url)
+    }
+}
+
+/// Whether a path is the beginning of a URL, with a scheme or without.
+fn names_a_host(path: &str) -> bool {
+    let is_scheme = |text: &str| text.bytes().all(|b| b.is_ascii_alphanumeric() || b"+-.".contains(&b));
+    path.starts_with("//") || path.split_once("://").is_some_and(|(scheme, _)| is_scheme(scheme))
+}
+
+/// Appends a part of a URL. What cannot stand in one is escaped; escapes that are there stay as they are.
+fn escape(name: &str, part: &str, url: &mut String) -> Result<(), Error> {
+    if part.bytes().any(|byte| byte.is_ascii_control()) {
+        return Err(Error::invalid(format!("{name} must not hold control characters")));
+    }
+    for byte in part.bytes() {
+        match byte {
+            b' ' | b'"' | b'<' | b'>' | b'\\' | b'^' | b'`' | b'{' | b'|' | b'}' | 0x80.. => percent(byte, url),
+            byte => url.push(char::from(byte)),
+        }
+    }
+    Ok(())
+}
+
+/// Appends a value to a URL's query, wholly escaped.
+pub(crate) fn escape_value(value: &str, url: &mut String) {
+    for byte in value.bytes() {
+        match byte {
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => url.push(char::from(byte)),
+            byte => percent(byte, url),
+        }
+    }
+}
+
+fn percent(byte: u8, url: &mut String) {
+    const HEX: &[u8; 16] = b"0123456789ABCDEF";
+    url.extend(['%', char::from(HEX[usize::from(byte >> 4)]), char::from(HEX[usize::from(byte & 15)])]);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(endpoint: &str) -> Result<Endpoint, Error> {
+        Endpoint::read("endpoint", endpoint, US_ENDPOINT, EU_ENDPOINT)
+    }
+
+    #[test]
+    fn an_endpoint_may_be_written_in_many_ways() {
+        for (endpoint, url) in [
+            ("", "https://api.segment.io/v1/batch"),
+            ("https://api.segment.io", "https://api.segment.io/v1/batch"),
+            ("https://api.segment.io/", "https://api.segment.io/v1/batch"),
+            ("https://api.segment.io/v1", "https://api.segment.io/v1/batch"),
+            ("https://api.segment.io/v1/", "https://api.segment.io/v1/batch"),
+            ("http://127.0.0.1:8765", "http://127.0.0.1:8765/v1/batch"),
+            ("https://example.com/proxy/segment", "https://example.com/proxy/segment/v1/batch"),
+            ("eu", "https://events.eu1.segmentapis.com/v1/batch"),
+            ("EU", "https://events.eu1.segmentapis.com/v1/batch"),
+        ] {
+            assert_eq!(read(endpoint).map(|endpoint| endpoint.batch()).as_deref(), Ok(url));
+        }
+    }
+
+    #[test]
+    fn an_endpoint_that_is_none_is_named() {
+        let refused = |endpoint: &str| read(endpoint).expect_err("refused").to_string();
+        assert_eq!(refused("api.segment.io"), "endpoint must begin with https:// or http://");
+        assert_eq!(refused("ftp://api.segment.io"), "endpoint must begin with https:// or http://");
+        assert_eq!(refused("https://me:pw@host"), "endpoint must not hold a user name or password");
+        assert_eq!(refused("https://host/?a=1"), "endpoint must not hold a query or a fragment");
+        assert_eq!(refused("https://host/#a"), "endpoint must not hold a query or a fragment");
+        assert_eq!(refused("https://a b"), "endpoint must be a URL like https://api.segment.io");
+    }
+
+    #[test]
+    fn a_region_is_known_by_its_endpoint() {
+        for eu in ["eu", "EU", EU_ENDPOINT, "https://events.eu1.segmentapis.com/v1"] {
+            assert_eq!(Region::of(eu), EU);
+        }
+        for us in ["", US_ENDPOINT, "https://gateway.example.com"] {
+            assert_eq!(Region::of(us), US);
+        }
+    }
+
+    #[test]
+    fn a_path_is_put_below_the_endpoint() {
+        let endpoint = read("https://host/prefix/v1").expect("a URL");
+        let url = |path, query| endpoint.url(path, query).expect("a path");
+        assert_eq!(url("/v1/group/", None), "https://host/prefix/v1/group/");
+        assert_eq!(url("v1/group", Some("")), "https://host/prefix/v1/group");
+        assert_eq!(
+            url("/sources", Some("pagination[count]=2&a=b c")),
+            "https://host/prefix/sources?pagination[count]=2&a=b%20c"
+        );
+        assert_eq!(url("/echo?message=hi", Some("?delay=1")), "https://host/prefix/echo?message=hi&delay=1");
+        assert_eq!(url("/p/email:a%2Bb@c.d/traits", None), "https://host/prefix/p/email:a%2Bb@c.d/traits");
+        assert_eq!(url("/é", Some("ü=\"")), "https://host/prefix/%C3%A9?%C3%BC=%22");
+        assert_eq!(url("https://host/prefix/v1/x", None), "https://host/prefix/v1/x");
+        assert_eq!(url("", None), "https://host/prefix/");
+        assert_eq!(url("?a=1", Some("b=2")), "https://host/prefix?a=1&b=2");
+        assert_eq!(url("/x?to=https://other/", None), "https://host/prefix/x?to=https://other/");
+        assert_eq!(url("x?to=https://other/", None), "https://host/prefix/x?to=https://other/");
+        assert_eq!(url("@evil.example", None), "https://host/prefix/@evil.example");
+    }
+
+    #[test]
+    fn a_query_alone_goes_to_the_root() {
+        let endpoint = read("http://host:80").expect("a URL");
+        assert_eq!(endpoint.url("?a=1", None).as_deref(), Ok("http://host:80/?a=1"));
+        assert_eq!(endpoint.url("http://host:80?a=1", None).as_deref(), Ok("http://host:80/?a=1"));
+        assert_eq!(endpoint.url("http://host:80", None).as_deref(), Ok("http://host:80/"));
+    }
+
+    #[test]
+    fn a_path_to_another_host_is_refused() {
+        let endpoint = read("https://host").expect("a URL");
+        for path in [
+            "https://evil.example/",
+            "https://host.evil.example/",
+            "http://host/",
+            "//evil.example/",
+            "https://host@evil.example/",
+        ] {
+            let error = endpoint.url(path, None).expect_err(path);
+            assert_eq!(error.message(), "path must be relative to the API, or a URL of its very host");
+        }
+        let problem = |path, query| endpoint.url(path, query).expect_err("refused").to_string();
+        assert_eq!(problem("/a\r\nHost: evil", None), "path must not hold control characters");
+        assert_eq!(problem("/a", Some("b\n")), "query must not hold control characters");
+        assert_eq!(problem("/a#b", None), "path must not hold a #; write %23");
+        assert_eq!(problem("/a", Some("#b")), "query must not hold a #; write %23");
+    }
+
+    #[test]
+    fn values_are_escaped_wholly() {
+        let mut url = String::new();
+        escape_value("a b&c=ü/+", &mut url);
+        assert_eq!(url, "a%20b%26c%3D%C3%BC%2F%2B");
+    }
+}

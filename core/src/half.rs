@@ -1,0 +1,220 @@
+//! The part of a client that belongs to one process, and what it is made of, again in each process that is forked off.
+
+use std::cell::Cell;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use crate::authorization::{self, Authorization};
+use crate::callbacks::{Callbacks, Host};
+use crate::config::{Config, Prepared};
+use crate::delivery::Limits;
+use crate::doubts::Doubt;
+use crate::error::{Error, ErrorKind};
+use crate::exchange::Transport;
+use crate::identity::Identity;
+#[cfg(feature = "oauth")]
+use crate::oauth;
+use crate::queue::{Queue, Settings};
+use crate::report::{BeforeSend, Edit, Level};
+use crate::spool::Spool;
+use crate::storage::Storage;
+use crate::worker::{self, Shared};
+
+/// How long a request may go on after the time is up, before it is broken off; and again, before its thread is left behind.
+const GRACE: Duration = Duration::from_millis(20);
+
+/// What a client is made of, again in each process that is forked off.
+pub(crate) struct Template {
+    pub(crate) prepared: Prepared,
+    pub(crate) settings: Settings,
+    pub(crate) config: Config,
+    #[cfg(feature = "oauth")]
+    pub(crate) signer: Option<Arc<oauth::Signer>>,
+    pub(crate) identity: Arc<Identity>,
+    pub(crate) host: Arc<Host>,
+    pub(crate) storage: Arc<dyn Storage>,
+    pub(crate) transport: MakeTransport,
+}
+
+/// Makes what a process sends with.
+pub(crate) type MakeTransport = Box<dyn Fn() -> Box<dyn Transport> + Send + Sync>;
+
+/// What belongs to one process: locks, files, connections, counts and the thread.
+pub(crate) struct Half {
+    pub(crate) shared: Arc<Shared>,
+    /// For single calls to the Tracking API, so that they and the delivery do not wait for each other; and for those to the
+    /// others, which are no business of a user who opts out.
+    tracking_calls: OnceLock<Box<dyn Transport>>,
+    other_calls: OnceLock<Box<dyn Transport>>,
+    pub(crate) refused: AtomicU64,
+    started: AtomicBool,
+    thread: Mutex<Option<JoinHandle<()>>>,
+    /// What was warned about: the kind and the name.
+    warned: Mutex<Vec<(&'static str, String)>>,
+}
+
+/// So many doubts are told apart; who has more has been warned enough.
+const WARNED_MAX: usize = 256;
+
+thread_local! {
+    /// The client whose `before_send` is running on this thread.
+    static EDITING: Cell<*const Shared> = const { Cell::new(std::ptr::null()) };
+}
+impl Template {
+    pub(crate) fn half(&self) -> Half {
+        let config = &self.config;
+        let spool = config.spool_dir.as_deref().map(|dir| {
+            let (key, url) = (&config.write_key, &self.prepared.tracking.batch());
+            Spool::new(self.storage.clone(), dir, key, url, self.settings.room)
+        });
+        let authorization = self.authorization();
+        let oauth = !matches!(authorization, Authorization::Basic(_));
+        let limits = Limits { retry_max: config.retry_max, spooled: spool.is_some(), oauth };
+        let queue = Queue::new(self.settings, spool, self.identity.known().privacy.wish());
+        let shared = Shared {
+            queue,
+            transport: (self.transport)(),
+            callbacks: Callbacks::new(self.host.clone()),
+            identity: self.identity.clone(),
+            url: self.prepared.tracking.batch(),
+            headers: config.headers.clone(),
+            authorization,
+            envelope: self.prepared.envelope.clone(),
+            limits,
+            timeout: config.timeout,
+            gzip: config.gzip,
+        };
+        Half {
+            shared: Arc::new(shared),
+            tracking_calls: OnceLock::new(),
+            other_calls: OnceLock::new(),
+            refused: AtomicU64::new(0),
+            started: AtomicBool::new(false),
+            thread: Mutex::new(None),
+            warned: Mutex::new(Vec::new()),
+        }
+    }
+
+    fn authorization(&self) -> Authorization {
+        // Where nothing is sent, no token is asked for either.
+        #[cfg(feature = "oauth")]
+        if let (Some(signer), Some(endpoint), false) = (&self.signer, &self.prepared.oauth, self.config.dry_run) {
+            return Authorization::OAuth(Box::new(oauth::Tokens::new(signer.clone(), endpoint.as_str())));
+        }
+        Authorization::Basic(authorization::basic(&self.config.write_key))
+    }
+}
+
+impl Half {
+    /// What single calls are made with.
+    pub(crate) fn calls(&self, is_tracking: bool, make: &MakeTransport) -> &dyn Transport {
+        let calls = if is_tracking { &self.tracking_calls } else { &self.other_calls };
+        &**calls.get_or_init(make)
+    }
+
+    /// Breaks off all requests that say anything of the user.
+    pub(crate) fn interrupt(&self) {
+        self.shared.transport.interrupt();
+        self.tracking_calls.get().into_iter().for_each(|calls| calls.interrupt());
+    }
+
+    /// Keeps a line for the log.
+    pub(crate) fn note(&self, level: Level, line: String) {
+        self.shared.queue.lock().note(level, line);
+        self.shared.queue.work.notify_one();
+    }
+
+    pub(crate) fn warn_once(&self, doubt: Doubt) {
+        let mut warned = self.warned.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_known = warned.iter().any(|(kind, name)| *kind == doubt.kind && *name == doubt.name);
+        if !is_known && warned.len() < WARNED_MAX {
+            warned.push((doubt.kind, doubt.name));
+            drop(warned);
+            self.note(Level::Warning, doubt.sentence);
+        }
+    }
+
+    /// The same client in its own `before_send` would wait for itself, or go round in circles.
+    pub(crate) fn refuse_in_before_send(&self) -> Result<(), Error> {
+        if EDITING.get() == Arc::as_ptr(&self.shared) {
+            return Err(Error::invalid("before_send must not use the same client"));
+        }
+        Ok(())
+    }
+
+    /// Shows a message to the host, and has it decide.
+    pub(crate) fn edit(&self, message: &[u8], edit: &BeforeSend) -> Result<Edit, Error> {
+        self.refuse_in_before_send()?;
+        let json =
+            std::str::from_utf8(message).map_err(|_| Error::new(ErrorKind::Internal, "a message is not UTF-8"))?;
+        let before = EDITING.replace(Arc::as_ptr(&self.shared));
+        let edited = self.shared.callbacks.mark(|| catch_unwind(AssertUnwindSafe(|| edit(json))));
+        EDITING.set(before);
+        edited.unwrap_or_else(|_| Err(Error::new(ErrorKind::Internal, "before_send panicked")))
+    }
+
+    pub(crate) fn start_if_needed(&self) {
+        let queue = &self.shared.queue;
+        if !self.started.load(Ordering::Relaxed) && (queue.spool.is_some() || queue.stats().queued > 0) {
+            self.start();
+        }
+    }
+
+    /// Starts the delivery thread. Where none can be had now, the message waits and the next call tries again.
+    #[cold]
+    fn start(&self) {
+        let mut thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner);
+        if thread.is_none() {
+            self.shared.queue.set_working(true);
+            match worker::start(self.shared.clone()) {
+                Ok(handle) => {
+                    *thread = Some(handle);
+                    if self.shared.queue.settings.sync {
+                        worker::start_syncing(&self.shared);
+                    }
+                }
+                Err(_) => self.shared.queue.set_working(false),
+            }
+        }
+        self.started.store(thread.is_some(), Ordering::Relaxed);
+    }
+
+    /// Delivers for so long, and lets go of everything.
+    pub(crate) fn end(&self, shutdown: Duration) {
+        let shared = &self.shared;
+        if !shared.queue.is_closed() {
+            shared.queue.close(shutdown);
+        }
+        shared.queue.end();
+        let mut ended = shared.queue.wait_for_end(GRACE, false);
+        if !ended {
+            shared.transport.abort();
+            ended = shared.queue.wait_for_end(GRACE, true);
+        }
+        // Messages are left where the thread is held up, looking up a name perhaps, or where none could be started.
+        give_up_elsewhere(shared);
+        let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(thread) = thread.filter(|_| ended) {
+            let _ = thread.join();
+        }
+        shared.queue.put_away();
+        shared.callbacks.silence();
+    }
+}
+
+/// Reports what is left on a thread of its own, in the place of the delivery thread: the host was promised that its callbacks
+/// never run on a thread of the host's.
+fn give_up_elsewhere(shared: &Arc<Shared>) {
+    if shared.queue.stats().in_memory == 0 {
+        return;
+    }
+    let successor = shared.clone();
+    let thread = std::thread::Builder::new().name("segment".to_owned()).spawn(move || worker::give_up_all(&successor));
+    match thread {
+        Ok(thread) => drop(thread.join()),
+        Err(_) => worker::give_up_all(shared),
+    }
+}

@@ -1,0 +1,90 @@
+//! HTTP headers of the caller's: which ones can be sent, and whose count.
+
+use crate::error::Error;
+
+/// What follows from the request itself. Who could set these could smuggle in another request.
+const OURS: [&str; 5] = ["content-length", "transfer-encoding", "connection", "te", "upgrade"];
+
+/// How a body is encoded is said by whoever made it: we, if it holds messages.
+const ENCODING: &str = "content-encoding";
+
+/// Checks a header that is to go with every upload.
+pub(crate) fn check(argument: &str, name: &str, value: &str) -> Result<(), Error> {
+    check_of_call(argument, name, value)?;
+    if name.eq_ignore_ascii_case(ENCODING) { Err(follows(argument, name)) } else { Ok(()) }
+}
+
+/// Checks a header of a request with a body of the caller's own.
+pub(crate) fn check_of_call(argument: &str, name: &str, value: &str) -> Result<(), Error> {
+    let is_token = |b: u8| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b);
+    if name.is_empty() || !name.bytes().all(is_token) {
+        return Err(Error::invalid(format!("{argument}: \"{}\" is not the name of a header", name.escape_debug())));
+    }
+    if OURS.iter().any(|ours| name.eq_ignore_ascii_case(ours)) {
+        return Err(follows(argument, name));
+    }
+    // The value may be a secret and is not shown.
+    if value.bytes().any(|b| b.is_ascii_control() && b != b'\t') {
+        return Err(Error::invalid(format!("{argument}: the value of {name} must not hold control characters")));
+    }
+    Ok(())
+}
+
+fn follows(argument: &str, name: &str) -> Error {
+    Error::invalid(format!("{argument}: {name} cannot be set: it follows from the request"))
+}
+
+/// Reads `Name: value`.
+pub fn split(line: &str) -> Option<(&str, &str)> {
+    let (name, value) = line.split_once(':')?;
+    Some((name.trim_end(), value.trim()))
+}
+
+/// Adds a header unless the caller has given one of this name, in whatever case.
+pub(crate) fn add_unless_given(headers: &mut Vec<(String, String)>, name: &str, value: impl FnOnce() -> String) {
+    if !headers.iter().any(|(given, _)| given.eq_ignore_ascii_case(name)) {
+        headers.push((name.to_owned(), value()));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_cannot_be_a_header_is_named() {
+        assert_eq!(check("headers", "X-Gateway", "a b\tc é"), Ok(()));
+        let problem = |name, value| check("headers", name, value).expect_err("refused").to_string();
+        assert_eq!(problem("", "v"), "headers: \"\" is not the name of a header");
+        assert_eq!(problem("a b", "v"), "headers: \"a b\" is not the name of a header");
+        assert_eq!(problem("a\r\nb", "v"), "headers: \"a\\r\\nb\" is not the name of a header");
+        assert_eq!(problem("X-A", "v\r\nX-B: w"), "headers: the value of X-A must not hold control characters");
+        assert_eq!(
+            problem("Content-Length", "1"),
+            "headers: Content-Length cannot be set: it follows from the request"
+        );
+    }
+
+    #[test]
+    fn how_a_body_is_encoded_is_said_by_whoever_made_it() {
+        assert_eq!(check_of_call("headers", "Content-Encoding", "gzip"), Ok(()));
+        let problem = check("headers", "Content-Encoding", "gzip").expect_err("refused").to_string();
+        assert_eq!(problem, "headers: Content-Encoding cannot be set: it follows from the request");
+    }
+
+    #[test]
+    fn lines_are_split_at_the_first_colon() {
+        assert_eq!(split("Authorization: Basic a:b"), Some(("Authorization", "Basic a:b")));
+        assert_eq!(split("X:"), Some(("X", "")));
+        assert_eq!(split("no colon"), None);
+    }
+
+    #[test]
+    fn the_callers_headers_win_in_any_case() {
+        let mut headers = vec![("authorization".to_owned(), "mine".to_owned())];
+        add_unless_given(&mut headers, "Authorization", || "ours".to_owned());
+        add_unless_given(&mut headers, "Content-Type", || "application/json".to_owned());
+        let expected = [("authorization", "mine"), ("Content-Type", "application/json")];
+        assert_eq!(headers, expected.map(|(n, v)| (n.to_owned(), v.to_owned())));
+    }
+}

@@ -1,0 +1,332 @@
+//! Who the user is and what they agreed to, as it is remembered: plain data, and how it changes.
+
+use crate::error::Error;
+use crate::object::{Object, Value};
+use crate::scan::member;
+use crate::state::Wish;
+use crate::{id, scan, time};
+
+/// So many bytes of traits are remembered; they travel with every message.
+pub(crate) const TRAITS_MAX_BYTES: usize = 8_192;
+
+/// After so many changes the counting starts anew.
+const CHANGES_MAX: u64 = u64::MAX >> 1;
+
+/// Who the user is.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Person {
+    pub(crate) anonymous_id: String,
+    pub(crate) user_id: Option<String>,
+    /// A compact JSON object, or nothing.
+    pub(crate) traits: Vec<u8>,
+    /// The version and the build of the app when it was last opened.
+    pub(crate) app: Option<App>,
+}
+
+/// Which release of an app.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct App {
+    pub(crate) version: Option<String>,
+    pub(crate) build: Option<String>,
+}
+
+impl App {
+    /// Reads the `app` of a context.
+    pub(crate) fn read(app: &[u8]) -> Self {
+        App { version: text(app, "version"), build: text(app, "build") }
+    }
+
+    /// Says which release it is, in members of these names.
+    pub(crate) fn describe(&self, version: &'static str, build: &'static str, to: &mut Object) {
+        self.version.iter().for_each(|text| _ = to.set(version, text));
+        self.build.iter().for_each(|text| _ = to.set(build, text));
+    }
+}
+
+impl Person {
+    /// Somebody new.
+    pub(crate) fn unknown() -> Self {
+        Person { anonymous_id: id::text(), ..Person::default() }
+    }
+
+    /// After `identify`: traits are merged for as long as it is the same user. Another user is another person, who gets an
+    /// anonymous id of their own.
+    pub(crate) fn identified(&self, user_id: Option<&str>, traits: &[u8]) -> Self {
+        let is_other = user_id.is_some() && self.user_id.is_some() && user_id != self.user_id.as_deref();
+        let mut person = if is_other { Person { app: self.app.clone(), ..Person::unknown() } } else { self.clone() };
+        if let Some(user_id) = user_id {
+            person.user_id = Some(user_id.to_owned());
+        }
+        person.traits = merged(&person.traits, traits);
+        person
+    }
+
+    /// After `alias`: the same person by another id.
+    pub(crate) fn aliased(&self, user_id: &str) -> Self {
+        Person { user_id: Some(user_id.to_owned()), ..self.clone() }
+    }
+
+    /// The id that the user is known by.
+    pub(crate) fn id(&self) -> &str {
+        self.user_id.as_deref().unwrap_or(&self.anonymous_id)
+    }
+
+    /// As it is kept.
+    pub(crate) fn to_json(&self) -> Result<String, Error> {
+        let mut object = Object::from([("anonymousId", self.anonymous_id.as_str())]);
+        if let Some(user_id) = &self.user_id {
+            object.set("userId", user_id);
+        }
+        if let Ok(traits) = std::str::from_utf8(&self.traits)
+            && !traits.is_empty()
+        {
+            object.set("traits", Value::Json(traits));
+        }
+        if let Some(app) = &self.app {
+            let mut object_of_app = Object::new();
+            app.describe("version", "build", &mut object_of_app);
+            object.set("app", &object_of_app);
+        }
+        object.to_json()
+    }
+
+    /// From what was kept; none if it cannot be read.
+    pub(crate) fn read(kept: &[u8]) -> Option<Self> {
+        let kept = compact(kept)?;
+        Some(Person {
+            anonymous_id: text(&kept, "anonymousId").filter(|id| !id.is_empty())?,
+            // Both travel with every message: what no message may hold would have each of them refused.
+            user_id: text(&kept, "userId").filter(|id| !id.is_empty()),
+            traits: member(&kept, "traits").filter(|traits| is_kept(traits)).unwrap_or_default().to_vec(),
+            app: member(&kept, "app").map(App::read),
+        })
+    }
+}
+
+/// Whether traits can be remembered.
+fn is_kept(traits: &[u8]) -> bool {
+    traits[0] == b'{' && traits.len() <= TRAITS_MAX_BYTES
+}
+
+/// What the user agreed to.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Privacy {
+    pub(crate) opted_out: bool,
+    /// How often the user has opted out or in: who sees another number has missed something.
+    pub(crate) changes: u64,
+    /// When the last time was, in milliseconds since 1970.
+    pub(crate) changed_ms: i64,
+    /// The categories and whether the user agreed to each, as a compact JSON object; nothing if it is not known.
+    pub(crate) consent: Vec<u8>,
+}
+
+impl Privacy {
+    /// While nobody can read what the user wants: nothing is taken and nothing is sent, but nothing is thrown away either.
+    pub(crate) fn unsure() -> Self {
+        Privacy { opted_out: true, ..Privacy::default() }
+    }
+
+    /// After opting out or in. A clock that was put back does not make younger what is to be thrown away.
+    pub(crate) fn opted(&self, out: bool, now_ms: i64) -> Self {
+        Privacy {
+            opted_out: out,
+            changes: self.changes % CHANGES_MAX + 1,
+            changed_ms: self.changed_ms.max(now_ms),
+            consent: self.consent.clone(),
+        }
+    }
+
+    /// What the queue has to know of it.
+    pub(crate) fn wish(&self) -> Wish {
+        Wish {
+            opted_out: self.opted_out,
+            is_unsure: self.opted_out && self.changes == 0,
+            period: (self.changes, self.changed_ms),
+            discard_up_to_ms: self.discard_up_to_ms(),
+        }
+    }
+
+    /// What was kept until then must not be sent; nothing, if the user never opted out.
+    fn discard_up_to_ms(&self) -> i64 {
+        match (self.opted_out, self.changes) {
+            (_, 0) => i64::MIN,
+            (true, _) => i64::MAX,
+            (false, _) => self.changed_ms,
+        }
+    }
+
+    /// As it is kept.
+    pub(crate) fn to_json(&self) -> Result<String, Error> {
+        let mut object = Object::from([("optedOut", self.opted_out)]);
+        object.set("changes", self.changes).set("changedAt", self.changed_ms);
+        if let Ok(consent) = std::str::from_utf8(&self.consent)
+            && !consent.is_empty()
+        {
+            object.set("consent", Value::Json(consent));
+        }
+        object.to_json()
+    }
+
+    /// From what was kept. What cannot be read may have been a no: it is taken for one.
+    pub(crate) fn read(kept: &[u8]) -> Self {
+        Self::try_read(kept).unwrap_or(Privacy { opted_out: true, changes: CHANGES_MAX, ..Privacy::default() })
+    }
+
+    fn try_read(kept: &[u8]) -> Option<Self> {
+        let kept = compact(kept)?;
+        let number = |name| std::str::from_utf8(member(&kept, name)?).ok();
+        let privacy = Privacy {
+            opted_out: number("optedOut")?.parse().ok()?,
+            changes: number("changes")?.parse().ok()?,
+            changed_ms: number("changedAt")?.parse().ok()?,
+            consent: member(&kept, "consent").unwrap_or_default().to_vec(),
+        };
+        let is_consent = |consent: &[u8]| consent.is_empty() || is_kept(consent) && check_consent(consent).is_ok();
+        let is_good = privacy.changes <= CHANGES_MAX
+            && (privacy.changes > 0 || !privacy.opted_out)
+            && (privacy.changed_ms == 0 || time::is_writable(privacy.changed_ms))
+            && is_consent(&privacy.consent);
+        is_good.then_some(privacy)
+    }
+}
+
+/// Checks the categories of a consent: Segment discards what is no boolean (segment.com/docs: Consent in Segment Connections).
+pub(crate) fn check_consent(categories: &[u8]) -> Result<(), Error> {
+    if categories == b"{}" {
+        return Err(Error::invalid("categories must not be empty: without any, give none at all"));
+    }
+    match scan::members(categories).find(|(_, value)| !matches!(value, [b't' | b'f', ..])) {
+        Some((name, _)) => {
+            Err(Error::invalid(format!("categories: {} must be true or false", String::from_utf8_lossy(name))))
+        }
+        None => Ok(()),
+    }
+}
+
+/// Whether two compact objects say the same, in whatever order.
+pub(crate) fn is_same(one: &[u8], other: &[u8]) -> bool {
+    let sorted = |object| {
+        let mut members: Vec<(&[u8], &[u8])> = scan::members(object).collect();
+        members.sort_unstable();
+        members
+    };
+    one.is_empty() == other.is_empty() && sorted(one) == sorted(other)
+}
+
+/// The compact object `over` merged over `base`, member by member; either may be nothing. The newer is kept alone where both are
+/// too much.
+fn merged(base: &[u8], over: &[u8]) -> Vec<u8> {
+    let mut object = base.to_vec();
+    if !over.is_empty() && over != b"{}" {
+        object.clear();
+        object.push(b'{');
+        let is_over = |name: &[u8]| scan::members(over).any(|(other, _)| other == name);
+        let kept = scan::members(base).filter(|(name, _)| !is_over(name));
+        for (n, (name, value)) in kept.chain(scan::members(over)).enumerate() {
+            if n > 0 {
+                object.push(b',');
+            }
+            object.extend_from_slice(name);
+            object.push(b':');
+            object.extend_from_slice(value);
+        }
+        object.push(b'}');
+    }
+    match object.len() {
+        0..=TRAITS_MAX_BYTES => object,
+        _ if over.len() <= TRAITS_MAX_BYTES => over.to_vec(),
+        _ => Vec::new(),
+    }
+}
+
+fn compact(text: &[u8]) -> Option<Vec<u8>> {
+    let mut compact = Vec::new();
+    scan::compact_object(std::str::from_utf8(text).ok()?, &mut compact).ok()?;
+    Some(compact)
+}
+
+/// The text of a member; a number counts as its digits.
+fn text(object: &[u8], name: &str) -> Option<String> {
+    match member(object, name)? {
+        string @ [b'"', ..] => Some(scan::unescape(string)),
+        number @ [b'0'..=b'9' | b'-', ..] => std::str::from_utf8(number).ok().map(str::to_owned),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_person_is_kept_and_read_again() {
+        let app = Some(App { version: Some("1.2".to_owned()), build: None });
+        let person = Person { app, ..Person::unknown().identified(Some("u \"1\""), br#"{"plan":"pro","n":[1]}"#) };
+        let kept = person.to_json().expect("JSON");
+        assert_eq!(Person::read(kept.as_bytes()), Some(person));
+        let nobody = Person::unknown();
+        assert_eq!(Person::read(nobody.to_json().expect("JSON").as_bytes()), Some(nobody));
+        for torn in ["", "{", "[]", "{}", r#"{"anonymousId":""}"#, r#"{"anonymousId":1"#] {
+            assert_eq!(Person::read(torn.as_bytes()), None, "{torn}");
+        }
+    }
+
+    #[test]
+    fn traits_of_the_same_user_are_merged() {
+        let person = Person::unknown().identified(None, br#"{"a":1,"b":2}"#);
+        let same = person.identified(Some("u"), br#"{"b":3,"c":4}"#);
+        assert_eq!(same.anonymous_id, person.anonymous_id);
+        assert_eq!(String::from_utf8_lossy(&same.traits), r#"{"a":1,"b":3,"c":4}"#);
+        assert_eq!(same.identified(Some("u"), b"").traits, same.traits);
+        assert_eq!(same.identified(None, b"{}").user_id.as_deref(), Some("u"));
+    }
+
+    #[test]
+    fn another_user_is_another_person() {
+        let first = Person::unknown().identified(Some("u"), br#"{"a":1}"#);
+        let second = first.identified(Some("v"), br#"{"b":1}"#);
+        assert_ne!(second.anonymous_id, first.anonymous_id);
+        assert_eq!(second.traits, br#"{"b":1}"#);
+        let aliased = first.aliased("v");
+        assert_eq!((aliased.id(), &aliased.anonymous_id, &aliased.traits), ("v", &first.anonymous_id, &first.traits));
+    }
+
+    #[test]
+    fn too_many_traits_are_not_remembered() {
+        let much = |name: &str, bytes: usize| format!(r#"{{"{name}":"{}"}}"#, "x".repeat(bytes)).into_bytes();
+        let person = Person::unknown().identified(Some("u"), &much("a", 8_000));
+        assert_eq!(person.traits.len(), 8_008);
+        assert_eq!(person.identified(None, &much("b", 1_000)).traits, much("b", 1_000));
+        assert_eq!(person.identified(None, &much("b", 9_000)).traits, b"");
+    }
+
+    #[test]
+    fn privacy_is_kept_and_what_cannot_be_read_is_a_no() {
+        let never = Privacy::default();
+        let out = Privacy { consent: br#"{"ads":false}"#.to_vec(), ..never.opted(true, 7) };
+        let back = out.opted(false, 9);
+        for privacy in [&never, &out, &back] {
+            assert_eq!(&Privacy::read(privacy.to_json().expect("JSON").as_bytes()), privacy);
+        }
+        assert_eq!(never.wish(), Wish::NEVER_ASKED);
+        assert_eq!(Privacy::unsure().discard_up_to_ms(), i64::MIN);
+        assert_eq!(out.discard_up_to_ms(), i64::MAX);
+        assert_eq!(back.discard_up_to_ms(), 9);
+        for damaged in ["", "{}", r#"{"optedOut":false}"#, r#"{"optedOut":"#, "\0\0\0"] {
+            assert!(Privacy::read(damaged.as_bytes()).opted_out, "{damaged}");
+        }
+    }
+
+    #[test]
+    fn consent_is_a_boolean_for_each_category() {
+        assert_eq!(check_consent(br#"{"ads":true,"b":false}"#), Ok(()));
+        let problem = |categories: &str| check_consent(categories.as_bytes()).expect_err("refused").to_string();
+        assert_eq!(problem("{}"), "categories must not be empty: without any, give none at all");
+        assert_eq!(problem(r#"{"ads":"yes"}"#), "categories: \"ads\" must be true or false");
+        assert_eq!(problem(r#"{"ads":true,"b":null}"#), "categories: \"b\" must be true or false");
+        assert!(is_same(br#"{"a":true,"b":false}"#, br#"{"b":false,"a":true}"#));
+        assert!(!is_same(br#"{"a":true}"#, br#"{"a":false}"#));
+        assert!(!is_same(b"", br#"{"a":false}"#));
+        assert!(is_same(b"", b""));
+    }
+}

@@ -1,0 +1,262 @@
+//! The client's memory of its user: who they are, what they agreed to, and whether they want to be known at all.
+
+use crate::client::Client;
+use crate::error::{Error, ErrorKind};
+use crate::half::Half;
+use crate::id;
+use crate::identity::Held;
+use crate::message::{Message, Options};
+use crate::object::Object;
+use crate::person::{self, App, Person, Privacy};
+use crate::report::Level;
+use crate::rules::Call;
+use crate::scan;
+
+/// Tells Unify of a new choice (segment.com/docs: Consent in Segment Connections).
+const CONSENT_UPDATED: &str = "Segment Consent Preference Updated";
+
+impl Client {
+    /// The anonymous id of a client that is [stateful](crate::Config::stateful).
+    pub fn anonymous_id(&self) -> Option<String> {
+        Some(self.identity().known().person.as_ref()?.anonymous_id.clone())
+    }
+
+    /// The user id that a client that is [stateful](crate::Config::stateful) was told last.
+    pub fn user_id(&self) -> Option<String> {
+        self.identity().known().person.as_ref()?.user_id.clone()
+    }
+
+    /// Forgets the user and their traits, at a logout for example; there is a new anonymous id.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Invalid`] unless the client is [stateful](crate::Config::stateful); [`ErrorKind::Storage`] if it could not be
+    /// kept, so that the user is known again at the next start.
+    pub fn reset(&self) -> Result<(), Error> {
+        self.reset_person().map_err(|error| self.refuse(error))
+    }
+
+    fn reset_person(&self) -> Result<(), Error> {
+        if !self.identity().is_stateful() {
+            return Err(Error::invalid("reset needs a client that is stateful"));
+        }
+        self.hold()?.change(|(person, _)| {
+            let app = person.take().and_then(|person| person.app);
+            *person = Some(Person { app, ..Person::unknown() });
+        })
+    }
+
+    /// Holds off other changes, so that what is known does not change between being asked and being used. An error if the user
+    /// has opted out.
+    fn hold(&self) -> Result<Held<'_>, Error> {
+        let half = self.half();
+        half.refuse_in_before_send()?;
+        let held = self.identity().hold();
+        half.shared.apply_privacy();
+        half.shared.queue.check_open()?;
+        Ok(held)
+    }
+
+    /// From now on every message says what the user agreed to: `categories` has a boolean for each
+    /// category, and stands in `context.consent.categoryPreferences`. None: messages say nothing any more. A new choice is
+    /// tracked as `Segment Consent Preference Updated` by a client that is [stateful](crate::Config::stateful); any other does not
+    /// know whose choice it is. Another process with the same spool knows of it from its next request on.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Invalid`] for a category that is not a boolean, and for none at all; [`ErrorKind::Storage`] if it could not be
+    /// kept, so that it is unknown at the next start.
+    pub fn set_consent<'a>(&self, categories: impl Into<Option<&'a Object>>) -> Result<(), Error> {
+        self.set_categories(categories.into()).map_err(|error| self.refuse(error))
+    }
+
+    fn set_categories(&self, categories: Option<&Object>) -> Result<(), Error> {
+        let mut bytes = Vec::new();
+        if let Some(categories) = categories {
+            categories.append_to(&mut bytes).map_err(|error| error.in_argument("categories"))?;
+            person::check_consent(&bytes)?;
+        }
+        if bytes.len() > person::TRAITS_MAX_BYTES {
+            let text = format!("categories must not have more than {} bytes of JSON", person::TRAITS_MAX_BYTES);
+            return Err(Error::new(ErrorKind::TooLarge, text));
+        }
+        let held = self.hold()?;
+        if person::is_same(&self.identity().known().privacy.consent, &bytes) {
+            return Ok(());
+        }
+        let is_given = !bytes.is_empty();
+        let change = |_: &mut Option<Person>, privacy: &mut Privacy| privacy.consent = bytes;
+        if is_given && self.identity().is_stateful() {
+            // First it is tracked: where that is refused nothing has changed, and the caller can try again.
+            let message = Message {
+                call: Call::Track,
+                user_id: None,
+                subject: Some(CONSENT_UPDATED),
+                payload: None,
+                options: Options::default(),
+            };
+            let chosen = held.foresee(|(person, privacy)| change.clone()(person, privacy));
+            self.write(self.half(), &message, &chosen)?;
+        }
+        held.change(|(person, privacy)| change(person, privacy))
+    }
+
+    /// The user does not want to be known. From now on nothing is taken, and nothing is sent; what waits is thrown away, here and
+    /// in every other process with the same spool, before it sends anything more. It stays so until
+    /// [`opt_in`](Client::opt_in). Who the user was is forgotten.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Storage`] if it could not be kept: then it is so in this process only.
+    pub fn opt_out(&self) -> Result<(), Error> {
+        self.opt(true)
+    }
+
+    /// The user wants to be known again. What was thrown away stays so, and a client that is
+    /// [stateful](crate::Config::stateful) begins with a new anonymous id.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Storage`] if it could not be kept: then the user has opted out again at the next start.
+    pub fn opt_in(&self) -> Result<(), Error> {
+        self.opt(false)
+    }
+
+    /// Whether the user has opted out.
+    pub fn is_opted_out(&self) -> bool {
+        self.identity().known().privacy.opted_out
+    }
+
+    fn opt(&self, out: bool) -> Result<(), Error> {
+        self.opt_and_heed(out).map_err(|error| self.refuse(error))
+    }
+
+    fn opt_and_heed(&self, out: bool) -> Result<(), Error> {
+        let half = self.half();
+        half.refuse_in_before_send()?;
+        let mut thrown_away = Vec::new();
+        if out {
+            // First of all nothing is taken or sent any more, whoever is changing something meanwhile, and however slow the disk.
+            thrown_away = half.shared.queue.stop_taking();
+            half.interrupt();
+        }
+        let is_stateful = self.identity().is_stateful();
+        let kept = self.identity().hold().change(|(person, privacy)| {
+            if privacy.opted_out != out || *privacy == Privacy::unsure() {
+                *privacy = privacy.opted(out, crate::time::now_ms());
+            }
+            if !out && is_stateful {
+                // The app is not new, though its user is.
+                person.get_or_insert_with(|| Person { app: self.release(), ..Person::unknown() });
+            }
+        });
+        half.shared.apply_privacy();
+        half.shared.queue.remove_all(&thrown_away);
+        kept
+    }
+
+    /// Queues an `identify` or an `alias`, and remembers what it says. Both in one go: two threads must not cross.
+    pub(crate) fn send_and_remember(&self, half: &Half, message: &Message<'_>) -> Result<(), Error> {
+        let held = self.hold()?;
+        let known = self.identity().known();
+        // While the user has opted out there is nobody to remember; the queue says so.
+        let Some(person) = known.person.as_ref() else { return self.write(half, message, &known) };
+        let mut message = *message;
+        let (merged, remembered);
+        match message.call {
+            Call::Identify => {
+                let mut traits = Vec::new();
+                if let Some(given) = message.payload {
+                    given.append_to(&mut traits).map_err(|error| error.in_argument("traits"))?;
+                }
+                let is_named = message.user_id.is_none_or(|user_id| !user_id.is_empty());
+                remembered = is_named.then(|| person.identified(message.user_id, &traits));
+                // A new user is somebody else, whose message must not bear the anonymous id of the one before.
+                if let Some(now) = remembered.as_ref() {
+                    message.options.anonymous_id = message.options.anonymous_id.or(Some(&now.anonymous_id));
+                    // All that is known of the user travels; what is too much to be remembered travels once.
+                    if now.traits.len() > traits.len()
+                        && let Ok(all) = std::str::from_utf8(&now.traits)
+                    {
+                        merged = Object::parse(all)?;
+                        message.payload = Some(&merged);
+                    }
+                }
+            }
+            _ => {
+                message.subject = message.subject.or(Some(person.id()));
+                remembered = message.user_id.filter(|user_id| !user_id.is_empty()).map(|id| person.aliased(id));
+            }
+        }
+        self.write(half, &message, &known)?;
+        if let Some(remembered) = remembered
+            && remembered != *person
+        {
+            let kept = held.change(|(person, _)| *person = Some(remembered.clone()));
+            if let Err(error) = kept {
+                // The message was taken, and this process knows who it is about.
+                half.note(Level::Warning, error.to_string());
+            }
+        }
+        Ok(())
+    }
+
+    /// Which release of the app this is, if its life is tracked.
+    fn release(&self) -> Option<App> {
+        let context = &self.identity().known().context;
+        scan::member(context, "app").map(App::read).filter(|_| self.config().lifecycle)
+    }
+
+    /// Tracks what has become of the app since it was opened last (segment.com/docs: Spec, Mobile).
+    pub(crate) fn track_lifecycle(&self) {
+        if !self.config().lifecycle {
+            return;
+        }
+        let known = self.identity().known();
+        if known.privacy.opted_out {
+            return;
+        }
+        let app = self.release().unwrap_or_default();
+        // Without a folder nobody knows whether there was an earlier time.
+        if self.config().spool_dir.is_some() {
+            self.track_release(&app);
+        }
+        let mut properties = Object::from([("from_background", false)]);
+        app.describe("version", "build", &mut properties);
+        let _ = self.track(None, "Application Opened", &properties, None);
+    }
+
+    /// Tracks that the app is new here, or another release of it than before.
+    fn track_release(&self, app: &App) {
+        let Ok(held) = self.hold() else { return };
+        let known = self.identity().known();
+        let Some(person) = known.person.as_ref().filter(|_| !held.is_person_unsure()) else { return };
+        let mut properties = Object::new();
+        app.describe("version", "build", &mut properties);
+        let event = match &person.app {
+            None => "Application Installed",
+            Some(before) if before != app => {
+                before.describe("previous_version", "previous_build", &mut properties);
+                "Application Updated"
+            }
+            Some(_) => return,
+        };
+        // Killed before it is remembered, it is tracked again with the same id, and Segment takes it once.
+        let [version, build] = [&app.version, &app.build].map(|text| text.as_deref().unwrap_or_default());
+        let message_id = id::named(&format!("{}#{event}#{version}#{build}", person.anonymous_id));
+        let message = Message {
+            call: Call::Track,
+            user_id: None,
+            subject: Some(event),
+            payload: Some(&properties),
+            options: Options { message_id: Some(&message_id), ..Options::default() },
+        };
+        let half = self.half();
+        let tracked = self.write(half, &message, &known).and_then(|()| {
+            held.change(|(person, _)| person.iter_mut().for_each(|person| person.app = Some(app.clone())))
+        });
+        if let Err(error) = tracked {
+            half.note(Level::Warning, format!("{event}: {error}"));
+        }
+    }
+}
+
+#[cfg(test)]
+#[path = "remember_tests.rs"]
+mod tests;

@@ -1,0 +1,514 @@
+//! What cannot be had from a real disk and a real network: a file call that fails, each in turn, and somebody who changes their
+//! mind in the middle of whatever the delivery thread is doing.
+
+use std::collections::HashSet;
+use std::io;
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::mpsc::{Receiver as Told, Sender, channel};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use super::*;
+use crate::Config;
+use crate::exchange::{HttpRequest, HttpResponse, Transport};
+use crate::spool::tests::{Faulty, Folder, Receiver, balanced, client, config, track, wait_for};
+use crate::storage::{Appended, Appending, Disk, Entry, Lock, Map, Storage};
+
+const LONG: Duration = Duration::from_secs(60);
+const SHORT: Duration = Duration::from_millis(200);
+
+fn stateful(folder: &Folder) -> Config {
+    Config { stateful: true, ..config(folder) }
+}
+
+fn arrived(receiver: &Receiver) -> HashSet<String> {
+    receiver.ids.lock().expect("no panic").iter().cloned().collect()
+}
+
+/// Tracks as the user who is known; whether that was taken. Refused it is only where the user has opted out, or may have.
+fn track_as_known(client: &Client, id: &str) -> bool {
+    let options = Options { message_id: Some(id), ..Options::default() };
+    match client.track(None, "E", None, options) {
+        Ok(()) => true,
+        Err(error) => {
+            assert!(matches!(error.kind(), ErrorKind::OptedOut | ErrorKind::Storage), "{error}");
+            false
+        }
+    }
+}
+
+/// An earlier life, with a user and five messages that were not delivered.
+fn prepare(folder: &Folder) {
+    let earlier = client(stateful(folder), Disk, &Receiver { offline: true, ..Receiver::default() });
+    earlier.identify("u", &Object::from([("plan", "pro")]), None).expect("taken");
+    (0..5).for_each(|n| assert!(track(&earlier, &format!("earlier {n}"))));
+}
+
+/// A failing disk, and where it says that there was a bug.
+fn failing(folder: &Folder, fails_at: usize, for_ever: bool, errno: i32) -> (Config, Faulty, Arc<Mutex<Vec<String>>>) {
+    let bugs = Arc::new(Mutex::new(Vec::new()));
+    let log = bugs.clone();
+    let mut config = stateful(folder);
+    config.on_log = Some(Box::new(move |_, line: &str| {
+        if line.contains("bug") {
+            log.lock().expect("no panic").push(line.to_owned());
+        }
+    }));
+    (config, Faulty { fails_at, for_ever, errno, ..Faulty::default() }, bugs)
+}
+
+/// Somebody changes what is known, on a disk that fails. Returns how many calls were made.
+fn life(fails_at: usize, for_ever: bool, errno: i32) -> usize {
+    let case = format!("call {fails_at}, for ever: {for_ever}, errno {errno}");
+    let (folder, receiver) = (Folder::new(), Receiver::default());
+    prepare(&folder);
+    let mut accepted: HashSet<String> = (0..5).map(|n| format!("earlier {n}")).collect();
+    let (config, faulty, bugs) = failing(&folder, fails_at, for_ever, errno);
+    let calls = faulty.calls.clone();
+    let living = client(config, faulty, &receiver);
+    for n in 0..12 {
+        let id = format!("{n}");
+        if track_as_known(&living, &id) {
+            accepted.insert(id);
+        }
+        let changed = match n {
+            2 => living.identify(None, &Object::from([("seats", 3)]), None),
+            4 => living.set_consent(&Object::from([("ads", false)])),
+            5 => living.opt_in(),
+            6 => living.alias("v", None, None),
+            8 => living.reset(),
+            _ => Ok(()),
+        };
+        if let Err(error) = changed {
+            assert!(matches!(error.kind(), ErrorKind::Storage | ErrorKind::OptedOut), "{case}: {error}");
+        }
+        if n % 4 == 3 {
+            let _ = living.flush(SHORT);
+        }
+        balanced(&living);
+    }
+    drop(living);
+    let calls = calls.load(Ordering::SeqCst);
+
+    let next = client(stateful(&folder), Disk, &receiver);
+    next.flush(LONG).expect("a disk that works again");
+    assert!(!next.is_opted_out(), "{case}: nobody opted out");
+    assert!(next.user_id().is_none_or(|user| user == "u" || user == "v"), "{case}: {:?}", next.user_id());
+    assert!(track_as_known(&next, "next"));
+    balanced(&next);
+    drop(next);
+    let arrived = arrived(&receiver);
+    let lost: Vec<_> = accepted.difference(&arrived).collect();
+    assert!(lost.is_empty(), "{case}: lost {lost:?}");
+    assert_eq!(*bugs.lock().expect("no panic"), Vec::<String>::new(), "{case}");
+    calls
+}
+
+/// Somebody opts out, on a disk that fails. Returns how many calls were made.
+fn life_of_one_who_opts_out(fails_at: usize, for_ever: bool, errno: i32) -> usize {
+    let case = format!("call {fails_at}, for ever: {for_ever}, errno {errno}");
+    let (folder, receiver) = (Folder::new(), Receiver::default());
+    prepare(&folder);
+    let (config, faulty, bugs) = failing(&folder, fails_at, for_ever, errno);
+    let calls = faulty.calls.clone();
+    let living = client(config, faulty, &Receiver { offline: true, ..receiver.clone() });
+    for n in 0..3 {
+        track_as_known(&living, &format!("before {n}"));
+    }
+    let kept = living.opt_out();
+    let is_known = kept.is_ok();
+    if let Err(error) = kept {
+        assert_eq!(error.kind(), ErrorKind::Storage, "{case}: {error}");
+    }
+    for n in 0..3 {
+        assert!(living.is_opted_out(), "{case}: in this process at least");
+        assert!(!track_as_known(&living, &format!("denied {n}")), "{case}");
+        let _ = living.flush(SHORT);
+        balanced(&living);
+        assert_eq!(living.stats().queued, 0, "{case}");
+    }
+    assert_eq!((living.anonymous_id(), living.user_id()), (None, None));
+    drop(living);
+    let calls = calls.load(Ordering::SeqCst);
+
+    let next = client(stateful(&folder), Disk, &receiver);
+    if is_known {
+        assert!(next.is_opted_out(), "{case}: it was said that it is kept");
+        assert!(!folder.0.join("identity.json").exists(), "{case}");
+        next.flush(LONG).expect("nothing is left");
+        assert_eq!(arrived(&receiver).len(), 0, "{case}");
+    }
+    next.opt_in().expect("a disk that works again");
+    assert!(track_as_known(&next, "next"), "{case}");
+    next.flush(LONG).expect("delivered");
+    balanced(&next);
+    drop(next);
+    let arrived = arrived(&receiver);
+    assert!(arrived.contains("next") && !arrived.iter().any(|id| id.starts_with("denied")), "{case}: {arrived:?}");
+    assert!(!is_known || arrived.len() == 1, "{case}: {arrived:?}");
+    assert_eq!(*bugs.lock().expect("no panic"), Vec::<String>::new(), "{case}");
+    calls
+}
+
+fn lives(life: fn(usize, bool, i32) -> usize) {
+    for errno in [libc::EIO, libc::ENOSPC] {
+        for for_ever in [false, true] {
+            let mut fails_at = 0;
+            // With each round the failure comes one call later, until none is left to fail.
+            while life(fails_at, for_ever, errno) > fails_at {
+                fails_at += 1;
+            }
+            assert!(fails_at > 20, "only {fails_at} calls");
+        }
+    }
+}
+
+#[test]
+fn whatever_call_of_the_disk_fails_while_the_user_changes_nothing_accepted_is_lost() {
+    lives(life);
+}
+
+#[test]
+fn whatever_call_of_the_disk_fails_who_opts_out_has_opted_out_or_is_told() {
+    lives(life_of_one_who_opts_out);
+}
+
+/// The disk, on which the delivery thread is held up in the first call of one kind.
+struct Gate {
+    call: &'static str,
+    entered: Mutex<Sender<()>>,
+    released: Mutex<Told<()>>,
+    is_passed: AtomicBool,
+}
+
+impl Gate {
+    fn new(call: &'static str) -> (Gate, Told<()>, Sender<()>) {
+        let ((entered, wait), (release, released)) = (channel(), channel());
+        let is_passed = AtomicBool::new(false);
+        (Gate { call, entered: Mutex::new(entered), released: Mutex::new(released), is_passed }, wait, release)
+    }
+
+    fn pass(&self, call: &str, path: &Path) {
+        let is_remembered = path.extension().is_some_and(|kind| kind == "json");
+        if self.call == call && !is_remembered && std::thread::current().name() == Some("segment") {
+            if self.is_passed.swap(true, Ordering::SeqCst) {
+                return;
+            }
+            self.entered.lock().expect("no panic").send(()).expect("the test waits");
+            self.released.lock().expect("no panic").recv().expect("the test releases it");
+        }
+    }
+}
+
+impl Storage for Gate {
+    fn create_folder(&self, folder: &Path) -> io::Result<()> {
+        Disk.create_folder(folder)
+    }
+
+    fn appending(&self, folder: &Path) -> io::Result<Appending> {
+        Disk.appending(folder)
+    }
+
+    fn list(&self, folder: &Path) -> io::Result<Vec<Entry>> {
+        self.pass("list", folder);
+        let listed = Disk.list(folder);
+        self.pass("listed", folder);
+        listed
+    }
+
+    fn folders(&self, folder: &Path) -> io::Result<Vec<String>> {
+        Disk.folders(folder)
+    }
+
+    fn create_mapped(&self, path: &Path, bytes: usize) -> io::Result<Map> {
+        self.pass("create", path);
+        Disk.create_mapped(path, bytes)
+    }
+
+    fn create(&self, path: &Path) -> io::Result<Box<dyn Appended>> {
+        self.pass("create", path);
+        Disk.create(path)
+    }
+
+    fn read(&self, path: &Path) -> io::Result<Vec<u8>> {
+        let content = Disk.read(path);
+        self.pass("read", path);
+        content
+    }
+
+    fn replace(&self, path: &Path, content: &[u8]) -> io::Result<()> {
+        self.pass("replace", path);
+        Disk.replace(path, content)
+    }
+
+    fn truncate(&self, path: &Path, bytes: u64) -> io::Result<()> {
+        self.pass("truncate", path);
+        Disk.truncate(path, bytes)
+    }
+
+    fn remove(&self, path: &Path) -> io::Result<()> {
+        self.pass("remove", path);
+        Disk.remove(path)
+    }
+
+    fn lock(&self, path: &Path) -> io::Result<Option<Lock>> {
+        self.pass("lock", path);
+        Disk.lock(path)
+    }
+
+    fn sync(&self, path: &Path) -> io::Result<()> {
+        Disk.sync(path)
+    }
+}
+
+/// Answers with a status, and remembers the ids it was sent.
+#[derive(Clone)]
+struct Answering {
+    status: Arc<AtomicU64>,
+    receiver: Receiver,
+}
+
+impl Transport for Answering {
+    fn exchange(&self, request: &HttpRequest<'_>) -> Result<HttpResponse, Error> {
+        let status = u16::try_from(self.status.load(Ordering::SeqCst)).expect("a status");
+        if status != 503 {
+            self.receiver.exchange(request)?;
+        }
+        Ok(HttpResponse { status, ..HttpResponse::default() })
+    }
+}
+
+fn client_on_gate(folder: &Folder, gate: Gate, transport: &Answering) -> Client {
+    let transport = transport.clone();
+    // Small chunks, and something to be sent at once.
+    let config = Config { queue_max_bytes: 200_000, flush_interval: Duration::from_millis(1), ..stateful(folder) };
+    let make = Box::new(move || -> Box<dyn Transport> { Box::new(transport.clone()) });
+    Client::with(config, Arc::new(gate), make).expect("good settings")
+}
+
+fn large() -> Object {
+    Object::from([("filler", "x".repeat(20_000).as_str())])
+}
+
+fn track_large(client: &Client, id: &str) {
+    let options = Options { message_id: Some(id), ..Options::default() };
+    client.track(None, "E", &large(), options).expect("taken");
+}
+
+/// A copy of a folder, as its owner's death would leave it: nobody has the locks.
+fn as_of_the_dead(folder: &Folder) -> Folder {
+    fn copy(from: &Path, to: &Path) {
+        std::fs::create_dir_all(to).expect("made");
+        for entry in std::fs::read_dir(from).expect("there").flatten() {
+            let to = to.join(entry.file_name());
+            if entry.path().is_dir() { copy(&entry.path(), &to) } else { _ = std::fs::copy(entry.path(), to) }
+        }
+    }
+    let dead = Folder::new();
+    copy(&folder.0, &dead.0);
+    dead
+}
+
+fn chunks(folder: &Path) -> Vec<String> {
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
+        let name = entry.file_name().to_string_lossy().into_owned();
+        if entry.path().is_dir() {
+            found.extend(chunks(&entry.path()));
+        } else if name.ends_with(".jsonl") && std::fs::read(entry.path()).is_ok_and(|text| text.contains(&b'{')) {
+            found.push(name);
+        }
+    }
+    found
+}
+
+/// Whatever the delivery thread is doing, somebody opts out, or out and in again, and tracks anew.
+#[test]
+fn who_opts_out_in_the_middle_of_anything_is_left_alone_and_what_comes_later_survives() {
+    for (call, status) in [
+        ("list", 503),
+        ("listed", 503),
+        ("lock", 503),
+        ("create", 503),
+        ("read", 503),
+        ("truncate", 503),
+        ("remove", 200),
+        ("replace", 400), // what is rejected
+        ("replace", 503), // the pace
+    ] {
+        for opts_in in [false, true] {
+            let case = format!("{call}, {status}, {opts_in}");
+            let folder = Folder::new();
+            prepare(&folder);
+            let receiver = Receiver::default();
+            let answering = Answering { status: Arc::new(AtomicU64::new(status)), receiver: receiver.clone() };
+            let (gate, entered, release) = Gate::new(call);
+            let living = client_on_gate(&folder, gate, &answering);
+            // While a file is being made nobody else can have one.
+            let messages = if call == "create" { 1 } else { 4 };
+            (0..messages).for_each(|n| track_large(&living, &format!("before {n}")));
+            entered.recv_timeout(LONG).unwrap_or_else(|_| panic!("{case}: it never comes there"));
+            std::thread::sleep(Duration::from_millis(3)); // so that the names of files differ
+            let mut seen = HashSet::new();
+            std::thread::scope(|scope| {
+                // Deleting a file waits for one that is just being made.
+                let opting_out = scope.spawn(|| living.opt_out().expect("kept"));
+                if call == "create" {
+                    wait_for("it is known", || living.is_opted_out() && living.stats().queued == 0);
+                } else {
+                    opting_out.join().expect("no panic");
+                    assert!(!track_as_known(&living, "denied"), "{case}");
+                }
+                seen = arrived(&receiver);
+                answering.status.store(503, Ordering::SeqCst);
+                let opting_in = scope.spawn(|| {
+                    if opts_in {
+                        living.opt_in().expect("kept");
+                        (0..4).for_each(|n| track_large(&living, &format!("after {n}")));
+                        assert_eq!(living.stats().in_memory, 0, "{case}");
+                    }
+                });
+                if call == "create" {
+                    std::thread::sleep(Duration::from_millis(30));
+                } else {
+                    opting_in.join().expect("no panic");
+                    balanced(&living);
+                }
+                release.send(()).expect("it waits");
+            });
+            if opts_in {
+                wait_for("it has been at work", || {
+                    let stats = living.stats();
+                    stats.requests > 0 && stats.queued == 4
+                });
+                std::thread::sleep(Duration::from_millis(50));
+                (4..8).for_each(|n| track_large(&living, &format!("after {n}")));
+                std::thread::sleep(Duration::from_millis(50));
+                let dead = as_of_the_dead(&folder);
+                let heir = client(stateful(&dead), Disk, &receiver);
+                heir.flush(LONG).expect("delivered");
+                let after: HashSet<String> = arrived(&receiver).difference(&seen).cloned().collect();
+                let expected: HashSet<String> = (0..8).map(|n| format!("after {n}")).collect();
+                assert_eq!(after, expected, "{case}: had it died, this would have come of it");
+                receiver.ids.lock().expect("no panic").retain(|id| !id.starts_with("after"));
+                answering.status.store(200, Ordering::SeqCst);
+            }
+            living.flush(LONG).expect("all is settled");
+            balanced(&living);
+            let after: HashSet<String> = arrived(&receiver).difference(&seen).cloned().collect();
+            assert_eq!(after.len(), if opts_in { 8 } else { 0 }, "{case}: {after:?}");
+            assert!(after.iter().all(|id| id.starts_with("after")), "{case}: {after:?}");
+            assert_eq!(chunks(&folder.0), Vec::<String>::new(), "{case}");
+            drop(living);
+        }
+    }
+}
+
+/// Decides to make a request, and makes it after the user has opted out.
+struct Late {
+    interruptions: Arc<AtomicU64>,
+    entered: Mutex<Sender<()>>,
+    released: Mutex<Told<()>>,
+    made: Arc<AtomicUsize>,
+}
+
+impl Transport for Late {
+    fn exchange(&self, _: &HttpRequest<'_>) -> Result<HttpResponse, Error> {
+        self.made.fetch_add(1, Ordering::SeqCst);
+        Ok(HttpResponse { status: 200, ..HttpResponse::default() })
+    }
+
+    fn interrupt(&self) {
+        self.interruptions.fetch_add(1, Ordering::SeqCst);
+    }
+
+    fn interruptions(&self) -> u64 {
+        self.interruptions.load(Ordering::SeqCst)
+    }
+
+    fn exchange_since(&self, request: &HttpRequest<'_>, interruptions: u64) -> Result<HttpResponse, Error> {
+        self.entered.lock().expect("no panic").send(()).expect("the test waits");
+        self.released.lock().expect("no panic").recv().expect("the test releases it");
+        if self.interruptions() != interruptions {
+            return Err(Error::new(ErrorKind::Network, "broken off"));
+        }
+        self.exchange(request)
+    }
+}
+
+#[test]
+fn no_request_begins_after_the_user_has_opted_out() {
+    let ((entered, wait), (release, released)) = (channel(), channel());
+    let made = Arc::new(AtomicUsize::new(0));
+    let late = Late {
+        interruptions: Arc::default(),
+        entered: Mutex::new(entered),
+        released: Mutex::new(released),
+        made: made.clone(),
+    };
+    let once = Mutex::new(Some(late));
+    let make =
+        Box::new(move || -> Box<dyn Transport> { Box::new(once.lock().expect("no panic").take().expect("no fork")) });
+    let config = Config { flush_at: 1, ..Config::new("k") };
+    let client = Client::with(config, Arc::new(Disk), make).expect("good settings");
+    assert!(track(&client, "before"));
+    wait.recv_timeout(LONG).expect("it has been decided");
+    client.opt_out().expect("in memory");
+    release.send(()).expect("it waits");
+    client.flush(LONG).expect("nothing is left");
+    client.opt_in().expect("in memory");
+    assert!(track(&client, "after"));
+    wait.recv_timeout(LONG).expect("it has been decided");
+    release.send(()).expect("it waits");
+    client.flush(LONG).expect("delivered");
+    assert_eq!((made.load(Ordering::SeqCst), client.stats().dropped, client.stats().delivered), (1, 1, 1));
+}
+
+#[test]
+#[cfg(feature = "http")]
+fn the_network_makes_no_request_that_was_decided_on_before_an_interruption() {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
+    listener.set_nonblocking(true).expect("possible");
+    let url = format!("http://{}/", listener.local_addr().expect("an address"));
+    let route = crate::http::Route::new(Some(""), None, &Disk).expect("no proxy");
+    let network = crate::http::Network::new(route);
+    let request = HttpRequest {
+        method: "POST",
+        url: &url,
+        headers: &[],
+        body: b"{}",
+        timeout: SHORT,
+        answer_max_bytes: 100,
+        status_will_do: true,
+    };
+    let decided = network.interruptions();
+    network.interrupt();
+    let error = network.exchange_since(&request, decided).expect_err("broken off");
+    assert_eq!((error.kind(), error.message()), (ErrorKind::Network, "the request was broken off"));
+    assert!(listener.accept().is_err(), "nobody has called");
+    assert!(network.exchange(&request).is_err(), "nobody answers");
+    assert!(listener.accept().is_ok(), "but one decided on later is made");
+}
+
+#[test]
+fn threads_that_cannot_agree_leave_the_queue_as_the_last_of_them_wants_it() {
+    for _ in 0..crate::rounds(50) {
+        let folder = Folder::new();
+        let client = client(stateful(&folder), Disk, &Receiver::default());
+        std::thread::scope(|scope| {
+            for thread in 0..4 {
+                let client = &client;
+                scope.spawn(move || {
+                    for n in 0..5 {
+                        let changed = if (n + thread) % 2 == 0 { client.opt_out() } else { client.opt_in() };
+                        changed.expect("kept");
+                        track_as_known(client, &format!("{thread} {n}"));
+                    }
+                });
+            }
+        });
+        assert_eq!(track_as_known(&client, "last"), !client.is_opted_out());
+        balanced(&client);
+    }
+}

@@ -1,0 +1,703 @@
+//! What the user agreed to, and whether they want to be known at all: in messages that a server got, on the disk, in several
+//! processes.
+
+#![cfg(unix)]
+
+mod child;
+mod server;
+
+use std::collections::HashSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use child::{
+    Folder, LONG, Notes, Program, balanced, died_by_kill, kill, part, program, read_notes, rounds, told, track,
+    wait_until,
+};
+use segment_native::{Client, Config, ErrorKind, Object, Options};
+use serde_json::{Value, json};
+use server::{Reply, Server};
+
+/// The programs that share a folder.
+#[test]
+fn child_main() {
+    match part().as_deref() {
+        Some("track until told") => track_until_told(),
+        Some("opt out and die") => opt_out_and_die(),
+        Some("track and die") => track_and_die(),
+        Some(other) => panic!("no such part: {other}"),
+        None => {}
+    }
+}
+
+/// Says of each message that it is about to be tracked, and then whether it was taken.
+fn track_until_told() {
+    let client = Client::new(stateful(&told("URL"), Path::new(&told("FOLDER")))).expect("good settings");
+    let (notes, go, run) = (Notes::open(&told("NOTES")), told("GO"), told("RUN"));
+    for n in 0.. {
+        let id = format!("{run}-{n}");
+        notes.write(&format!("try {id}"));
+        let options = Options { message_id: Some(&id), ..Options::default() };
+        match client.track(None, "E", None, options) {
+            Ok(()) => notes.write(&format!("took {id}")),
+            Err(error) => {
+                assert_eq!(error.kind(), ErrorKind::OptedOut, "{error}");
+                notes.write(&format!("refused {id}"));
+            }
+        }
+        balanced(&client.stats());
+        if n % 16 == 0 && Path::new(&go).exists() {
+            break;
+        }
+        std::thread::sleep(Duration::from_micros(700));
+    }
+    client.flush(LONG).expect("settled");
+    balanced(&client.stats());
+}
+
+fn opt_out_and_die() {
+    let client = Client::new(stateful(&told("URL"), Path::new(&told("FOLDER")))).expect("good settings");
+    for n in 0..5 {
+        assert!(track(&client, &format!("{}-{n}", told("RUN"))));
+    }
+    client.opt_out().expect("kept");
+    kill(std::process::id().try_into().expect("a pid"), libc::SIGKILL);
+}
+
+fn track_and_die() {
+    let client = Client::new(stateful(&told("URL"), Path::new(&told("FOLDER")))).expect("good settings");
+    for n in 0..5 {
+        assert!(track(&client, &format!("{}-{n}", told("RUN"))));
+    }
+    kill(std::process::id().try_into().expect("a pid"), libc::SIGKILL);
+}
+
+fn start(part: &str, server: &Server, folder: &Folder, run: &str) -> Program {
+    let (url, notes, go) = (server.url(), folder.beside("notes"), folder.beside("go"));
+    let told = [("URL", url.as_str()), ("FOLDER", folder.text()), ("NOTES", &notes), ("GO", &go), ("RUN", run)];
+    Program::start(program(part, &told))
+}
+
+fn stateful(url: &str, folder: &Path) -> Config {
+    Config { stateful: true, ..child::config(url, folder) }
+}
+
+fn client(server: &Server, folder: &Folder) -> Client {
+    Client::new(stateful(&server.url(), &folder.0)).expect("good settings")
+}
+
+/// A server that answers with 503 until it is told to be good.
+fn refusing() -> (Server, Arc<AtomicBool>) {
+    let good = Arc::new(AtomicBool::new(false));
+    let is_good = good.clone();
+    (Server::new(move |_, _| Reply::status(if is_good.load(Ordering::SeqCst) { 200 } else { 503 })), good)
+}
+
+/// All messages that the server got, in their order.
+fn sent(server: &Server, client: &Client) -> Vec<Value> {
+    client.flush(LONG).expect("delivered");
+    balanced(&client.stats());
+    server.requests().iter().flat_map(|request| request.events().to_vec()).collect()
+}
+
+fn ids(server: &Server) -> HashSet<String> {
+    server.requests().iter().flat_map(server::Request::ids).collect()
+}
+
+fn choice(ads: bool) -> Object {
+    Object::from([("ads", ads)])
+}
+
+fn privacy(folder: &Folder) -> Value {
+    serde_json::from_slice(&fs::read(folder.0.join("privacy.json")).expect("there")).expect("JSON")
+}
+
+/// Everything in the folder but what is remembered of the user, and the locks.
+fn kept(folder: &Folder) -> Vec<PathBuf> {
+    let is_ours = |path: &PathBuf| {
+        path.extension().is_some_and(|kind| kind != "lock")
+            && !path.ends_with("privacy.json")
+            && !path.ends_with("identity.json")
+    };
+    folder.files().into_iter().filter(is_ours).collect()
+}
+
+#[test]
+fn consent_stands_in_every_later_message() {
+    let (server, folder) = (Server::good(), Folder::new());
+    let client = client(&server, &folder);
+    client.track(None, "Before", None, None).expect("taken");
+    client.set_consent(&Object::from([("ads", false), ("analytics", true)])).expect("kept");
+    let context = Object::from([("ip", "1.2.3.4")]);
+    let own = Options { context: Some(&context), ..Options::default() };
+    client.track(None, "With a context", None, own).expect("taken");
+    client.enqueue(r#"{"type":"track","event":"J","context":{"app":{"name":"a"}}}"#).expect("taken");
+    client.enqueue(r#"{"type":"track","event":"K"}"#).expect("taken");
+    client.identify("u", &Object::from([("a", 1)]), None).expect("taken");
+    client.alias("v", None, None).expect("taken");
+    client.group(None, "g", None, None).expect("taken");
+    client.set_consent(None).expect("kept");
+    client.track(None, "After", None, None).expect("taken");
+    let sent = sent(&server, &client);
+    let consent = json!({"categoryPreferences": {"ads": false, "analytics": true}});
+    assert_eq!(sent.len(), 9);
+    assert_eq!((&sent[0]["context"]["consent"], &sent[8]["context"]["consent"]), (&Value::Null, &Value::Null));
+    for message in &sent[1..8] {
+        assert_eq!(message["context"]["consent"], consent, "{message}");
+    }
+    assert_eq!(
+        (sent[1]["event"].as_str(), &sent[2]["context"]["ip"]),
+        (Some("Segment Consent Preference Updated"), &json!("1.2.3.4"))
+    );
+    assert_eq!(sent[3]["context"]["app"], json!({"name": "a"}));
+    assert!(!sent.iter().any(|message| message.to_string().contains(r#""consent":{}"#)));
+}
+
+#[test]
+fn a_choice_is_told_once_and_survives() {
+    let (server, folder) = (Server::good(), Folder::new());
+    let told_of = |client: &Client| {
+        let sent = sent(&server, client);
+        sent.iter().filter(|message| message["event"] == "Segment Consent Preference Updated").count()
+    };
+    let first = client(&server, &folder);
+    first.set_consent(&Object::from([("a", true), ("b", false)])).expect("kept");
+    first.set_consent(&Object::from([("b", false), ("a", true)])).expect("the same");
+    assert_eq!(told_of(&first), 1);
+    drop(first);
+    let second = client(&server, &folder);
+    second.set_consent(&Object::from([("b", false), ("a", true)])).expect("still the same");
+    second.track(None, "E", None, None).expect("taken");
+    assert_eq!(told_of(&second), 1);
+    let last = sent(&server, &second).last().expect("one")["context"]["consent"].clone();
+    assert_eq!(last, json!({"categoryPreferences": {"a": true, "b": false}}));
+    std::thread::scope(|scope| {
+        for _ in 0..8 {
+            scope.spawn(|| second.set_consent(&choice(true)).expect("kept"));
+        }
+    });
+    assert_eq!(told_of(&second), 2, "eight threads, one change");
+    // Another client that has not looked yet.
+    let third = client(&server, &folder);
+    second.set_consent(&choice(false)).expect("kept");
+    third.set_consent(&choice(false)).expect("the same");
+    third.flush(LONG).expect("delivered");
+    assert_eq!(told_of(&second), 3, "two clients, one change");
+    second.set_consent(None).expect("kept");
+    third.set_consent(None).expect("kept");
+    assert_eq!(told_of(&second), 3, "that nothing is known is not told");
+    assert_eq!(privacy(&folder)["consent"], Value::Null);
+}
+
+#[test]
+fn a_consent_that_says_nothing_is_refused() {
+    let (server, folder) = (Server::good(), Folder::new());
+    let client = client(&server, &folder);
+    let kind = |object: &Object| client.set_consent(object).expect_err("refused").kind();
+    assert_eq!(kind(&Object::new()), ErrorKind::Invalid);
+    assert_eq!(kind(&Object::from([("ads", "yes")])), ErrorKind::Invalid);
+    let mut many = Object::new();
+    (0..1_000).for_each(|n| _ = many.set(&format!("category {n}"), true));
+    assert_eq!(kind(&many), ErrorKind::TooLarge);
+    client.set_consent(None).expect("as before");
+    assert_eq!((client.stats().accepted, client.stats().refused), (0, 3));
+    // Nor does a file that says nothing.
+    fs::write(folder.0.join("privacy.json"), r#"{"optedOut":false,"changes":0,"changedAt":0,"consent":{}}"#)
+        .expect("written");
+    let odd = self::client(&server, &folder);
+    assert!(odd.is_opted_out(), "what cannot be understood may have been a no");
+    odd.opt_in().expect("kept");
+    odd.track(None, "E", None, None).expect("taken");
+    assert_eq!(sent(&server, &odd)[0]["context"]["consent"], Value::Null);
+}
+
+#[test]
+fn a_client_that_does_not_know_its_user_stamps_consent_and_tells_nothing() {
+    let server = Server::good();
+    let client = child::client(&server.url(), Path::new(""));
+    client.set_consent(&choice(true)).expect("in memory");
+    client.track("u", "E", None, None).expect("taken");
+    let sent = sent(&server, &client);
+    assert_eq!(sent.len(), 1);
+    assert_eq!(sent[0]["context"]["consent"]["categoryPreferences"], json!({"ads": true}));
+}
+
+#[test]
+fn who_opts_out_is_left_alone_and_nothing_of_them_stays() {
+    let (server, good) = refusing();
+    let folder = Folder::new();
+    for run in ["dead1", "dead2"] {
+        assert!(died_by_kill(start("track and die", &server, &folder, run).ended(LONG)));
+    }
+    let client = client(&server, &folder);
+    client.identify("u", &Object::from([("secret", "s")]), None).expect("taken");
+    let large = Object::from([("filler", "x".repeat(30_000).as_str())]);
+    (0..40).for_each(|_| client.track(None, "E", &large, None).expect("taken"));
+    assert!(wait_until(LONG, || client.stats().recovered > 0 && client.stats().requests > 0));
+    let rejected = kept(&folder)[0].parent().expect("a folder").join("rejected");
+    fs::create_dir_all(&rejected).expect("made");
+    fs::write(rejected.join("1700000000000-000001-x.v1.jsonl"), "{}").expect("written");
+    fs::write(folder.0.join("identity.new"), "half of it").expect("written");
+
+    let refused = client.stats().refused;
+    client.opt_out().expect("kept");
+    assert!(client.is_opted_out());
+    assert_eq!((client.anonymous_id(), client.user_id()), (None, None));
+    for refusal in [
+        client.track(None, "E", None, None),
+        client.track("u", "E", None, None),
+        client.identify("u", None, None),
+        client.alias("v", None, None),
+        client.enqueue(r#"{"type":"track","event":"E","userId":"u"}"#),
+        client.reset(),
+        client.set_consent(&choice(true)),
+    ] {
+        assert_eq!(refusal.expect_err("refused").kind(), ErrorKind::OptedOut);
+    }
+    client.flush(LONG).expect("nothing is left to wait for");
+    let stats = client.stats();
+    balanced(&stats);
+    assert_eq!((stats.queued, stats.queued_bytes, stats.delivered, stats.refused - refused), (0, 0, 0, 7), "{stats:?}");
+    assert!(stats.dropped >= 41);
+    assert_eq!(kept(&folder), Vec::<PathBuf>::new());
+    client.opt_out().expect("again");
+    drop(client);
+
+    let next = self::client(&server, &folder);
+    assert!(next.is_opted_out(), "it lasts");
+    assert!(!track(&next, "refused"));
+    next.flush(LONG).expect("nothing to wait for");
+    assert_eq!(kept(&folder), Vec::<PathBuf>::new());
+    let seen = server.begun();
+    good.store(true, Ordering::SeqCst);
+    next.opt_in().expect("kept");
+    assert!(track(&next, "wanted again"));
+    assert_eq!(next.stats().in_memory, 0, "it survives as any other");
+    next.flush(LONG).expect("delivered");
+    let after: Vec<_> = server.requests()[seen..].iter().flat_map(server::Request::ids).collect();
+    assert_eq!(after, ["wanted again"]);
+}
+
+#[test]
+fn who_opts_in_again_is_somebody_else() {
+    let (server, folder) = (Server::good(), Folder::new());
+    let client = client(&server, &folder);
+    client.identify("u", &Object::from([("a", 1)]), None).expect("taken");
+    let other = self::client(&server, &folder);
+    let before = client.anonymous_id();
+    client.opt_out().expect("kept");
+    assert!(!folder.0.join("identity.json").exists());
+    client.opt_in().expect("kept");
+    client.opt_in().expect("the same");
+    let after = client.anonymous_id();
+    assert!(after.is_some() && after != before);
+    assert_eq!(client.user_id(), None);
+    client.track(None, "E", None, None).expect("taken");
+    let last = sent(&server, &client).last().expect("one").clone();
+    assert_eq!((&last["userId"], &last["context"]["traits"]), (&Value::Null, &Value::Null));
+    // One that was there all the time, and has missed it, does not bring the earlier person back.
+    other.identify("v", None, None).expect("taken");
+    assert_eq!((other.anonymous_id(), self::client(&server, &folder).anonymous_id()), (after.clone(), after));
+}
+
+#[test]
+fn a_client_that_remembers_nobody_can_opt_in_and_the_one_that_does_gets_a_new_person() {
+    let (server, folder) = (Server::good(), Folder::new());
+    let remembering = client(&server, &folder);
+    remembering.identify("u", None, None).expect("taken");
+    remembering.flush(LONG).expect("delivered");
+    let before = remembering.anonymous_id();
+    let other = child::client(&server.url(), &folder.0);
+    other.opt_out().expect("kept");
+    other.opt_in().expect("kept");
+    let goes_on = || {
+        let _ = remembering.track(None, "E", None, None);
+        remembering.anonymous_id().is_some_and(|id| Some(id) != before)
+    };
+    assert!(wait_until(LONG, goes_on), "{:?}", remembering.anonymous_id());
+    assert_eq!(remembering.user_id(), None);
+    assert_eq!(client(&server, &folder).anonymous_id(), remembering.anonymous_id());
+}
+
+#[test]
+fn opting_in_without_having_opted_out_loses_nothing() {
+    for spooled in [true, false] {
+        let (server, good) = refusing();
+        let folder = Folder::new();
+        let client =
+            Client::new(stateful(&server.url(), if spooled { &folder.0 } else { Path::new("") })).expect("good");
+        let anonymous = client.anonymous_id();
+        (0..10).for_each(|n| assert!(track(&client, &format!("{n}"))));
+        client.opt_in().expect("as it is");
+        assert_eq!((client.stats().dropped, client.stats().queued), (0, 10));
+        assert_eq!(client.anonymous_id(), anonymous);
+        good.store(true, Ordering::SeqCst);
+        client.flush(LONG).expect("delivered");
+        assert_eq!(client.stats().delivered, 10);
+    }
+}
+
+#[test]
+fn a_request_under_way_is_broken_off_and_nobody_waits_for_it() {
+    for spooled in [true, false] {
+        let (server, folder) = (Server::new(|_, _| Reply::Silence), Folder::new());
+        let place = if spooled { folder.0.as_path() } else { Path::new("") };
+        let client = Client::new(stateful(&server.url(), place)).expect("good settings");
+        assert!(track(&client, "first"));
+        assert!(wait_until(LONG, || server.begun() > 0), "the request is under way");
+        assert!(track(&client, "second"));
+        let start = Instant::now();
+        client.opt_out().expect("kept");
+        client.flush(LONG).expect("nothing is left");
+        assert!(start.elapsed() < Duration::from_secs(5), "{:?}", start.elapsed());
+        let stats = client.stats();
+        balanced(&stats);
+        assert_eq!((stats.dropped, stats.queued), (2, 0), "{stats:?}");
+        std::thread::sleep(Duration::from_millis(300));
+        assert_eq!(server.begun(), 1, "and it is not tried again");
+    }
+}
+
+#[test]
+fn opting_out_while_threads_track_stops_them_all_and_the_counts_add_up() {
+    for round in 0..rounds(30) {
+        let (server, folder) = (Server::good(), Folder::new());
+        let place = if round % 3 == 0 { Path::new("") } else { folder.0.as_path() };
+        // Small chunks, so that they are sealed, cut, read and deleted all the time.
+        let config = Config { queue_max_bytes: 200_000, flush_at: 3, ..stateful(&server.url(), place) };
+        let client = Client::new(config).expect("good settings");
+        let out = AtomicBool::new(false);
+        let denied: Vec<String> = std::thread::scope(|scope| {
+            let tracking: Vec<_> = (0..4)
+                .map(|thread| {
+                    let (client, out) = (&client, &out);
+                    scope.spawn(move || {
+                        let filler = Object::from([("filler", "x".repeat(2_000).as_str())]);
+                        let mut denied = Vec::new();
+                        for n in 0..400 {
+                            let is_out = out.load(Ordering::SeqCst);
+                            let id = format!("{thread}-{n}");
+                            let options = Options { message_id: Some(&id), ..Options::default() };
+                            let taken = client.track(None, "E", &filler, options).is_ok();
+                            assert!(!(is_out && taken), "taken after the user had opted out");
+                            if is_out {
+                                denied.push(id);
+                            }
+                        }
+                        denied
+                    })
+                })
+                .collect();
+            std::thread::sleep(Duration::from_micros(round as u64 * 211));
+            client.opt_out().expect("kept");
+            out.store(true, Ordering::SeqCst);
+            balanced(&client.stats());
+            tracking.into_iter().flat_map(|thread| thread.join().expect("no panic")).collect()
+        });
+        client.flush(LONG).expect("nothing is left");
+        let stats = client.stats();
+        balanced(&stats);
+        assert_eq!((stats.queued, stats.queued_bytes, stats.in_memory), (0, 0, 0), "{stats:?}");
+        assert_eq!(kept(&folder), Vec::<PathBuf>::new());
+        assert!(denied.iter().all(|id| !ids(&server).contains(id)));
+    }
+}
+
+/// S69.
+#[test]
+fn what_another_process_tracks_while_the_user_has_opted_out_never_leaves() {
+    for round in 0..rounds(3) {
+        let (server, folder) = (Server::good(), Folder::new());
+        let notes = Notes::open(&folder.beside("notes"));
+        let noted = || read_notes(&folder.beside("notes"));
+        let mut other = start("track until told", &server, &folder, "other");
+        let client = client(&server, &folder);
+        for turn in 0..4 {
+            assert!(wait_until(LONG, || noted().last().is_some_and(|note| note.starts_with("took"))));
+            notes.write("op out");
+            client.opt_out().expect("kept");
+            notes.write("is out");
+            match (round + turn) % 3 {
+                // It has noticed.
+                0 => assert!(wait_until(LONG, || noted().last().is_some_and(|note| note.starts_with("refused")))),
+                // It dies, perhaps before it has.
+                1 => {
+                    std::thread::sleep(Duration::from_millis(turn as u64 * 2));
+                    other.kill();
+                    other = start("track until told", &server, &folder, &format!("{round}-{turn}"));
+                }
+                // It may have noticed nothing at all.
+                _ => {}
+            }
+            notes.write("op in");
+            client.opt_in().expect("kept");
+            notes.write("is in");
+        }
+        assert!(wait_until(LONG, || noted().last().is_some_and(|note| note.starts_with("took"))));
+        fs::write(folder.beside("go"), "").expect("written");
+        other.succeeded();
+        client.flush(LONG).expect("delivered");
+        // Whoever died has left nothing that comes later.
+        self::client(&server, &folder).flush(LONG).expect("delivered");
+
+        let (mut is_out, mut denied, mut tried) = (false, HashSet::new(), HashSet::new());
+        for note in noted() {
+            match note.split_once(' ').expect("two words") {
+                ("is", "out") => (is_out, tried) = (true, HashSet::new()),
+                ("op", "in") => is_out = false,
+                ("try", id) if is_out => _ = tried.insert(id.to_owned()),
+                ("took" | "refused", id) if is_out && tried.contains(id) => _ = denied.insert(id.to_owned()),
+                _ => {}
+            }
+        }
+        let left: Vec<_> = ids(&server).intersection(&denied).cloned().collect();
+        assert!(left.is_empty(), "tracked while the user had opted out, and sent: {left:?}");
+        let _ = fs::remove_file(folder.beside("go"));
+    }
+}
+
+/// A client that changes something by itself after the user has opted out elsewhere must not overlook that.
+#[test]
+fn who_learns_of_it_by_a_change_of_their_own_sends_nothing_either() {
+    for n in 0..4 {
+        let (server, good) = refusing();
+        let folder = Folder::new();
+        let (one, other) = (client(&server, &folder), client(&server, &folder));
+        (0..5).for_each(|n| assert!(track(&one, &format!("before {n}"))));
+        other.opt_out().expect("kept");
+        let refusal = match n {
+            0 => one.identify("u", None, None),
+            1 => one.alias("u", None, None),
+            2 => one.reset(),
+            _ => one.set_consent(&choice(true)),
+        };
+        assert_eq!(refusal.expect_err("refused").kind(), ErrorKind::OptedOut);
+        assert!(!track(&one, "after"));
+        let seen = server.begun();
+        good.store(true, Ordering::SeqCst);
+        one.flush(LONG).expect("nothing is left");
+        assert_eq!((one.stats().queued, one.stats().dropped), (0, 5));
+        assert!(server.requests()[seen..].iter().all(|request| request.events().is_empty()));
+        assert_eq!(kept(&folder), Vec::<PathBuf>::new());
+    }
+}
+
+#[test]
+fn others_go_on_when_the_user_opts_in_again() {
+    let (server, folder) = (Server::good(), Folder::new());
+    let (one, other) = (client(&server, &folder), client(&server, &folder));
+    assert!(track(&one, "before"));
+    one.flush(LONG).expect("delivered");
+    other.opt_out().expect("kept");
+    assert!(wait_until(LONG, || !track(&one, "perhaps")), "it notices");
+    other.opt_in().expect("kept");
+    assert!(wait_until(LONG, || track(&one, "wanted again")), "and again");
+    one.flush(LONG).expect("delivered");
+    assert!(ids(&server).contains("wanted again"));
+}
+
+#[test]
+fn a_death_right_after_opting_out_changes_nothing() {
+    let (server, good) = refusing();
+    let folder = Folder::new();
+    for run in ["a", "b", "c"] {
+        assert!(died_by_kill(start("opt out and die", &server, &folder, run).ended(LONG)));
+        let client = client(&server, &folder);
+        assert!(client.is_opted_out());
+        client.flush(LONG).expect("nothing is left");
+        assert_eq!(kept(&folder), Vec::<PathBuf>::new());
+        client.opt_in().expect("kept");
+    }
+    let seen = server.begun();
+    good.store(true, Ordering::SeqCst);
+    client(&server, &folder).flush(LONG).expect("nothing is left");
+    assert_eq!(server.begun(), seen);
+}
+
+#[test]
+fn where_it_cannot_be_kept_it_is_so_in_this_process() {
+    for earlier in [false, true] {
+        let (server, folder) = (Server::good(), Folder::new());
+        let client = client(&server, &folder);
+        if earlier {
+            client.opt_out().expect("kept");
+            client.opt_in().expect("kept");
+        }
+        // Where the file is to be written first there is a folder: that fails for everybody, root included.
+        fs::create_dir(folder.0.join("privacy.new")).expect("made");
+        for _ in 0..2 {
+            assert_eq!(client.opt_out().expect_err("not kept").kind(), ErrorKind::Storage);
+            assert!(client.is_opted_out());
+            for _ in 0..3 {
+                assert!(!track(&client, "refused"));
+                client.flush(LONG).expect("nothing is left");
+                std::thread::sleep(Duration::from_millis(400));
+            }
+            assert!(client.is_opted_out(), "and stays so, whatever the folder says");
+        }
+        assert!(!self::client(&server, &folder).is_opted_out());
+        fs::remove_dir(folder.0.join("privacy.new")).expect("gone");
+        client.opt_out().expect("kept at last");
+        assert!(self::client(&server, &folder).is_opted_out());
+        assert_eq!(ids(&server).len(), 0);
+    }
+}
+
+#[test]
+fn in_a_place_where_no_folder_can_be_it_is_so_in_this_process() {
+    let (server, folder) = (Server::good(), Folder::new());
+    let place = folder.0.join("file");
+    fs::write(&place, "no folder").expect("written");
+    let client = Client::new(stateful(&server.url(), &place.join("spool"))).expect("good settings");
+    assert!(track(&client, "in memory"));
+    assert_eq!(client.opt_out().expect_err("not kept").kind(), ErrorKind::Storage);
+    assert!(client.is_opted_out() && !track(&client, "refused"));
+    assert_eq!((client.stats().queued, client.stats().dropped + client.stats().delivered), (0, 1));
+    assert_eq!(client.opt_in().expect_err("not kept").kind(), ErrorKind::Storage);
+    assert!(track(&client, "wanted again"));
+}
+
+#[test]
+fn opting_out_while_the_client_is_shut_down_ends_both() {
+    for round in 0..rounds(40) {
+        let (server, folder) = (Server::new(|_, _| Reply::status(503)), Folder::new());
+        let client = client(&server, &folder);
+        (0..20).for_each(|n| assert!(track(&client, &format!("{n}"))));
+        std::thread::scope(|scope| {
+            let shutting_down = scope.spawn(|| drop(client.shutdown(Duration::from_millis(5))));
+            scope.spawn(|| (0..50).for_each(|n| _ = track(&client, &format!("late {n}"))));
+            std::thread::sleep(Duration::from_micros(round as u64 * 173));
+            client.opt_out().expect("kept");
+            shutting_down.join().expect("no panic");
+        });
+        let stats = client.stats();
+        balanced(&stats);
+        assert_eq!(stats.queued, 0, "{stats:?}");
+        let start = Instant::now();
+        client.shutdown(LONG).expect("nothing is left");
+        drop(client);
+        assert!(start.elapsed() < Duration::from_secs(10), "{:?}", start.elapsed());
+        assert_eq!(kept(&folder), Vec::<PathBuf>::new());
+    }
+}
+
+#[test]
+fn what_cannot_be_read_counts_as_a_no() {
+    for damage in ["", "{", "\0\0\0\0\0\0", r#"{"optedOut":false}"#, r#"{"optedOut":false,"changes":-1,"changedAt":0}"#]
+    {
+        let (server, folder) = (Server::good(), Folder::new());
+        drop(client(&server, &folder));
+        fs::write(folder.0.join("privacy.json"), damage).expect("written");
+        let client = client(&server, &folder);
+        assert!(client.is_opted_out() && !track(&client, "refused"), "{damage}");
+        client.opt_in().expect("kept");
+        assert!(track(&client, "wanted again"));
+        client.flush(LONG).expect("delivered");
+        assert_eq!(ids(&server), HashSet::from(["wanted again".to_owned()]));
+    }
+}
+
+/// Whether the user has opted out cannot be known right now: nothing is taken or sent, and nothing is lost.
+#[test]
+fn what_cannot_be_read_right_now_is_waited_for() {
+    let (server, good) = refusing();
+    let folder = Folder::new();
+    assert!(died_by_kill(start("track and die", &server, &folder, "dead").ended(LONG)));
+    let file = folder.0.join("privacy.json");
+    fs::create_dir(&file).expect("made"); // reading a folder fails for everybody
+    let seen = server.begun();
+    good.store(true, Ordering::SeqCst);
+    let client = client(&server, &folder);
+    assert!(client.is_opted_out() && !track(&client, "refused"));
+    assert_eq!(client.flush(Duration::from_millis(300)).expect_err("not now").kind(), ErrorKind::Timeout);
+    assert_eq!(server.begun(), seen);
+    fs::remove_dir(&file).expect("gone");
+    client.flush(LONG).expect("delivered");
+    assert!(!client.is_opted_out() && track(&client, "taken"));
+    assert_eq!(client.stats().recovered, 5);
+}
+
+#[test]
+fn after_the_clock_was_put_back_what_was_kept_before_is_not_sent_either() {
+    let (server, good) = refusing();
+    let folder = Folder::new();
+    assert!(died_by_kill(start("track and die", &server, &folder, "dead").ended(LONG)));
+    // All this was in 2099 and 2100, by this machine's clock at that time.
+    for chunk in kept(&folder) {
+        let name = chunk.file_name().expect("a name").to_string_lossy().into_owned();
+        let (_, rest) = name.split_once('-').expect("milliseconds");
+        fs::rename(&chunk, chunk.with_file_name(format!("4070908800000-{rest}"))).expect("renamed");
+    }
+    let text = r#"{"optedOut":true,"changes":1,"changedAt":4102444800000}"#;
+    fs::write(folder.0.join("privacy.json"), text).expect("written");
+    good.store(true, Ordering::SeqCst);
+    let seen = server.begun();
+    // Opted in by somebody who does not look at the messages: another write key.
+    let other_key = Config { write_key: "OTHER".to_owned(), ..stateful(&server.url(), &folder.0) };
+    Client::new(other_key).expect("good settings").opt_in().expect("kept");
+    let client = client(&server, &folder);
+    assert!(track(&client, "wanted"));
+    client.flush(LONG).expect("delivered");
+    drop(client);
+    let next = self::client(&server, &folder);
+    next.flush(LONG).expect("delivered");
+    let after: Vec<_> = server.requests()[seen..].iter().flat_map(server::Request::ids).collect();
+    assert_eq!(after, ["wanted"]);
+}
+
+#[test]
+fn what_is_kept_after_opting_in_is_found_again_whatever_the_clock_says() {
+    let (server, good) = refusing();
+    let folder = Folder::new();
+    let text = r#"{"optedOut":true,"changes":1,"changedAt":4102444800000}"#;
+    fs::write(folder.0.join("privacy.json"), text).expect("written");
+    let client = client(&server, &folder);
+    client.opt_in().expect("kept");
+    (0..5).for_each(|n| assert!(track(&client, &format!("{n}"))));
+    drop(client);
+    good.store(true, Ordering::SeqCst);
+    let next = self::client(&server, &folder);
+    next.flush(LONG).expect("delivered");
+    assert_eq!((next.stats().recovered, next.stats().delivered), (5, 5));
+}
+
+#[test]
+fn after_the_end_of_the_client_it_can_still_be_said_and_nobody_waits() {
+    for good in [true, false] {
+        let (server, is_good) = refusing();
+        is_good.store(good, Ordering::SeqCst);
+        let folder = Folder::new();
+        let client = client(&server, &folder);
+        assert!(track(&client, "kept"));
+        assert_eq!(client.shutdown(Duration::from_millis(if good { 60_000 } else { 50 })).is_ok(), good);
+        client.opt_out().expect("kept");
+        let start = Instant::now();
+        client.flush(LONG).expect("nothing is left");
+        client.shutdown(LONG).expect("nothing is left");
+        drop(client);
+        assert!(start.elapsed() < Duration::from_secs(10), "{:?}", start.elapsed());
+        assert_eq!(folder.files(), [folder.0.join("identity.lock"), folder.0.join("privacy.json")]);
+        assert!(self::client(&server, &folder).is_opted_out());
+    }
+}
+
+#[test]
+fn without_a_spool_it_is_so_until_the_client_ends() {
+    let (server, good) = refusing();
+    let client = Client::new(stateful(&server.url(), Path::new(""))).expect("good settings");
+    assert!(track(&client, "before"));
+    client.opt_out().expect("nothing to keep");
+    assert!(!track(&client, "meanwhile"));
+    assert_eq!(client.stats().queued, 0);
+    client.opt_in().expect("nothing to keep");
+    good.store(true, Ordering::SeqCst);
+    let seen = server.begun();
+    assert!(track(&client, "after"));
+    client.flush(LONG).expect("delivered");
+    assert!(server.requests()[seen..].iter().flat_map(server::Request::ids).eq(["after"]));
+    balanced(&client.stats());
+    assert_eq!(client.stats().dropped, 1);
+}

@@ -1,0 +1,94 @@
+//! Identity, consent, opting out: kept in spool_dir across launches.
+
+// The ids are written to memory of the caller's.
+#![allow(unsafe_code)]
+
+use std::ffi::c_char;
+
+use segment_native::Client;
+
+use crate::client::{required, segment_client};
+use crate::error::{guard, guard_or, null, segment_status};
+use crate::object::segment_object;
+
+/// With SEGMENT_STATEFUL, the anonymous id: made once, and again by segment_reset. Returns its length without the NUL (0: there
+/// is none, or an error) and writes a copy with a NUL if it fits into `capacity` bytes; else the buffer becomes "".
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn segment_anonymous_id(
+    client: Option<&segment_client>,
+    buffer: *mut c_char,
+    capacity: usize,
+) -> usize {
+    // SAFETY: the header asks for NULL or `capacity` bytes that can be written.
+    unsafe { copy_id(client, Client::anonymous_id, buffer, capacity) }
+}
+
+/// With SEGMENT_STATEFUL, the user id that segment_identify or segment_alias was given last. Returns its length without the NUL
+/// (0: there is none, or an error) and writes a copy with a NUL if it fits into `capacity` bytes; else the buffer becomes "".
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn segment_user_id(
+    client: Option<&segment_client>,
+    buffer: *mut c_char,
+    capacity: usize,
+) -> usize {
+    // SAFETY: as above.
+    unsafe { copy_id(client, Client::user_id, buffer, capacity) }
+}
+
+/// # Safety
+/// `buffer` is NULL, or `capacity` bytes can be written there.
+unsafe fn copy_id(
+    client: Option<&segment_client>,
+    id: impl FnOnce(&Client) -> Option<String>,
+    buffer: *mut c_char,
+    capacity: usize,
+) -> usize {
+    guard_or(0, || {
+        if buffer.is_null() && capacity > 0 {
+            return Err(null("buffer"));
+        }
+        let found = required(client).map(|client| id(client).unwrap_or_default());
+        let fits = found.as_ref().map_or("", |id| if id.len() < capacity { id.as_str() } else { "" });
+        if capacity > 0 {
+            let length = fits.len();
+            // SAFETY: `length` is below the capacity, by the caller's own word.
+            unsafe {
+                std::ptr::copy_nonoverlapping(fits.as_ptr(), buffer.cast::<u8>(), length);
+                *buffer.add(length) = 0;
+            }
+        }
+        found.map(|id| id.len())
+    })
+}
+
+/// Forgets the user and their traits, at a logout for example; there is a new anonymous id. Needs SEGMENT_STATEFUL.
+#[unsafe(no_mangle)]
+pub extern "C" fn segment_reset(client: Option<&segment_client>) -> segment_status {
+    guard(|| required(client)?.reset())
+}
+
+/// From now on every message says what the user agreed to: a boolean for each category, in
+/// context.consent.categoryPreferences; NULL: nothing any more. With SEGMENT_STATEFUL a new choice is tracked as "Segment Consent
+/// Preference Updated"; where that is refused, nothing has changed. Another process with this spool_dir knows of it from its next
+/// request on.
+#[unsafe(no_mangle)]
+pub extern "C" fn segment_set_consent(
+    client: Option<&segment_client>,
+    categories: Option<&segment_object>,
+) -> segment_status {
+    guard(|| required(client)?.set_consent(categories.map(|categories| &categories.0)))
+}
+
+/// The user does not want to be known: calls return SEGMENT_OPTED_OUT, nothing is sent any more, what waits is thrown away (by
+/// other processes with this spool_dir before they send anything more), and who the user was is forgotten. It stays so, also
+/// after a restart, until segment_opt_in. SEGMENT_STORAGE: it could not be kept, and is so in this process only.
+#[unsafe(no_mangle)]
+pub extern "C" fn segment_opt_out(client: Option<&segment_client>) -> segment_status {
+    guard(|| required(client)?.opt_out())
+}
+
+/// The user wants to be known again. What was thrown away stays so.
+#[unsafe(no_mangle)]
+pub extern "C" fn segment_opt_in(client: Option<&segment_client>) -> segment_status {
+    guard(|| required(client)?.opt_in())
+}
