@@ -95,9 +95,11 @@ impl Host {
         body_bytes: usize,
     ) {
         if let Some(on_delivery) = &self.on_delivery {
-            let message_ids: Vec<String> = batch.part(part.messages.clone()).map(message::id_of).collect();
-            let delivery =
-                Delivery { error, http_status, attempts: part.attempts, body_bytes, message_ids: &message_ids };
+            let messages: Vec<&[u8]> = batch.part(part.messages.clone()).collect();
+            let message_ids: Vec<String> = messages.iter().map(|message| message::id_of(message)).collect();
+            let attempts = part.attempts;
+            let (message_ids, messages) = (message_ids.as_slice(), messages.as_slice());
+            let delivery = Delivery { error, http_status, attempts, body_bytes, message_ids, messages };
             let _ = catch_unwind(AssertUnwindSafe(|| on_delivery(&delivery)));
         }
     }

@@ -40,6 +40,9 @@ pub struct Client {
     template: Template,
     half: PerProcess<Half>,
 }
+/// Who is shown a message before it is queued, and may refuse it.
+pub(crate) type Seen<'a> = &'a mut dyn FnMut(&[u8]) -> Result<(), Error>;
+
 impl Client {
     /// Makes a client. Without a spool nothing is sent, and no thread started, before the first message.
     pub fn new(mut config: Config) -> Result<Client, Error> {
@@ -233,10 +236,19 @@ impl Client {
 
     /// Queues the message of one of the six calls.
     pub fn send(&self, message: &Message<'_>) -> Result<(), Error> {
+        self.send_seen(message, &mut |_| Ok(()))
+    }
+
+    /// The same, and shows the message as it was written, once more if `before_send` put another in its place; before it is
+    /// queued, so that one which the queue does not take is seen too. An error refuses it. For bindings.
+    #[doc(hidden)]
+    pub fn send_seen(&self, message: &Message<'_>, seen: Seen<'_>) -> Result<(), Error> {
         let half = self.half();
         let sent = match message.call {
-            Call::Identify | Call::Alias if self.identity().is_stateful() => self.send_and_remember(half, message),
-            _ => self.write(half, message, &self.identity().known()),
+            Call::Identify | Call::Alias if self.identity().is_stateful() => {
+                self.send_and_remember(half, message, seen)
+            }
+            _ => self.write(half, message, &self.identity().known(), seen),
         };
         sent.map_err(|error| self.refuse(error))
     }
@@ -251,7 +263,7 @@ impl Client {
             self.refuse_opted_out(half, &known)?;
             message::write_json(json, base, time::now_ms(), out)?;
             self.check_doubts_of_json(half, out)?;
-            self.push(half, out, &known)
+            self.push(half, out, &known, &mut |_| Ok(()))
         });
         queued.map_err(|error| self.refuse(error))
     }
@@ -263,7 +275,7 @@ impl Client {
         error
     }
 
-    pub(crate) fn write(&self, half: &Half, message: &Message<'_>, known: &Known) -> Result<(), Error> {
+    pub(crate) fn write(&self, half: &Half, message: &Message<'_>, known: &Known, seen: Seen<'_>) -> Result<(), Error> {
         self.refuse_opted_out(half, known)?;
         let base = self.base(known, message.call == Call::Identify);
         let now = time::now_ms();
@@ -272,7 +284,8 @@ impl Client {
             if self.looks_for_doubts() {
                 self.check_doubts(half, message, base, now)?;
             }
-            self.push(half, out, known)
+            seen(out)?;
+            self.push(half, out, known, seen)
         })
     }
 
@@ -296,7 +309,7 @@ impl Client {
     }
 
     /// Queues a message that is written, if the host lets it pass.
-    fn push(&self, half: &Half, message: &[u8], known: &Known) -> Result<(), Error> {
+    fn push(&self, half: &Half, message: &[u8], known: &Known, seen: Seen<'_>) -> Result<(), Error> {
         let period = known.privacy.wish().period;
         match &self.template.config.before_send {
             None => half.shared.queue.push(message, period)?,
@@ -310,6 +323,7 @@ impl Client {
                         message::write_json(&json, Base::NONE, time::now_ms(), &mut replaced)
                             .map_err(|error| error.in_argument("what before_send returned"))?;
                         self.check_doubts_of_json(half, &replaced)?;
+                        seen(&replaced)?;
                         half.shared.queue.push(&replaced, period)?;
                     }
                 }
@@ -368,13 +382,33 @@ impl Client {
     /// # Errors
     /// [`ErrorKind::Timeout`] if messages are left; [`ErrorKind::Invalid`] from inside a callback of this client.
     pub fn shutdown(&self, timeout: Duration) -> Result<(), Error> {
+        self.shutdown_waiting(timeout, timeout)
+    }
+
+    /// The same, but waits no longer than `wait` meanwhile. For bindings whose runtime must be heard between two waits.
+    #[doc(hidden)]
+    pub fn shutdown_waiting(&self, timeout: Duration, wait: Duration) -> Result<(), Error> {
         self.refuse_in_callback("shutdown")?;
         let half = self.half();
         half.start_if_needed();
-        if half.shared.queue.close(timeout) {
+        if half.shared.queue.close(timeout, wait) {
             return Ok(());
         }
         Err(Error::new(ErrorKind::Timeout, "not all messages were delivered in time"))
+    }
+
+    /// Does what dropping the client does, while others may still hold it: afterwards no callback runs. For bindings whose
+    /// runtime ends before its objects do.
+    #[doc(hidden)]
+    pub fn end(&self) {
+        let in_callback = self.is_in_callback();
+        // A child that never used its parent's client has nothing to end.
+        let Some(half) = self.half.own() else { return };
+        if in_callback {
+            // Nobody can wait here for the callback to return.
+            return half.shared.queue.end();
+        }
+        half.end(self.template.config.shutdown);
     }
 
     /// Counts of messages.
@@ -401,14 +435,7 @@ impl Drop for Client {
     /// kept by the spool or, without one, reported as [`ErrorKind::Timeout`]. Waits for a callback that is running; none runs
     /// afterwards.
     fn drop(&mut self) {
-        let in_callback = self.is_in_callback();
-        // A child that never used its parent's client has nothing to end.
-        let Some(half) = self.half.own() else { return };
-        if in_callback {
-            // The last reference to the client went away in its own callback: nobody can wait for that here.
-            return half.shared.queue.end();
-        }
-        half.end(self.template.config.shutdown);
+        self.end();
     }
 }
 /// What the client sends with: the host's own HTTP, nothing at all, or the network.

@@ -186,7 +186,7 @@ impl Half {
     pub(crate) fn end(&self, shutdown: Duration) {
         let shared = &self.shared;
         if !shared.queue.is_closed() {
-            shared.queue.close(shutdown);
+            shared.queue.close(shutdown, shutdown);
         }
         shared.queue.end();
         let mut ended = shared.queue.wait_for_end(GRACE, false);

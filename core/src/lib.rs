@@ -18,7 +18,7 @@
 //! |---|---|
 //! | `error` | the one error |
 //! | `fork` `storage` | what differs by system: forks, files, maps, locks |
-//! | `time` `id` `json` `scan` `object` | times, ids and JSON, written into bytes |
+//! | `time` `id` `json` `scan` `writer` `object` | times, ids and JSON, written into bytes |
 //! | `exchange` `report` | one HTTP exchange; what the host is told and asked |
 //! | [`rules`] [`doubts`] `currency` | what Segment accepts; what it accepts and others misread |
 //! | `endpoint` `header` `config` | URLs, headers and the other settings |
@@ -76,6 +76,7 @@ mod sync;
 mod time;
 mod typed;
 mod worker;
+mod writer;
 
 pub use call::{Api, Pages, Request};
 pub use client::Client;
@@ -94,6 +95,8 @@ pub use report::{BeforeSend, Delivery, Edit, Level, OnDelivery, OnLog};
 pub use rules::Call;
 pub use state::Stats;
 pub use typed::{Address, Company, GroupTraits, Product, Revenue, Traits};
+#[doc(hidden)]
+pub use writer::{Mark, Writer};
 
 /// The version of this library.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");

@@ -4,6 +4,7 @@ use std::time::SystemTime;
 
 use crate::error::{Error, ErrorKind};
 use crate::json::{self, MAX_DEPTH};
+use crate::writer::Writer;
 use crate::{scan, time};
 
 /// An object may grow to the size of a message and no further: what is larger could not be sent.
@@ -184,6 +185,45 @@ impl Object {
         self
     }
 
+    /// Sets a member, or replaces its value, by writing it piece by piece; without it if `write` says so (false). After an error
+    /// the object is as it was. Where the caller knows that there is no member of this name yet (`is_new`), none is looked for.
+    /// For bindings.
+    #[doc(hidden)]
+    #[inline]
+    pub fn set_with<E>(
+        &mut self,
+        name: &str,
+        is_new: bool,
+        write: impl FnOnce(&mut Writer<'_>) -> Result<bool, E>,
+    ) -> Result<(), E> {
+        let start = self.bytes.len();
+        json::string(&mut self.bytes, name);
+        self.bytes.push(b':');
+        let value_start = self.bytes.len();
+        let mut writer = Writer::new(&mut self.bytes, MAX_BYTES);
+        let written = write(&mut writer);
+        let depth = writer.finish();
+        match written {
+            Ok(true) if self.bytes.len() > value_start => {
+                self.depth = self.depth.max(depth);
+                if is_new {
+                    self.place_new(start, value_start);
+                } else {
+                    self.place(start, value_start);
+                }
+                Ok(())
+            }
+            Ok(_) => {
+                self.bytes.truncate(start);
+                Ok(())
+            }
+            Err(error) => {
+                self.bytes.truncate(start);
+                Err(error)
+            }
+        }
+    }
+
     /// Marks the object, unless it is marked already. For bindings, whose arguments may be wrong in ways that Rust's cannot.
     pub fn mark(&mut self, error: Error) {
         self.error.get_or_insert(error);
@@ -298,6 +338,14 @@ impl Object {
             }
             None => self.members.push(member),
         }
+        self.check_size();
+    }
+
+    /// The same where there is no earlier one.
+    fn place_new(&mut self, start: usize, value: usize) {
+        let member = Member { start, value, end: self.bytes.len(), tag: tag(&self.bytes[start + 1..value - 2]) };
+        self.bytes.push(b',');
+        self.members.push(member);
         self.check_size();
     }
 

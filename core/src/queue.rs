@@ -294,8 +294,8 @@ impl Queue {
         state.is_settled(target)
     }
 
-    /// Takes no more messages, and goes on sending for this long; whether nothing is left.
-    pub(crate) fn close(&self, time: Duration) -> bool {
+    /// Takes no more messages, and goes on sending for this long; whether nothing is left after waiting.
+    pub(crate) fn close(&self, time: Duration, wait: Duration) -> bool {
         let mut state = self.lock();
         let until = Instant::now().checked_add(time);
         state.last_chance |= !state.closed;
@@ -308,7 +308,7 @@ impl Queue {
         self.work.notify_one();
         let (state, _) = self
             .settled
-            .wait_timeout_while(state, time, |state| !state.is_empty())
+            .wait_timeout_while(state, wait, |state| !state.is_empty())
             .unwrap_or_else(PoisonError::into_inner);
         state.is_empty()
     }

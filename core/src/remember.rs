@@ -1,6 +1,6 @@
 //! The client's memory of its user: who they are, what they agreed to, and whether they want to be known at all.
 
-use crate::client::Client;
+use crate::client::{Client, Seen};
 use crate::error::{Error, ErrorKind};
 use crate::half::Half;
 use crate::id;
@@ -94,7 +94,7 @@ impl Client {
                 options: Options::default(),
             };
             let chosen = held.foresee(|(person, privacy)| change.clone()(person, privacy));
-            self.write(self.half(), &message, &chosen)?;
+            self.write(self.half(), &message, &chosen, &mut |_| Ok(()))?;
         }
         held.change(|(person, privacy)| change(person, privacy))
     }
@@ -152,11 +152,11 @@ impl Client {
     }
 
     /// Queues an `identify` or an `alias`, and remembers what it says. Both in one go: two threads must not cross.
-    pub(crate) fn send_and_remember(&self, half: &Half, message: &Message<'_>) -> Result<(), Error> {
+    pub(crate) fn send_and_remember(&self, half: &Half, message: &Message<'_>, seen: Seen<'_>) -> Result<(), Error> {
         let held = self.hold()?;
         let known = self.identity().known();
         // While the user has opted out there is nobody to remember; the queue says so.
-        let Some(person) = known.person.as_ref() else { return self.write(half, message, &known) };
+        let Some(person) = known.person.as_ref() else { return self.write(half, message, &known, seen) };
         let mut message = *message;
         let (merged, remembered);
         match message.call {
@@ -184,7 +184,7 @@ impl Client {
                 remembered = message.user_id.filter(|user_id| !user_id.is_empty()).map(|id| person.aliased(id));
             }
         }
-        self.write(half, &message, &known)?;
+        self.write(half, &message, &known, seen)?;
         if let Some(remembered) = remembered
             && remembered != *person
         {
@@ -248,7 +248,7 @@ impl Client {
             options: Options { message_id: Some(&message_id), ..Options::default() },
         };
         let half = self.half();
-        let tracked = self.write(half, &message, &known).and_then(|()| {
+        let tracked = self.write(half, &message, &known, &mut |_| Ok(())).and_then(|()| {
             held.change(|(person, _)| person.iter_mut().for_each(|person| person.app = Some(app.clone())))
         });
         if let Err(error) = tracked {

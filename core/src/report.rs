@@ -16,6 +16,8 @@ pub struct Delivery<'a> {
     pub body_bytes: usize,
     /// Their ids.
     pub message_ids: &'a [String],
+    /// The messages themselves, as JSON, in the same order.
+    pub messages: &'a [&'a [u8]],
 }
 
 /// How much a log line matters.

@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::Path;
 
-const ORDER: [&str; 41] = [
+const ORDER: [&str; 42] = [
     "error",
     "kill",
     "fork",
@@ -12,6 +12,7 @@ const ORDER: [&str; 41] = [
     "id",
     "json",
     "scan",
+    "writer",
     "object",
     "exchange",
     "report",

@@ -1,0 +1,94 @@
+"""A local server in Segment's place, which answers what it is told to."""
+
+import gzip
+import json
+import threading
+import time
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+
+class Collector:
+    """Takes batches. ``script`` has the answers to the next requests, as (status, headers) or a number of seconds to hang for;
+    after those the answer is 200."""
+
+    def __init__(self):
+        self.script = []
+        self.requests = []
+        self.messages = []
+        self.pages = {}
+        self.tunnels = []
+        collector = self
+
+        class Handler(BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
+            def do_POST(self):
+                headers = {name.lower(): value for name, value in self.headers.items()}
+                body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+                if self.headers.get("Content-Encoding") == "gzip":
+                    body = gzip.decompress(body)
+                answer = collector.script.pop(0) if collector.script else (200, {})
+                if isinstance(answer, (int, float)):
+                    time.sleep(answer)
+                    answer = (200, {})
+                status, more = answer
+                batch = json.loads(body) if body else {}
+                collector.requests.append((self.path, headers, batch))
+                if status == 200 and "batch" in batch:
+                    collector.messages.extend(batch["batch"])
+                self.answer(status, more, b'{"success": true}')
+
+            def do_GET(self):
+                headers = {name.lower(): value for name, value in self.headers.items()}
+                collector.requests.append((self.path, headers, None))
+                status, body = collector.pages.get(self.path, (404, b"{}"))
+                self.answer(status, {}, body)
+
+            def do_CONNECT(self):
+                # A proxy that is at the other end too.
+                collector.tunnels.append(self.path)
+                self.send_response(200)
+                self.end_headers()
+
+            def answer(self, status, headers, body):
+                try:
+                    self.send_response(status)
+                    for name, value in headers.items():
+                        self.send_header(name, value)
+                    self.send_header("Content-Length", str(len(body)))
+                    self.end_headers()
+                    self.wfile.write(body)
+                except OSError:
+                    pass  # who asked has gone
+
+            def log_message(self, *_):
+                pass
+
+        class Server(ThreadingHTTPServer):
+            daemon_threads = True
+            request_queue_size = 64
+
+            def handle_error(self, *_):
+                pass  # who asked was killed
+
+        self.server = Server(("127.0.0.1", 0), Handler)
+        self.url = f"http://127.0.0.1:{self.server.server_port}"
+        self.thread = threading.Thread(target=self.server.serve_forever, args=(0.02,), daemon=True)
+        self.thread.start()
+
+    def events(self):
+        """The events, or types, of the messages that were taken, each message once."""
+        taken = {message["messageId"]: message for message in self.messages}
+        return sorted(message.get("event", message["type"]) for message in taken.values())
+
+    def wait_for(self, count, timeout=15):
+        """Waits until so many different messages were taken; the messages."""
+        until = time.monotonic() + timeout
+        while time.monotonic() < until and len({m["messageId"] for m in self.messages}) < count:
+            time.sleep(0.01)
+        assert len({m["messageId"] for m in self.messages}) >= count, self.messages
+        return self.messages
+
+    def close(self):
+        self.server.shutdown()
+        self.server.server_close()
