@@ -5,8 +5,9 @@ use std::sync::Arc;
 use axum::Router;
 use axum::body::Body;
 use axum::extract::rejection::QueryRejection;
-use axum::extract::{DefaultBodyLimit, Path, Query, State};
+use axum::extract::{DefaultBodyLimit, Extension, Path, Query, State};
 use axum::http::{HeaderMap, Method, StatusCode, Uri, header};
+use axum::middleware;
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::{MethodRouter, get, post};
 use segment_native::rules::Call;
@@ -17,6 +18,7 @@ use tower_http::cors::{AllowHeaders, Any, CorsLayer};
 use crate::batch::{Delivery, Refusal};
 use crate::body::{self, MAX_BODY_BYTES, Received};
 use crate::collector::{Collector, Note};
+use crate::fault::{self, Faults, Outage, Slowed};
 use crate::warning::Warning;
 
 type Routes = Router<Arc<Collector>>;
@@ -25,7 +27,8 @@ type Routes = Router<Arc<Collector>>;
 const GIF: &[u8] = b"GIF89a\x01\x00\x01\x00\x80\x00\x00\x00\x00\x00\xff\xff\xff!\xf9\x04\x01\x00\x00\x00\x00,\x00\x00\x00\x00\x01\x00\x01\x00\x00\x02\x02D\x01\x00;";
 
 /// All paths, documented or only used by Segment's own SDKs.
-pub(crate) fn router(collector: Arc<Collector>) -> Router {
+pub(crate) fn router(collector: Arc<Collector>, faults: Arc<Faults>) -> Router {
+    let outage = Outage { faults, collector: collector.clone() };
     let mut routes = Router::new();
     for path in ["batch", "import", "b"] {
         routes = add(routes, path, post(batch));
@@ -37,11 +40,12 @@ pub(crate) fn router(collector: Arc<Collector>) -> Router {
         routes = add(
             routes,
             &format!("pixel/{}", call.name()),
-            get(move |state, method, uri, headers, query| pixel(state, method, uri, headers, query, call)),
+            get(move |slowed, state, request, query| pixel(slowed, state, request, query, call)),
         );
     }
     add(routes, "projects/{write_key}/settings", get(settings))
         .fallback(unknown)
+        .layer(middleware::from_fn_with_state(outage, fault::befall))
         .layer(DefaultBodyLimit::max(MAX_BODY_BYTES))
         .layer(
             CorsLayer::new()
@@ -94,10 +98,9 @@ struct Pixel {
 }
 
 async fn pixel(
+    slowed: Option<Extension<Slowed>>,
     State(collector): State<Arc<Collector>>,
-    method: Method,
-    uri: Uri,
-    headers: HeaderMap,
+    (method, uri, headers): (Method, Uri, HeaderMap),
     query: Result<Query<Pixel>, QueryRejection>,
     call: Call,
 ) -> Response {
@@ -110,7 +113,9 @@ async fn pixel(
         events: Vec::new(),
         warnings: vec![Warning::EmptyPixel(refusal.message)],
     });
-    collector.take(&Note::new(&method, &uri, &headers), delivery);
+    let mut note = Note::new(&method, &uri, &headers);
+    note.fault = slowed.map(|Extension(slowed)| slowed.name());
+    collector.take(&note, delivery);
     ([(header::CONTENT_TYPE, "image/gif"), (header::CACHE_CONTROL, "no-store")], GIF).into_response()
 }
 

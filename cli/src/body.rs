@@ -13,6 +13,7 @@ use flate2::bufread::MultiGzDecoder;
 
 use crate::batch::Refusal;
 use crate::collector::Note;
+use crate::fault::Slowed;
 
 /// More than this is not read, neither as it comes nor unpacked. Far above what Segment takes, so that the answer to what is
 /// a little too large is Segment's and not ours.
@@ -37,13 +38,18 @@ impl<S: Send + Sync> FromRequest<S> for Received {
 
     async fn from_request(request: Request, state: &S) -> Result<Self, Infallible> {
         let headers = request.headers().clone();
-        let (method, uri) = (request.method().clone(), request.uri().clone());
+        let mut note = Note::new(request.method(), request.uri(), &headers);
+        note.fault = request.extensions().get::<Slowed>().map(|slowed| slowed.name());
         let text = match Bytes::from_request(request, state).await {
-            Ok(bytes) => unpacked(&headers, bytes),
+            Ok(bytes) => {
+                note.bytes = bytes.len();
+                unpacked(&headers, bytes)
+            }
             Err(rejection) if rejection.status() == StatusCode::PAYLOAD_TOO_LARGE => Err(endless()),
             Err(_) => Err(Refusal::bad_request("incomplete", "the body did not arrive whole")),
         };
-        Ok(Received { note: Note::new(&method, &uri, &headers), has_key: has_key(&headers), text })
+        note.unpacked = text.as_ref().map_or(note.bytes, String::len);
+        Ok(Received { note, has_key: has_key(&headers), text })
     }
 }
 

@@ -1,35 +1,81 @@
-//! What all requests share: the counts, the message ids that came lately, and the printer.
+//! What all requests share: the counts, the message ids that came lately, the printer and the journal.
 
 use std::io;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::SystemTime;
 
 use axum::http::{HeaderMap, Method, Uri};
 
 use crate::batch::{Delivery, Refusal};
+use crate::journal::Journal;
+use crate::plan::Plan;
 use crate::print::Printer;
 use crate::recent::Recent;
+use crate::row::{self, Outcome};
 use crate::warning::Warning;
 
 /// What a line about a request says.
 pub(crate) struct Note {
     pub(crate) received: SystemTime,
     pub(crate) method: Method,
+    /// As it came but for a write key.
     pub(crate) path: String,
     /// `X-Retry-Count`: how often the request was tried before.
     pub(crate) retry: Option<String>,
+    /// Names and values, as they came but for secrets.
+    pub(crate) headers: Vec<(String, String)>,
+    /// How large the body was as it came.
+    pub(crate) bytes: usize,
+    /// How large it is unpacked.
+    pub(crate) unpacked: usize,
+    /// The fault that was switched on.
+    pub(crate) fault: Option<&'static str>,
 }
 
 impl Note {
     /// Notes a request that has just been received.
     pub(crate) fn new(method: &Method, uri: &Uri, headers: &HeaderMap) -> Self {
-        let retry = headers.get("x-retry-count").map(|count| String::from_utf8_lossy(count.as_bytes()).into_owned());
-        Note { received: SystemTime::now(), method: method.clone(), path: uri.path().to_owned(), retry }
+        let text = |value: &[u8]| String::from_utf8_lossy(value).into_owned();
+        let retry = headers.get("x-retry-count").map(|count| text(count.as_bytes()));
+        let shown = |name: &str, value: &[u8]| (name.to_owned(), shown(name, text(value)));
+        let headers = headers.iter().map(|(name, value)| shown(name.as_str(), value.as_bytes())).collect();
+        Note {
+            received: SystemTime::now(),
+            method: method.clone(),
+            path: without_key(uri.path()),
+            retry,
+            headers,
+            bytes: 0,
+            unpacked: 0,
+            fault: None,
+        }
     }
 }
 
+/// What is shown of a header, whose name is in lower case: of a secret only its kind and its length.
+fn shown(name: &str, value: String) -> String {
+    if !["auth", "cookie", "key", "secret", "token"].iter().any(|word| name.contains(word)) {
+        return value;
+    }
+    let is_scheme = |scheme: &&str| value.get(..scheme.len()).is_some_and(|start| start.eq_ignore_ascii_case(scheme));
+    let scheme = ["Basic ", "Bearer "].into_iter().find(is_scheme).unwrap_or_default();
+    format!("{scheme}(hidden, {} characters)", value.len() - scheme.len())
+}
+
+/// SDKs ask for the settings of `/projects/WRITE_KEY`.
+fn without_key(path: &str) -> String {
+    let Some((before, rest)) = path.split_once("/projects/") else { return path.to_owned() };
+    let rest = rest.trim_start_matches('/');
+    let after = rest.find('/').map_or("", |end| &rest[end..]);
+    format!("{before}/projects/(hidden){after}")
+}
+
 /// Takes what the requests bring.
-pub(crate) struct Collector(Mutex<State>);
+pub(crate) struct Collector {
+    state: Mutex<State>,
+    journal: Arc<Journal>,
+    plan: Option<Plan>,
+}
 
 struct State {
     printer: Printer,
@@ -41,14 +87,20 @@ struct State {
 }
 
 impl Collector {
-    /// Tells everything to `printer`.
-    pub(crate) fn new(printer: Printer) -> Self {
+    /// Tells everything to `printer` and to `journal`, and compares it with `plan`.
+    pub(crate) fn new(printer: Printer, journal: Arc<Journal>, plan: Option<Plan>) -> Self {
         let recent = Recent::default();
-        Collector(Mutex::new(State { printer, recent, requests: 0, events: 0, with_warnings: 0, repeated: 0 }))
+        let state = State { printer, recent, requests: 0, events: 0, with_warnings: 0, repeated: 0 };
+        Collector { state: Mutex::new(state), journal, plan }
     }
 
     /// Takes what is answered with 200.
     pub(crate) fn take(&self, note: &Note, mut delivery: Delivery<'_>) {
+        if let Some(plan) = &self.plan {
+            for event in &mut delivery.events {
+                event.warnings.extend(plan.check(event).into_iter().map(Warning::Unplanned));
+            }
+        }
         let mut state = self.state();
         state.requests += 1;
         state.events += delivery.events.len() as u64;
@@ -58,6 +110,18 @@ impl Collector {
             state.compare(&mut delivery);
         }
         state.printer.delivery(note, &delivery);
+        let outcome = Outcome {
+            status: Some(200),
+            events: delivery.events.len(),
+            fault: note.fault,
+            warnings: &delivery.warnings,
+        };
+        self.journal.add(|writer| {
+            let request = writer.row(false, |n| row::request(n, note, &outcome));
+            for event in &delivery.events {
+                writer.row(true, |n| row::event(n, request, note, event, &delivery.warnings));
+            }
+        });
     }
 
     /// Takes what is answered with an error.
@@ -65,25 +129,45 @@ impl Collector {
         let mut state = self.state();
         state.requests += 1;
         state.printer.refusal(note, refusal);
+        self.note_refusal(note, refusal);
     }
 
     /// Takes note of a request that is none of the Tracking API's, and so none of those we count.
     pub(crate) fn unknown(&self, note: &Note, refusal: &Refusal) {
         self.state().printer.refusal(note, refusal);
+        self.note_refusal(note, refusal);
     }
 
-    /// Prints the last line.
+    /// Takes note of a request that a fault hit, with so many events. `status` is what it was answered with.
+    pub(crate) fn fail(&self, note: &Note, status: Option<u16>, events: usize) {
+        let mut state = self.state();
+        state.requests += 1;
+        state.printer.fault(note, status);
+        let outcome = Outcome { status, events, fault: note.fault, warnings: &[] };
+        self.journal.add(|writer| writer.row(false, |n| row::request(n, note, &outcome)));
+    }
+
+    fn note_refusal(&self, note: &Note, refusal: &Refusal) {
+        let warnings = [Warning::Refused(refusal.message.clone())];
+        let outcome =
+            Outcome { status: Some(refusal.status.as_u16()), events: 0, fault: note.fault, warnings: &warnings };
+        self.journal.add(|writer| writer.row(false, |n| row::request(n, note, &outcome)));
+    }
+
+    /// Prints the last line, and waits until all are written.
     pub(crate) fn sum_up(&self) -> io::Result<()> {
         let mut state = self.state();
         let State { requests, events, with_warnings, repeated, .. } = *state;
-        state.printer.sentence(&format!(
-            "{requests} requests, {events} events, {with_warnings} with warnings, {repeated} repeated"
-        ))
+        let output = state.printer.end();
+        drop(state); // requests that still run must not wait, too
+        let sums =
+            format!("{requests} requests, {events} events, {with_warnings} with warnings, {repeated} repeated\n");
+        output.map_or(Ok(()), |output| output.end(&sums))
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
         // Nothing in it is half changed when a thread panics.
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -10,6 +10,9 @@ use serde_json::value::RawValue;
 use crate::json;
 use crate::warning::Warning;
 
+/// What stands in the place of a write key.
+const HIDDEN: &str = r#""(hidden)""#;
+
 /// An event and what is wrong with it.
 pub(crate) struct Event<'a> {
     /// The event as it was sent.
@@ -61,6 +64,17 @@ impl<'a> Event<'a> {
         self.warnings.extend(doubts.into_iter().map(Warning::Doubtful));
     }
 
+    /// The event as it may be shown and kept: as it was sent but for a write key.
+    pub(crate) fn shown(&self) -> Cow<'a, str> {
+        let mut shown = Cow::Borrowed(self.json);
+        // From the end, so that the places of those before stay what they are.
+        for key in self.members.keys.iter().rev() {
+            let start = key.as_ptr().addr() - self.json.as_ptr().addr();
+            shown.to_mut().replace_range(start..start + key.len(), HIDDEN);
+        }
+        shown
+    }
+
     /// The `messageId`, if it is a string.
     pub(crate) fn message_id(&self) -> Option<Cow<'a, str>> {
         self.members.message_id.and_then(json::text)
@@ -93,6 +107,8 @@ pub(crate) struct Members<'a> {
     pub(crate) user_id: Option<&'a RawValue>,
     pub(crate) anonymous_id: Option<&'a RawValue>,
     pub(crate) write_key: Option<&'a RawValue>,
+    /// All write keys as they stand in the event.
+    keys: Vec<&'a str>,
     message_id: Option<&'a RawValue>,
     timestamp: Option<&'a RawValue>,
     event: Option<&'a RawValue>,
@@ -109,6 +125,9 @@ impl<'a> Members<'a> {
     fn read(json: &'a str) -> Self {
         let mut members = Members::default();
         let read = json::each_member(json, |name, value| {
+            if name == "writeKey" && value.get().starts_with('"') && value.get() != r#""""# {
+                members.keys.push(value.get());
+            }
             let member = match name {
                 "type" => &mut members.kind,
                 "userId" => &mut members.user_id,

@@ -4,17 +4,40 @@ use std::io::Write as _;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+use segment_native::Call;
 
 mod api;
 mod batch;
 mod body;
+mod call;
 mod collector;
+mod completions;
+mod connection;
+mod doctor;
+mod e2e;
 mod event;
+mod fault;
+mod import;
+mod input;
 mod inspect;
+mod interrupt;
+mod journal;
 mod json;
+mod line;
+mod message;
+mod one;
+mod output;
+mod page;
+mod pair;
+mod plan;
 mod print;
 mod recent;
+mod row;
+mod schema;
+mod send;
+mod shipment;
 mod spool;
+mod store;
 mod text;
 mod warning;
 
@@ -28,23 +51,49 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Command {
+    Identify(message::Identify),
+    Track(message::Track),
+    /// Say which web page a user saw
+    Page(message::View),
+    /// Say which screen of an app a user saw
+    Screen(message::View),
+    Group(message::Group),
+    Alias(message::Alias),
+    Call(call::Options),
+    Send(send::Options),
+    Import(import::Options),
     Inspect(inspect::Options),
     Spool(spool::Options),
+    Doctor(doctor::Options),
+    E2e(e2e::Options),
+    Completions(completions::Options),
 }
 
 fn main() -> ExitCode {
-    let (result, failure) = match Arguments::parse().command {
-        Command::Inspect(options) => (inspect::run(&options).map(|()| ExitCode::SUCCESS), ExitCode::FAILURE),
-        Command::Spool(options) => (spool::run(&options), spool::trouble()),
+    let result = match Arguments::parse().command {
+        Command::Identify(options) => options.run(),
+        Command::Track(options) => options.run(),
+        Command::Page(options) => options.run(Call::Page),
+        Command::Screen(options) => options.run(Call::Screen),
+        Command::Group(options) => options.run(),
+        Command::Alias(options) => options.run(),
+        Command::Call(options) => call::run(&options),
+        Command::Send(options) => send::run(&options),
+        Command::Import(options) => import::run(&options),
+        Command::Inspect(options) => inspect::run(&options).map(|()| ExitCode::SUCCESS),
+        Command::Spool(options) => spool::run(&options),
+        Command::Doctor(options) => doctor::run(&options),
+        Command::E2e(options) => e2e::run(&options),
+        Command::Completions(options) => completions::run(&options),
     };
     result.unwrap_or_else(|error| {
         complain(&error.to_string());
-        failure
+        spool::trouble()
     })
 }
 
 /// Says on standard error what is wrong.
 fn complain(sentence: &str) {
     // Nobody is left to tell if standard error is closed, too.
-    let _ = writeln!(std::io::stderr(), "segment: {}", text::escaped(sentence));
+    let _ = import::aside(|| writeln!(std::io::stderr(), "segment: {}", text::escaped(sentence)));
 }

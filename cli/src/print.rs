@@ -2,10 +2,9 @@
 
 use std::borrow::Cow;
 use std::fmt::Write as _;
-use std::io::{self, IsTerminal as _, Stdout, Write as _};
+use std::io::{self, IsTerminal as _};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use anstream::AutoStream;
 use anstyle::{AnsiColor, Style};
 use axum::http::StatusCode;
 use segment_native::rules::Call;
@@ -15,6 +14,7 @@ use crate::batch::{Delivery, Refusal};
 use crate::collector::Note;
 use crate::event::Event;
 use crate::json;
+use crate::output::Output;
 use crate::text::{self, Fitted};
 use crate::warning::Warning;
 
@@ -43,20 +43,25 @@ pub(crate) enum Show {
 
 /// Writes to standard output.
 pub(crate) struct Printer {
-    out: AutoStream<Stdout>,
+    /// None at the end.
+    output: Option<Output>,
     show: Show,
 }
 
 impl Printer {
     /// Shows this much of the events.
-    pub(crate) fn new(show: Show) -> Self {
-        Printer { out: anstream::stdout(), show }
+    pub(crate) fn new(show: Show) -> io::Result<Self> {
+        Ok(Printer { output: Some(Output::new()?), show })
     }
 
     /// Prints a line, whatever is shown of the events.
-    pub(crate) fn sentence(&mut self, line: &str) -> io::Result<()> {
-        writeln!(self.out, "{line}")?;
-        self.out.flush()
+    pub(crate) fn sentence(&mut self, line: &str) {
+        self.write(&format!("{line}\n"));
+    }
+
+    /// Prints nothing any more: who takes the output writes the last line.
+    pub(crate) fn end(&mut self) -> Option<Output> {
+        self.output.take()
     }
 
     /// Prints the events of a request, and a line about the request if there is something to say about it.
@@ -65,8 +70,8 @@ impl Printer {
             return;
         }
         let mut page = String::new();
-        if note.retry.is_some() || !delivery.warnings.is_empty() {
-            request(&mut page, note, StatusCode::OK);
+        if note.retry.is_some() || note.fault.is_some() || !delivery.warnings.is_empty() {
+            request(&mut page, note, StatusCode::OK.as_str());
             delivery.warnings.iter().for_each(|flaw| warning(&mut page, flaw));
         }
         // Thousands of lines would hide the one that matters.
@@ -84,8 +89,18 @@ impl Printer {
             return;
         }
         let mut page = String::new();
-        request(&mut page, note, refusal.status);
+        request(&mut page, note, refusal.status.as_str());
         warning(&mut page, &Warning::Refused(refusal.message.clone()));
+        self.write(&page);
+    }
+
+    /// Prints the line about a request that a fault hit; `status` is what it was answered with.
+    pub(crate) fn fault(&mut self, note: &Note, status: Option<u16>) {
+        if self.show == Show::Nothing {
+            return;
+        }
+        let mut page = String::new();
+        request(&mut page, note, &status.map_or("cut".to_owned(), |status| status.to_string()));
         self.write(&page);
     }
 
@@ -93,21 +108,23 @@ impl Printer {
         line(page, event, clock, columns);
         event.warnings.iter().for_each(|flaw| warning(page, flaw));
         if self.show == Show::Json {
-            text::pretty(page, event.json, MARGIN);
+            text::pretty(page, &event.shown(), MARGIN);
         }
     }
 
     fn write(&mut self, page: &str) {
-        // Where nobody reads the lines, the collector still answers: a reader like `head` must not end it.
-        let _ = self.out.write_all(page.as_bytes()).and_then(|()| self.out.flush());
+        if let Some(output) = &mut self.output {
+            output.put(page);
+        }
     }
 }
 
-fn request(page: &mut String, note: &Note, status: StatusCode) {
-    let Note { received, method, path, retry } = note;
+fn request(page: &mut String, note: &Note, outcome: &str) {
+    let Note { received, method, path, retry, fault, .. } = note;
+    let fault = fault.map(|fault| format!("  fault {fault}")).unwrap_or_default();
     let retry = retry.as_ref().map(|count| format!("  retry {}", text::escaped(count))).unwrap_or_default();
     let (clock, path) = (clock(*received), text::escaped(path));
-    put(page, format_args!("{DIM}{clock}  {method} {path}  {}{retry}{DIM:#}\n", status.as_u16()));
+    put(page, format_args!("{DIM}{clock}  {method} {path}  {outcome}{retry}{fault}{DIM:#}\n"));
 }
 
 fn warning(page: &mut String, flaw: &Warning) {

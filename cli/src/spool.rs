@@ -1,4 +1,4 @@
-//! `segment spool`: what is in a spool folder. Nothing in it is changed.
+//! `segment spool`: what is in a spool folder, and what to do with it.
 
 use std::io;
 use std::process::ExitCode;
@@ -6,16 +6,22 @@ use std::process::ExitCode;
 use clap::Subcommand;
 
 mod cat;
+mod export;
+mod gone;
 mod human;
 mod ls;
+mod purge;
 mod row;
+mod send;
 mod table;
 mod verify;
 
-/// Look into a spool folder: what waits for delivery, what was given up, what is damaged
+pub(crate) use human::count;
+
+/// Look into a spool folder, and rescue what is in it: what waits for delivery, what was given up, what is damaged
 ///
-/// Nothing in the folder is changed, and clients that use it are not disturbed. DIR is the spool_dir of a client, or one of the
-/// folders in it.
+/// ls, cat and verify change nothing. Clients that use the folder are not disturbed: what they have is left to them. DIR is the
+/// spool_dir of a client, or one of the folders in it.
 #[derive(clap::Args)]
 pub(crate) struct Options {
     #[command(subcommand)]
@@ -27,6 +33,9 @@ enum Command {
     Ls(ls::Options),
     Cat(cat::Options),
     Verify(verify::Options),
+    Export(export::Options),
+    Send(send::Options),
+    Purge(purge::Options),
 }
 
 /// What the program ends with if it could not do its work; 1 says that something is damaged.
@@ -40,10 +49,13 @@ pub(crate) fn run(options: &Options) -> io::Result<ExitCode> {
         Command::Ls(options) => ls::run(options),
         Command::Cat(options) => cat::run(options),
         Command::Verify(options) => verify::run(options),
+        Command::Export(options) => export::run(options),
+        Command::Send(options) => send::run(options),
+        Command::Purge(options) => purge::run(options),
     }
 }
 
 /// Whoever reads our output may have seen enough, as `head` has: that is no error.
-fn unless_closed(written: io::Result<()>) -> io::Result<()> {
+pub(crate) fn unless_closed(written: io::Result<()>) -> io::Result<()> {
     written.or_else(|error| if error.kind() == io::ErrorKind::BrokenPipe { Ok(()) } else { Err(error) })
 }

@@ -5,12 +5,16 @@ use std::fmt;
 use segment_native::doubts::Doubt;
 use segment_native::rules::{Call, MAX_BATCH_MESSAGES, MAX_MESSAGE_BYTES, Rule};
 
+use crate::schema::Violation;
+
 /// Something that the developer should know.
 pub(crate) enum Warning {
     /// The event breaks a rule of Segment's.
     Broken(&'static Rule),
     /// Segment takes the event, and destinations may misread it.
     Doubtful(Doubt),
+    /// The event is not as the tracking plan wants it.
+    Unplanned(Violation),
     /// The event is no JSON object, or one that receivers cannot read; the reason.
     Unreadable(String),
     /// The event's `type` is not that of the path it was sent to.
@@ -49,6 +53,7 @@ impl Warning {
             | Warning::Refused(_)
             | Warning::EmptyPixel(_) => true,
             Warning::Doubtful(_)
+            | Warning::Unplanned(_)
             | Warning::OtherType(_)
             | Warning::NoMessageId
             | Warning::NoTimestamp
@@ -67,6 +72,7 @@ impl fmt::Display for Warning {
             }
             Warning::Broken(Rule { member, demand, .. }) => write!(f, "{member} {demand}"),
             Warning::Doubtful(doubt) => write!(f, "doubtful: {}", doubt.sentence),
+            Warning::Unplanned(violation) => write!(f, "tracking plan: {}", violation.sentence),
             Warning::Unreadable(reason) => f.write_str(reason),
             Warning::OtherType(call) => {
                 write!(f, "type is not {name}, but the event was sent to the path of {name}", name = call.name())

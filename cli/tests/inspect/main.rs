@@ -3,6 +3,7 @@
 mod endpoints;
 mod http;
 mod output;
+mod page;
 mod process;
 mod refusals;
 mod warnings;

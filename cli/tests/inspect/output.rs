@@ -1,7 +1,15 @@
 //! What stands on standard output, and how the program begins and ends.
 
 use std::net::TcpListener;
+#[cfg(unix)]
+use std::{
+    io::{BufRead as _, BufReader, Read as _},
+    process::{Child, ChildStdout, Command, Stdio},
+    time::{Duration, Instant},
+};
 
+#[cfg(unix)]
+use crate::http;
 use crate::process::{Collector, inspect, output};
 use crate::{batch, good};
 
@@ -106,7 +114,7 @@ fn a_port_that_is_taken_is_one_sentence() {
     let taken = TcpListener::bind("127.0.0.1:0").expect("a port");
     let port = taken.local_addr().expect("its number").port().to_string();
     let output = output(&["--port", &port]);
-    assert_eq!(output.status.code(), Some(1));
+    assert_eq!(output.status.code(), Some(2));
     assert!(output.stdout.is_empty());
     let sentence = String::from_utf8(output.stderr).expect("text");
     assert!(sentence.starts_with(&format!("segment: port {port} is taken")), "{sentence}");
@@ -137,4 +145,75 @@ fn a_request_that_never_ends_does_not_keep_it() {
     collector.accepts("/v1/batch", &batch(&[good("a")]));
     let lines = collector.end("-TERM");
     assert_eq!(lines.last().map(String::as_str), Some("1 requests, 1 events, 0 with warnings, 0 repeated"));
+}
+
+/// A collector whose lines nobody has read since the first, and there are more than a pipe and its own memory for them hold.
+#[cfg(unix)]
+struct Unread {
+    child: Child,
+    output: Option<BufReader<ChildStdout>>,
+}
+
+#[cfg(unix)]
+impl Unread {
+    const REQUESTS: usize = 1500;
+
+    fn start() -> Self {
+        let mut command = inspect(&["--port", "0", "--print"]);
+        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("the program starts");
+        let mut output = BufReader::new(child.stdout.take().expect("its output"));
+        let mut line = String::new();
+        output.read_line(&mut line).expect("a line");
+        let unread = Unread { child, output: Some(output) };
+        let port = line.trim_end().rsplit(':').next().and_then(|port| port.parse().ok()).expect("a port");
+        for request in 0..Self::REQUESTS {
+            let event = good(&format!("{request:04}")).replace("Song", &"S".repeat(500));
+            assert_eq!(http::send(port, "POST", "/v1/batch", "", batch(&[event]).as_bytes()).status, 200);
+        }
+        unread
+    }
+
+    fn terminate(&self) {
+        let status = Command::new("kill").args(["-TERM", &self.child.id().to_string()]).status();
+        assert!(status.expect("kill runs").success());
+    }
+}
+
+#[cfg(unix)]
+impl Drop for Unread {
+    fn drop(&mut self) {
+        let _ = self.child.kill(); // it may have ended
+        let _ = self.child.wait();
+    }
+}
+
+#[cfg(unix)]
+#[test]
+fn requests_are_answered_while_nobody_reads_the_lines() {
+    let mut unread = Unread::start();
+    let output = unread.output.take().expect("its output");
+    unread.terminate(); // what waits is printed all the same
+    let lines: Vec<_> = output.lines().map(|line| line.expect("a line")).collect();
+    assert_eq!(unread.child.wait().expect("it ends").code(), Some(0));
+    let ids: Vec<_> = lines.iter().filter(|line| line.contains("messageId")).collect();
+    assert!(ids.len() > 1000 && ids.is_sorted(), "{ids:#?}");
+    let told = lines.iter().filter_map(|line| line.strip_suffix(" lines were left out, because nobody read them"));
+    let left_out: usize = told.map(|count| count.parse::<usize>().expect("a number")).sum();
+    assert!(left_out > 0);
+    let lines_of_an_event = 11;
+    assert_eq!(ids.len() * lines_of_an_event + left_out, Unread::REQUESTS * lines_of_an_event);
+    assert_eq!(lines.last().map(String::as_str), Some("1500 requests, 1500 events, 0 with warnings, 0 repeated"));
+}
+
+#[cfg(unix)]
+#[test]
+fn it_ends_though_nobody_reads_the_lines() {
+    let mut unread = Unread::start();
+    let before = Instant::now();
+    unread.terminate();
+    assert_eq!(unread.child.wait().expect("it ends").code(), Some(2));
+    assert!(before.elapsed() < Duration::from_secs(10));
+    let mut sentence = String::new();
+    unread.child.stderr.take().expect("its errors").read_to_string(&mut sentence).expect("text");
+    assert_eq!(sentence, "segment: the summary was not written, because nobody reads standard output\n");
 }

@@ -3,6 +3,7 @@
 mod cat;
 mod folder;
 mod ls;
+mod rescue;
 mod verify;
 
 use std::fs;

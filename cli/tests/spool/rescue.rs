@@ -1,0 +1,238 @@
+//! `segment spool export`, `send` and `purge`: what clients that are gone have left is rescued, what running ones have is theirs.
+
+use std::fs;
+use std::io::{Read as _, Write as _};
+use std::net::TcpListener;
+use std::path::Path;
+use std::sync::{Arc, Mutex};
+
+use flate2::read::GzDecoder;
+
+use crate::folder::{Done, Folder, command, damage, run};
+
+/// Takes what comes and answers with a status; the events in order.
+struct Segment {
+    url: String,
+    events: Arc<Mutex<Vec<String>>>,
+}
+
+impl Segment {
+    fn new(status: u16) -> Self {
+        Segment::at(TcpListener::bind("127.0.0.1:0").expect("a port"), status)
+    }
+
+    /// At the very address where nobody listened before: the queue of a folder is for one endpoint.
+    fn back(folder: &Folder, status: u16) -> Self {
+        let address = folder.endpoint.strip_prefix("http://").expect("an address");
+        Segment::at(TcpListener::bind(address).expect("the port is free"), status)
+    }
+
+    fn at(listener: TcpListener, status: u16) -> Self {
+        let url = format!("http://{}", listener.local_addr().expect("its address"));
+        let events = Arc::new(Mutex::new(Vec::new()));
+        let shared = events.clone();
+        std::thread::spawn(move || {
+            for mut stream in listener.incoming().map_while(Result::ok) {
+                let mut request = Vec::new();
+                let mut buffer = [0; 4096];
+                while let Ok(bytes @ 1..) = stream.read(&mut buffer) {
+                    request.extend_from_slice(&buffer[..bytes]);
+                    let Some(head) = request.windows(4).position(|four| four == b"\r\n\r\n") else { continue };
+                    let text = String::from_utf8_lossy(&request[..head]).to_ascii_lowercase();
+                    let length = text.lines().find_map(|line| line.strip_prefix("content-length:")).expect("a length");
+                    if request.len() - head - 4 < length.trim().parse::<usize>().expect("a number") {
+                        continue;
+                    }
+                    let mut body = String::new();
+                    GzDecoder::new(&request[head + 4..]).read_to_string(&mut body).expect("gzip");
+                    if status == 200 {
+                        shared.lock().expect("a lock").extend(names(&body));
+                    }
+                    let answer = format!("HTTP/1.1 {status} X\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
+                    let _ = stream.write_all(answer.as_bytes()); // it may be gone
+                    break;
+                }
+            }
+        });
+        Segment { url, events }
+    }
+
+    fn events(&self) -> Vec<String> {
+        self.events.lock().expect("a lock").clone()
+    }
+}
+
+/// The events in a text, in order.
+fn names(text: &str) -> Vec<String> {
+    text.split("\"event\":\"").skip(1).filter_map(|rest| rest.split('"').next()).map(str::to_owned).collect()
+}
+
+fn expected(events: std::ops::Range<usize>) -> Vec<String> {
+    events.map(|n| format!("Event {n}")).collect()
+}
+
+fn send(folder: &Path, endpoint: &str, more: &[&str]) -> Done {
+    let mut command = command(&[&["send", "--endpoint", endpoint], more].concat(), folder);
+    let output = command.env("SEGMENT_WRITE_KEY", "WRITE_KEY").output().expect("the program runs");
+    Done {
+        code: output.status.code().expect("no signal ended it"),
+        out: String::from_utf8(output.stdout).expect("text"),
+        err: String::from_utf8(output.stderr).expect("text"),
+    }
+}
+
+#[test]
+fn what_waits_is_sent_once_the_network_is_back() {
+    let folder = Folder::new();
+    folder.offline(0..5);
+    folder.offline(5..8);
+    let done = send(&folder.path, &folder.endpoint, &["--wait", "0.3"]);
+    assert_eq!((done.code, done.out.as_str()), (1, "0 messages delivered, 8 left\n"), "{}", done.err);
+    let segment = Segment::back(&folder, 200);
+    let done = send(&folder.path, &folder.endpoint, &[]);
+    assert_eq!((done.code, done.out.as_str()), (0, "8 messages delivered\n"), "{}", done.err);
+    assert_eq!(segment.events(), expected(0..8));
+    assert!(folder.chunks().is_empty(), "{:?}", folder.files());
+}
+
+#[cfg(unix)]
+#[test]
+fn an_interrupt_leaves_what_waits_and_says_so() {
+    let folder = Folder::new();
+    folder.offline(0..3);
+    for signal in ["-INT", "-TERM"] {
+        let mut command = command(&["send", "--endpoint", &folder.endpoint], &folder.path);
+        let child = command.env("SEGMENT_WRITE_KEY", "WRITE_KEY").stdout(std::process::Stdio::piped()).spawn();
+        let child = child.expect("the program runs");
+        std::thread::sleep(std::time::Duration::from_millis(700));
+        let killed = std::process::Command::new("kill").args([signal, &child.id().to_string()]).status();
+        assert!(killed.expect("kill").success());
+        let output = child.wait_with_output().expect("it ends");
+        let out = String::from_utf8_lossy(&output.stdout);
+        assert_eq!((output.status.code(), &*out), (Some(130), "0 messages delivered, 3 left\n"));
+    }
+}
+
+#[test]
+fn a_queue_can_be_sent_by_its_own_folder() {
+    let folder = Folder::new();
+    folder.offline(0..3);
+    let inside = folder.chunks()[0].parent().expect("a folder").to_owned();
+    let segment = Segment::back(&folder, 200);
+    let done = send(&inside, &folder.endpoint, &["--json"]);
+    assert_eq!(done.code, 0, "{}", done.err);
+    assert!(done.out.contains("\"delivered\":3"), "{}", done.out);
+    assert_eq!(segment.events(), expected(0..3));
+}
+
+#[test]
+fn what_was_meant_for_another_endpoint_stays() {
+    let folder = Folder::new();
+    folder.offline(0..4);
+    let before = folder.state();
+    let elsewhere = Segment::new(200);
+    let done = send(&folder.path, &elsewhere.url, &[]);
+    assert_eq!((done.code, done.out.as_str()), (1, "0 messages delivered\n"));
+    assert!(done.err.contains("4 messages left, meant for another write key or another endpoint"), "{}", done.err);
+    assert!(elsewhere.events().is_empty());
+    assert_eq!(names_of(&folder.state()), names_of(&before));
+}
+
+fn names_of<T, U, V>(state: &[(std::path::PathBuf, T, U, V)]) -> Vec<&Path> {
+    state.iter().map(|(path, ..)| path.as_path()).collect()
+}
+
+#[test]
+fn what_is_refused_is_kept_as_rejected() {
+    let folder = Folder::new();
+    folder.offline(0..2);
+    let _segment = Segment::back(&folder, 403);
+    let done = send(&folder.path, &folder.endpoint, &[]);
+    assert_eq!(done.code, 1, "{}", done.err);
+    assert_eq!(done.out, "0 messages delivered, 2 refused and kept in rejected/\n");
+    assert_eq!(folder.rejected().len(), 1);
+}
+
+#[test]
+fn running_clients_keep_theirs() {
+    let folder = Folder::new();
+    folder.offline(0..3);
+    let client = folder.living(3..5);
+    let export = folder.path.join("out.jsonl");
+    let done = run(&["export", "--remove", "-o", export.to_str().expect("text")], &folder.path);
+    assert_eq!((done.code, done.out.starts_with("3 messages from 1 file written to ")), (0, true), "{}", done.err);
+    assert!(done.err.contains("left to clients that run"), "{}", done.err);
+    assert_eq!(names(&fs::read_to_string(&export).expect("written")), expected(0..3));
+    let done = run(&["purge", "--yes"], &folder.path);
+    assert_eq!((done.code, done.out.as_str()), (0, "deleted: 0 messages in 0 files\n"));
+    let stats = client.stats();
+    assert_eq!((stats.queued, stats.in_memory), (2, 0));
+    assert_eq!(names(&run(&["cat"], &folder.path).good()), expected(3..5));
+}
+
+#[test]
+fn an_export_is_packed_if_its_name_says_so_and_never_overwrites() {
+    let folder = Folder::new();
+    folder.offline(0..3);
+    folder.refused(3..5);
+    let before = folder.chunks();
+    let file = folder.path.join("out.jsonl.gz");
+    let arguments = ["export", "-o", file.to_str().expect("text")];
+    run(&arguments, &folder.path).good();
+    let mut text = String::new();
+    GzDecoder::new(fs::File::open(&file).expect("there")).read_to_string(&mut text).expect("gzip");
+    assert_eq!(names(&text), expected(0..3));
+    assert_eq!(folder.chunks(), before, "nothing is deleted unless asked for");
+    let done = run(&arguments, &folder.path);
+    assert_eq!((done.code, done.err.lines().count()), (2, 1), "{}", done.err);
+    let rejected = folder.path.join("rejected.jsonl");
+    run(&["export", "--rejected", "--remove", "-o", rejected.to_str().expect("text")], &folder.path).good();
+    assert_eq!(names(&fs::read_to_string(&rejected).expect("there")), expected(3..5));
+    assert!(
+        folder.rejected().is_empty() && !folder.files().iter().any(|file| file.to_string_lossy().contains("reason"))
+    );
+}
+
+#[test]
+fn damage_keeps_an_export_from_deleting() {
+    let folder = Folder::new();
+    folder.offline(0..3);
+    damage(&folder.chunks()[0], "Event 1");
+    let file = folder.path.join("out.jsonl");
+    let done = run(&["export", "--remove", "-o", file.to_str().expect("text")], &folder.path);
+    assert_eq!(done.code, 1);
+    assert!(done.err.contains("1 damaged line in ") && done.err.contains("nothing was deleted"), "{}", done.err);
+    assert_eq!((names(&fs::read_to_string(&file).expect("there")).len(), folder.chunks().len()), (2, 1));
+}
+
+#[test]
+fn a_purge_says_first_what_it_would_do() {
+    let folder = Folder::new();
+    folder.offline(0..3);
+    folder.refused(3..5);
+    let before = folder.state();
+    assert_eq!(run(&["purge"], &folder.path).good(), "--yes would delete: 5 messages in 2 files\n");
+    assert_eq!(
+        run(&["purge", "--older-than", "1"], &folder.path).good(),
+        "--yes would delete: 0 messages in 0 files\n"
+    );
+    assert_eq!(folder.state(), before);
+    assert_eq!(run(&["purge", "--yes", "--older-than", "1"], &folder.path).good(), "deleted: 0 messages in 0 files\n");
+    assert_eq!(run(&["purge", "--rejected", "--yes"], &folder.path).good(), "deleted: 2 messages in 1 file\n");
+    assert_eq!((folder.chunks().len(), folder.rejected().len()), (1, 0));
+    assert_eq!(run(&["purge", "--yes"], &folder.path).good(), "deleted: 3 messages in 1 file\n");
+    assert!(folder.chunks().is_empty());
+}
+
+#[test]
+fn wrong_arguments_end_with_two() {
+    let folder = Folder::new();
+    let missing = folder.path.join("missing");
+    for arguments in [&["purge", "--yes"][..], &["export", "-o", "x"], &["purge", "--older-than", "soon"], &["export"]]
+    {
+        let done = run(arguments, &missing);
+        assert_eq!((done.code, done.out.as_str()), (2, ""), "{arguments:?}");
+    }
+    assert_eq!(send(&missing, &folder.endpoint, &[]).code, 2);
+    assert!(!missing.exists());
+}
