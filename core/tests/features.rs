@@ -38,7 +38,7 @@ fn open_the_app(dies: bool) {
 fn sent(server: &Server, client: &Client) -> Vec<Value> {
     client.flush(LONG).expect("delivered");
     balanced(&client.stats());
-    server.requests().iter().flat_map(|request| request.events().to_vec()).collect()
+    server.events()
 }
 
 fn names(messages: &[Value]) -> Vec<&str> {
@@ -335,7 +335,7 @@ fn two_processes_that_open_the_app_at_once_install_it_once() {
         let told = [("URL", url.as_str()), ("FOLDER", folder.text())];
         let both = [(); 2].map(|()| Program::start(program("open the app", &told)));
         both.into_iter().for_each(Program::succeeded);
-        let messages: Vec<Value> = server.requests().iter().flat_map(|request| request.events().to_vec()).collect();
+        let messages: Vec<Value> = server.events();
         let mut names = names(&messages);
         names.sort_unstable();
         assert_eq!(names, ["Application Installed", "Application Opened", "Application Opened"]);

@@ -64,7 +64,7 @@ fn in_memory(server: &Server) -> Client {
 fn sent(server: &Server, client: &Client) -> Vec<Value> {
     client.flush(LONG).expect("delivered");
     child::balanced(&client.stats());
-    server.requests().iter().flat_map(|request| request.events().to_vec()).collect()
+    server.events()
 }
 
 /// Who a message is about, and the traits that travel with it.

@@ -162,6 +162,14 @@ impl Server {
         self.state.requests.lock().expect("no panic").clone()
     }
 
+    /// All messages in the order in which they came, each once: a client that is ended in the middle of a request leaves its
+    /// messages to the next one, which sends them again.
+    pub fn events(&self) -> Vec<Value> {
+        let mut seen = HashSet::new();
+        let events = self.requests().into_iter().flat_map(|request| request.events().to_vec());
+        events.filter(|event| seen.insert(event["messageId"].to_string())).collect()
+    }
+
     pub fn begun(&self) -> usize {
         self.state.begun.load(Ordering::SeqCst)
     }
