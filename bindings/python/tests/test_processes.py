@@ -449,6 +449,7 @@ class TestInspect:
     def test_the_real_server_sees_every_event(self, run, tmp_path):
         binary = HERE.parents[2] / "target" / "debug" / ("segment.exe" if os.name == "nt" else "segment")
         if not binary.exists():
+            assert not os.environ.get("CI"), "in CI nothing may be skipped: cargo build -p segment-cli makes segment"
             print("SKIPPED: segment inspect: cargo build -p segment-cli makes it", file=sys.__stderr__)
             pytest.skip("there is no segment: cargo build -p segment-cli")
         server = subprocess.Popen(
