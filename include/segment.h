@@ -6,15 +6,18 @@
  *     segment_track(client, "u-42", "Level Completed", NULL, NULL);
  *     segment_free(client);                      // delivers what is queued, then frees
  *
- * Memory:  what you pass in is copied before the call returns. What a _new, _parse or _call gives you, you give to the matching
- *          _free, once. Strings you get belong to what they came from.
+ * Memory:  what you pass in is copied before the call returns. What a _new, _parse or _call gives
+ *          you, you give to the matching _free, once. Strings you get belong to what they came
+ *          from.
  * Text:    UTF-8, NUL-terminated.
  * NULL:    never crashes. As an optional argument it means "none"; elsewhere the call fails.
- * Errors:  calls return SEGMENT_OK or a reason; calls that create return NULL. segment_error() explains.
- * Threads: what takes a const handle may be called from any thread at any time; what takes a non-const handle needs it
- *          for itself. A fork()ed child may go on using a client.
- * Change:  within a major version functions are only added and structs only grow at the end. Fields and flags that this
- *          version does not know how to honour are refused by name, never ignored.
+ * Errors:  calls return SEGMENT_OK or a reason; calls that create return NULL. segment_error()
+ *          explains.
+ * Threads: what takes a const handle may be called from any thread at any time; what takes a
+ *          non-const handle needs it for itself. A fork()ed child may go on using a client.
+ * Change:  within a major version functions are only added and structs only grow at the end. Fields
+ *          and flags that this version does not know how to honour are refused by name, never
+ *          ignored.
  */
 
 #ifndef SEGMENT_H
@@ -41,25 +44,28 @@
 // segment_config.flags: do everything but send; what would be sent counts as delivered.
 #define SEGMENT_DRY_RUN 2
 
-// segment_config.flags: a full queue makes room by dropping its oldest sealed chunks, never one in flight; if there is none,
-// SEGMENT_QUEUE_FULL.
+// segment_config.flags: a full queue makes room by dropping its oldest sealed chunks, never one in
+// flight; if there is none, SEGMENT_QUEUE_FULL.
 #define SEGMENT_DROP_OLDEST 4
 
-// segment_config.flags: the client remembers who the user is, in spool_dir if there is one: see segment_reset. Without it,
-// nothing is remembered and both ids are yours.
+// segment_config.flags: the client remembers who the user is, in spool_dir if there is one: see
+// segment_reset. Without it, nothing is remembered and both ids are yours.
 #define SEGMENT_STATEFUL 8
 
-// segment_config.flags: refuse what is only doubtful, not just what Segment would discard. Else on_log warns of it, once each.
+// segment_config.flags: refuse what is only doubtful, not just what Segment would discard. Else
+// on_log warns of it, once each.
 #define SEGMENT_STRICT 16
 
-// segment_config.flags: with spool_dir, survive power loss too, by syncing in the background ten times a second.
+// segment_config.flags: with spool_dir, survive power loss too, by syncing in the background ten
+// times a second.
 #define SEGMENT_SYNC 32
 
-// segment_config.flags: add os, device, locale, timezone to context; the locale is the environment's.
+// segment_config.flags: add os, device, locale, timezone to context; the locale is the
+// environment's.
 #define SEGMENT_DEVICE_CONTEXT 64
 
-// segment_config.flags: with SEGMENT_STATEFUL, track Application Installed, Updated (both only with spool_dir) and Opened when
-// a client is made, by the version and build of app in context.
+// segment_config.flags: with SEGMENT_STATEFUL, track Application Installed, Updated (both only
+// with spool_dir) and Opened when a client is made, by the version and build of app in context.
 #define SEGMENT_LIFECYCLE 128
 
 // What a call reports. The values never change their meaning.
@@ -102,8 +108,9 @@ typedef int32_t segment_status;
 // A queue, and the thread that delivers it.
 typedef struct segment_client segment_client;
 
-// A JSON object: properties, traits, context. A setter that fails marks the object, and the call that uses it reports why.
-// Setting a key again replaces its value. An object may be used in any number of calls; it is for one thread at a time.
+// A JSON object: properties, traits, context. A setter that fails marks the object, and the call
+// that uses it reports why. Setting a key again replaces its value. An object may be used in any
+// number of calls; it is for one thread at a time.
 typedef struct segment_object segment_object;
 
 // The answer to a request.
@@ -125,7 +132,8 @@ typedef struct segment_request {
     const char * path;
     // "a=1&b=2" or NULL
     const char * query;
-    // "Name: value", ..., NULL; they win over ours, in any letter case. Authorization and Content-Type are added.
+    // "Name: value", ..., NULL; they win over ours, in any letter case. Authorization and
+    // Content-Type are added.
     const char *const *headers;
     // Sent as it is; usually JSON.
     const char *body;
@@ -195,14 +203,16 @@ typedef struct segment_config {
     uint32_t size;
     // SEGMENT_NO_GZIP, ...
     uint32_t flags;
-    // How many bytes of messages may wait, in memory or in spool_dir; then SEGMENT_QUEUE_FULL: 64 MiB.
+    // How many bytes of messages may wait, in memory or in spool_dir; then SEGMENT_QUEUE_FULL:
+    // 64 MiB.
     uint64_t queue_max_bytes;
     // Your source's write key.
     const char * write_key;
     // "https://api.segment.io"; "eu" is short for the EU host.
     const char * endpoint;
-    // Accepted messages are kept in this folder until delivered, and survive whatever becomes of the process; it is made
-    // if it is not there. Several processes may share it. NULL: in memory only.
+    // Accepted messages are kept in this folder until delivered, and survive whatever becomes of
+    // the process; it is made if it is not there. Several processes may share it. NULL: in memory
+    // only.
     const char * spool_dir;
     // Send when this many messages wait: 100.
     uint32_t flush_at;
@@ -220,8 +230,9 @@ typedef struct segment_config {
     const struct segment_object *context;
     // Every message's integrations.
     const struct segment_object *integrations;
-    // "http://[user:password@]host:port", "https://..." or "socks5://..." ("socks5h://...": the proxy looks names up); NULL: what
-    // ALL_PROXY, HTTPS_PROXY or HTTP_PROXY say, but for the hosts in NO_PROXY; "": none.
+    // "http://[user:password@]host:port", "https://..." or "socks5://..." ("socks5h://...": the
+    // proxy looks names up); NULL: what ALL_PROXY, HTTPS_PROXY or HTTP_PROXY say, but for the
+    // hosts in NO_PROXY; "": none.
     const char * proxy;
     // A file with PEM certificates to trust besides the system's.
     const char * ca_file;
@@ -237,24 +248,29 @@ typedef struct segment_config {
     const char * public_endpoint;
     // "https://profiles.segment.com", or the EU's.
     const char * profile_endpoint;
-    // What became of messages. Always on the delivery thread, as on_log. Callbacks must not throw or longjmp; inside them
-    // segment_flush and segment_shutdown return SEGMENT_INVALID, and segment_free does nothing.
+    // What became of messages. Always on the delivery thread, as on_log. Callbacks must not throw
+    // or longjmp; inside them segment_flush and segment_shutdown return SEGMENT_INVALID, and
+    // segment_free does nothing.
     void (*on_delivery)(void *userdata, const struct segment_delivery *delivery);
     // Level 0 error, 1 warning, 2 info, 3 debug.
     void (*on_log)(void *userdata, int32_t level, const char *message);
-    // Sees each message on the calling thread, before anything is kept: returns json itself, a replacement (copied at once, it
-    // stays yours), or NULL to drop it: the call then returns SEGMENT_OK and counts as accepted and dropped. What it returns is
-    // checked like any message. It must not call this client, nor wait for a thread that does.
+    // Sees each message on the calling thread, before anything is kept: returns json itself, a
+    // replacement (copied at once, it stays yours), or NULL to drop it: the call then returns
+    // SEGMENT_OK and counts as accepted and dropped. What it returns is checked like any message.
+    // It must not call this client, nor wait for a thread that does.
     const char *(*before_send)(void *userdata, const char *json);
-    // HTTP by the host: makes one exchange, fills in the response, and returns 0, or anything else if there was no answer. On
-    // the delivery thread, and on the caller's for segment_call; possibly on both at once.
-    int32_t (*transport)(void *userdata, const struct segment_http *request, struct segment_response *response);
+    // HTTP by the host: makes one exchange, fills in the response, and returns 0, or anything else
+    // if there was no answer. On the delivery thread, and on the caller's for segment_call;
+    // possibly on both at once.
+    int32_t (*transport)(void *userdata,
+                         const struct segment_http *request,
+                         struct segment_response *response);
     // Handed to all four.
     void *userdata;
 } segment_config;
 
-// Counts of messages since the client was made. accepted == delivered + failed + dropped + queued, always: nothing
-// disappears uncounted.
+// Counts of messages since the client was made. accepted == delivered + failed + dropped + queued,
+// always: nothing disappears uncounted.
 typedef struct segment_stats {
     // sizeof(segment_stats), set by you.
     uint32_t size;
@@ -290,7 +306,8 @@ typedef struct segment_options {
     uint32_t size;
     // None yet: 0.
     uint32_t flags;
-    // When it happened, milliseconds since 1970: now. (0 is now; for 1970 itself use timestamp. Both: SEGMENT_INVALID.)
+    // When it happened, milliseconds since 1970: now. (0 is now; for 1970 itself use timestamp.
+    // Both: SEGMENT_INVALID.)
     int64_t timestamp_ms;
     // ISO 8601 with a zone, instead of timestamp_ms.
     const char * timestamp;
@@ -310,8 +327,8 @@ typedef struct segment_options {
 extern "C" {
 #endif // __cplusplus
 
-// Why this thread's last call that failed did so: a sentence that names the argument. "" if none failed. Valid until this
-// thread's next failing call.
+// Why this thread's last call that failed did so: a sentence that names the argument. "" if none
+// failed. Valid until this thread's next failing call.
 const char *segment_error(void);
 
 // The status of this thread's last call that failed; SEGMENT_OK if none did.
@@ -326,8 +343,8 @@ const char *segment_version(void);
 // A new, empty object. Free it with segment_object_free.
 struct segment_object *segment_object_new(void);
 
-// An object from JSON text. If that is no JSON object, the object returned is marked: the call that uses it says why.
-// NULL only without memory.
+// An object from JSON text. If that is no JSON object, the object returned is marked: the call
+// that uses it says why. NULL only without memory.
 struct segment_object *segment_object_parse(const char * json);
 
 // Sets a text.
@@ -336,7 +353,8 @@ void segment_object_set_str(struct segment_object *object, const char * key, con
 // Sets an integer; it stays exact to 64 bits.
 void segment_object_set_int(struct segment_object *object, const char * key, int64_t value);
 
-// Sets a number, written as the shortest text that reads back the same. NaN and the infinities mark the object.
+// Sets a number, written as the shortest text that reads back the same. NaN and the infinities
+// mark the object.
 void segment_object_set_double(struct segment_object *object, const char * key, double value);
 
 // Sets true or false.
@@ -352,14 +370,18 @@ void segment_object_set_time(struct segment_object *object, const char * key, in
 void segment_object_set_json(struct segment_object *object, const char * key, const char * json);
 
 // Sets a copy of another object, or of the same.
-void segment_object_set_object(struct segment_object *object, const char * key, const struct segment_object *value);
+void segment_object_set_object(struct segment_object *object,
+                               const char * key,
+                               const struct segment_object *value);
 
-// Appends a copy of an object to the list of this name, which is made if it is not there; what is no list marks the object.
+// Appends a copy of an object to the list of this name, which is made if it is not there; what is
+// no list marks the object.
 void segment_object_push_object(struct segment_object *object,
                                 const char * list,
                                 const struct segment_object *item);
 
-// Appends a text to the list of this name, which is made if it is not there; what is no list marks the object.
+// Appends a text to the list of this name, which is made if it is not there; what is no list marks
+// the object.
 void segment_object_push_str(struct segment_object *object, const char * list, const char * item);
 
 // Empties an object for reuse; marks are forgotten, memory is kept.
@@ -368,8 +390,9 @@ void segment_object_clear(struct segment_object *object);
 // Frees an object; NULL is fine.
 void segment_object_free(struct segment_object *object);
 
-// One request now, on this thread. Any HTTP status is an answer, 429 and redirects included; nothing is tried again. NULL:
-// there is none, and segment_error() says why. An answer of more than 16 MiB is none. Free it with segment_response_free.
+// One request now, on this thread. Any HTTP status is an answer, 429 and redirects included;
+// nothing is tried again. NULL: there is none, and segment_error() says why. An answer of more
+// than 16 MiB is none. Free it with segment_response_free.
 struct segment_response *segment_call(const struct segment_client *client,
                                       const struct segment_request *request);
 
@@ -379,46 +402,49 @@ int32_t segment_response_status(const struct segment_response *response);
 // The body, with a NUL behind it; NULL for NULL. It belongs to the response.
 const char *segment_response_body(const struct segment_response *response, size_t *length_or_null);
 
-// The value of a header, by its name in any letter case; of several the first. NULL: absent. It belongs to the response.
-const char *segment_response_header(const struct segment_response *response,
-                                    const char * name);
+// The value of a header, by its name in any letter case; of several the first. NULL: absent. It
+// belongs to the response.
+const char *segment_response_header(const struct segment_response *response, const char * name);
 
 // Frees a response. NULL is fine.
 void segment_response_free(struct segment_response *response);
 
-// For a transport of your own: the status and the body of the answer, into the response it was given. The body is copied.
+// For a transport of your own: the status and the body of the answer, into the response it was
+// given. The body is copied.
 void segment_response_set(struct segment_response *response,
                           int32_t status,
                           const char *body,
                           size_t length);
 
 // For a transport of your own: one header of the answer, into the response it was given.
-void segment_response_add_header(struct segment_response *response, const char * name, const char * value);
+void segment_response_add_header(struct segment_response *response,
+                                 const char * name,
+                                 const char * value);
 
-// A new client, or NULL: segment_error() says why. Without spool_dir nothing is sent and no thread started before the first
-// message.
+// A new client, or NULL: segment_error() says why. Without spool_dir nothing is sent and no thread
+// started before the first message.
 struct segment_client *segment_new(const struct segment_config *config);
 
-// Sends what waits. SEGMENT_OK when every message accepted before the call is settled (delivered, failed or dropped) and
-// its on_delivery has run, SEGMENT_TIMEOUT otherwise; it never cuts a Retry-After short. 0 starts it and does not wait.
-segment_status segment_flush(const struct segment_client *client,
-                             uint32_t timeout_ms);
+// Sends what waits. SEGMENT_OK when every message accepted before the call is settled (delivered,
+// failed or dropped) and its on_delivery has run, SEGMENT_TIMEOUT otherwise; it never cuts a
+// Retry-After short. 0 starts it and does not wait.
+segment_status segment_flush(const struct segment_client *client, uint32_t timeout_ms);
 
-// Takes no more messages, and goes on delivering for this long: SEGMENT_OK when nothing is queued, else SEGMENT_TIMEOUT.
-// May be repeated. 0 does not wait.
-segment_status segment_shutdown(const struct segment_client *client,
-                                uint32_t timeout_ms);
+// Takes no more messages, and goes on delivering for this long: SEGMENT_OK when nothing is queued,
+// else SEGMENT_TIMEOUT. May be repeated. 0 does not wait.
+segment_status segment_shutdown(const struct segment_client *client, uint32_t timeout_ms);
 
-// Shuts down with the config's shutdown_ms, unless segment_shutdown was called before, then frees. What could not be
-// delivered is kept by the spool or, without one, reported to on_delivery as SEGMENT_TIMEOUT; it then counts as failed. It waits for a callback that is already
-// running, the one exception to its deadline; no callback runs after it. NULL is fine.
+// Shuts down with the config's shutdown_ms, unless segment_shutdown was called before, then frees.
+// What could not be delivered is kept by the spool or, without one, reported to on_delivery as
+// SEGMENT_TIMEOUT; it then counts as failed. It waits for a callback that is already running, the
+// one exception to its deadline; no callback runs after it. NULL is fine.
 void segment_free(struct segment_client *client);
 
 // Writes the counts, as many as the struct's size says.
 segment_status segment_get_stats(const struct segment_client *client, struct segment_stats *stats);
 
-// Says who the user is, and records traits about them. A NULL user_id needs options->anonymous_id, or
-// SEGMENT_STATEFUL.
+// Says who the user is, and records traits about them. A NULL user_id needs options->anonymous_id,
+// or SEGMENT_STATEFUL.
 segment_status segment_identify(const struct segment_client *client,
                                 const char * user_id,
                                 const struct segment_object *traits,
@@ -432,68 +458,69 @@ segment_status segment_track(const struct segment_client *client,
                              const struct segment_object *properties,
                              const struct segment_options *options);
 
-// Says which web page the user saw. The name is optional. A NULL user_id needs options->anonymous_id, or
-// SEGMENT_STATEFUL.
+// Says which web page the user saw. The name is optional. A NULL user_id needs
+// options->anonymous_id, or SEGMENT_STATEFUL.
 segment_status segment_page(const struct segment_client *client,
                             const char * user_id,
                             const char * name,
                             const struct segment_object *properties,
                             const struct segment_options *options);
 
-// Says which screen of an app the user saw. The name is optional. A NULL user_id needs options->anonymous_id, or
-// SEGMENT_STATEFUL.
+// Says which screen of an app the user saw. The name is optional. A NULL user_id needs
+// options->anonymous_id, or SEGMENT_STATEFUL.
 segment_status segment_screen(const struct segment_client *client,
                               const char * user_id,
                               const char * name,
                               const struct segment_object *properties,
                               const struct segment_options *options);
 
-// Says which company, team or account the user belongs to, and records traits about it. A NULL user_id needs
-// options->anonymous_id, or SEGMENT_STATEFUL.
+// Says which company, team or account the user belongs to, and records traits about it. A NULL
+// user_id needs options->anonymous_id, or SEGMENT_STATEFUL.
 segment_status segment_group(const struct segment_client *client,
                              const char * user_id,
                              const char * group_id,
                              const struct segment_object *traits,
                              const struct segment_options *options);
 
-// Says that user_id was known as previous_id before. With SEGMENT_STATEFUL a NULL previous_id is the one that is known.
+// Says that user_id was known as previous_id before. With SEGMENT_STATEFUL a NULL previous_id is
+// the one that is known.
 segment_status segment_alias(const struct segment_client *client,
                              const char * user_id,
                              const char * previous_id,
                              const struct segment_options *options);
 
-// Queues a whole message in JSON, {"type":"track",...}: for bindings, imports, and what the calls above lack. What it lacks
-// (messageId, timestamp, context; with SEGMENT_STATEFUL the ids) is added as for the calls above; what it says of the user is
-// not remembered. The text needs no NUL.
+// Queues a whole message in JSON, {"type":"track",...}: for bindings, imports, and what the calls
+// above lack. What it lacks (messageId, timestamp, context; with SEGMENT_STATEFUL the ids) is
+// added as for the calls above; what it says of the user is not remembered. The text needs no NUL.
 segment_status segment_enqueue(const struct segment_client *client,
                                const char *json,
                                size_t length);
 
-// With SEGMENT_STATEFUL, the anonymous id: made once, and again by segment_reset. Returns its length without the NUL (0: there
-// is none, or an error) and writes a copy with a NUL if it fits into `capacity` bytes; else the buffer becomes "".
-size_t segment_anonymous_id(const struct segment_client *client,
-                            char *buffer,
-                            size_t capacity);
+// With SEGMENT_STATEFUL, the anonymous id: made once, and again by segment_reset. Returns its
+// length without the NUL (0: there is none, or an error) and writes a copy with a NUL if it fits
+// into `capacity` bytes; else the buffer becomes "".
+size_t segment_anonymous_id(const struct segment_client *client, char *buffer, size_t capacity);
 
-// With SEGMENT_STATEFUL, the user id that segment_identify or segment_alias was given last. Returns its length without the NUL
-// (0: there is none, or an error) and writes a copy with a NUL if it fits into `capacity` bytes; else the buffer becomes "".
-size_t segment_user_id(const struct segment_client *client,
-                       char *buffer,
-                       size_t capacity);
+// With SEGMENT_STATEFUL, the user id that segment_identify or segment_alias was given last.
+// Returns its length without the NUL (0: there is none, or an error) and writes a copy with a NUL
+// if it fits into `capacity` bytes; else the buffer becomes "".
+size_t segment_user_id(const struct segment_client *client, char *buffer, size_t capacity);
 
-// Forgets the user and their traits, at a logout for example; there is a new anonymous id. Needs SEGMENT_STATEFUL.
+// Forgets the user and their traits, at a logout for example; there is a new anonymous id. Needs
+// SEGMENT_STATEFUL.
 segment_status segment_reset(const struct segment_client *client);
 
 // From now on every message says what the user agreed to: a boolean for each category, in
-// context.consent.categoryPreferences; NULL: nothing any more. With SEGMENT_STATEFUL a new choice is tracked as "Segment Consent
-// Preference Updated"; where that is refused, nothing has changed. Another process with this spool_dir knows of it from its next
-// request on.
+// context.consent.categoryPreferences; NULL: nothing any more. With SEGMENT_STATEFUL a new choice
+// is tracked as "Segment Consent Preference Updated"; where that is refused, nothing has changed.
+// Another process with this spool_dir knows of it from its next request on.
 segment_status segment_set_consent(const struct segment_client *client,
                                    const struct segment_object *categories);
 
-// The user does not want to be known: calls return SEGMENT_OPTED_OUT, nothing is sent any more, what waits is thrown away (by
-// other processes with this spool_dir before they send anything more), and who the user was is forgotten. It stays so, also
-// after a restart, until segment_opt_in. SEGMENT_STORAGE: it could not be kept, and is so in this process only.
+// The user does not want to be known: calls return SEGMENT_OPTED_OUT, nothing is sent any more,
+// what waits is thrown away (by other processes with this spool_dir before they send anything
+// more), and who the user was is forgotten. It stays so, also after a restart, until
+// segment_opt_in. SEGMENT_STORAGE: it could not be kept, and is so in this process only.
 segment_status segment_opt_out(const struct segment_client *client);
 
 // The user wants to be known again. What was thrown away stays so.

@@ -3,14 +3,18 @@
 //     segment::Config config;
 //     config.write_key = "WRITE_KEY";
 //     segment::Client client(config);
-//     client.track("u-42", "Order Completed", {{"price", 19.99}, {"tags", segment::List{"new", "sale"}}});
+//     client.track("u-42", "Order Completed",
+//                  {{"price", 19.99}, {"tags", segment::List{"new", "sale"}}});
 //                                                    // leaving the scope delivers what is queued
 //
-// Braces:  {{"name", value}, ...} is always an object, at every depth: {{"a", "b"}} is {"a":"b"}, and {} is empty.
-//          A list is always List{...}, objects in it Object{...}. What could be taken for either does not compile.
-// Errors:  calls return a Result; an Object that was given something bad makes the call that uses it say so.
+// Braces:  {{"name", value}, ...} is always an object, at every depth: {{"a", "b"}} is {"a":"b"},
+//          and {} is empty. A list is always List{...}, objects in it Object{...}. What could be
+//          taken for either does not compile.
+// Errors:  calls return a Result; an Object that was given something bad makes the call that uses
+//          it say so.
 // Throws:  nothing of its own. Works with -fno-exceptions and -fno-rtti.
-// Threads: const member functions may be called from any thread at any time; others need the object for themselves.
+// Threads: const member functions may be called from any thread at any time; others need the object
+//          for themselves.
 #ifndef SEGMENT_HPP
 #define SEGMENT_HPP
 
@@ -36,7 +40,8 @@ namespace segment {
 
 /// What a call reports: SEGMENT_OK, ... of segment.h, where they are explained.
 enum class Status : std::int32_t {
-    ok, invalid, too_large, queue_full, closed, timeout, network, rejected, storage, internal, opted_out
+    ok, invalid, too_large, queue_full, closed, timeout, network, rejected, storage, internal,
+    opted_out
 };
 static_assert(std::int32_t(Status::opted_out) == SEGMENT_OPTED_OUT);
 
@@ -44,20 +49,24 @@ static_assert(std::int32_t(Status::opted_out) == SEGMENT_OPTED_OUT);
 class Result {
 public:
     Result(Status status, std::string message) : status_(status), message_(std::move(message)) {}
-    /// Of the C call just made: the sentence is copied at once, since this thread's next failing call changes it.
-    explicit Result(segment_status status) : Result(Status(status), status == SEGMENT_OK ? "" : segment_error()) {}
+    /// Of the C call just made: the sentence is copied at once, since this thread's next failing
+    /// call changes it.
+    explicit Result(segment_status status)
+        : Result(Status(status), status == SEGMENT_OK ? "" : segment_error()) {}
 
     explicit operator bool() const noexcept { return status_ == Status::ok; }
     [[nodiscard]] Status status() const noexcept { return status_; }
-    [[nodiscard]] const std::string& message() const noexcept { return message_; }  ///< a sentence; "" on success
+    /// A sentence; "" on success.
+    [[nodiscard]] const std::string& message() const noexcept { return message_; }
 
 private:
     Status status_;
     std::string message_;
 };
 
-/// A text parameter: const char* and std::string pass as they are, std::string_view is copied (C wants a NUL at the
-/// end), nullptr is none. For use within the expression. A NUL inside is an error, never a silent cut.
+/// A text parameter: const char* and std::string pass as they are, std::string_view is copied (C
+/// wants a NUL at the end), nullptr is none. For use within the expression. A NUL inside is an
+/// error, never a silent cut.
 class Text {
 public:
     Text(const char* text = nullptr) noexcept : data_(text) {}
@@ -106,49 +115,57 @@ inline const char* optional(const std::string& text, const char* name, std::stri
     return text.empty() ? nullptr : checked(text, name, flaw);
 }
 inline std::uint32_t to_ms(std::chrono::milliseconds time) noexcept {
-    return time.count() < 0 ? 0 : time.count() < UINT32_MAX ? static_cast<std::uint32_t>(time.count()) : UINT32_MAX;
+    if (time.count() < 0) return 0;
+    return time.count() < UINT32_MAX ? static_cast<std::uint32_t>(time.count()) : UINT32_MAX;
 }
 template <class Time> std::int64_t to_unix_ms(Time time) noexcept {
     return std::chrono::floor<std::chrono::milliseconds>(time).time_since_epoch().count();
 }
 
 template <class T, class... U> inline constexpr bool is_any = (std::is_same_v<T, U> || ...);
-template <class T> inline constexpr bool is_signed = is_any<T, signed char, short, int, long, long long>;
+template <class T> inline constexpr bool is_signed =
+    is_any<T, signed char, short, int, long, long long>;
 template <class T> inline constexpr bool is_unsigned =
     is_any<T, unsigned char, unsigned short, unsigned, unsigned long, unsigned long long>;
 template <class T> inline constexpr bool is_time = false;
-template <class D> inline constexpr bool is_time<std::chrono::time_point<std::chrono::system_clock, D>> = true;
+template <class D>
+inline constexpr bool is_time<std::chrono::time_point<std::chrono::system_clock, D>> = true;
 template <class T> inline constexpr bool is_text = std::is_constructible_v<Text, const T&>;
 template <class T> inline constexpr bool is_object = std::is_convertible_v<const T&, const Object&>;
 // A char is left out: neither a number nor a text would be a safe guess.
-template <class T> inline constexpr bool is_value = is_signed<T> || is_unsigned<T> || std::is_floating_point_v<T> ||
-    is_time<T> || is_text<T> || is_object<T> || is_any<T, bool, std::nullptr_t, Json>;
+template <class T> inline constexpr bool is_value =
+    is_signed<T> || is_unsigned<T> || std::is_floating_point_v<T> || is_time<T> || is_text<T> ||
+    is_object<T> || is_any<T, bool, std::nullptr_t, Json>;
 
 struct Anything { template <class T> Anything(const T&) noexcept {} };
 
 }  // namespace detail
 
-/// The value of a member: nullptr, bool, an integer (exact), a floating-point number (finite), a text, a
-/// std::chrono::system_clock time (becomes ISO 8601, in milliseconds), Json, an Object (or its braces, or what goes for
-/// one), or a List.
-/// Refers to what it was made from: for use within the expression, and as a parameter of functions of your own.
+/// The value of a member: nullptr, bool, an integer (exact), a floating-point number (finite), a
+/// text, a std::chrono::system_clock time (becomes ISO 8601, in milliseconds), Json, an Object (or
+/// its braces, or what goes for one), or a List. Refers to what it was made from: for use within
+/// the expression, and as a parameter of functions of your own.
 class Value {
 public:
-    Value(std::initializer_list<Member> members = {}) noexcept : count_(members.size()), set_(set_members) {
+    Value(std::initializer_list<Member> members = {}) noexcept
+        : count_(members.size()), set_(set_members) {
         at_ = members.begin();
     }
-    Value(std::initializer_list<detail::Anything>) = delete;  // {"a", "b"} is no list: write List{"a", "b"}
+    // {"a", "b"} is no list: write List{"a", "b"}.
+    Value(std::initializer_list<detail::Anything>) = delete;
     Value(const char* const& text) noexcept : at_(&text), set_(set_one<const char*>) {}
     template <class T, std::enable_if_t<detail::is_value<T> && !std::is_array_v<T>, int> = 0>
     Value(const T& value) noexcept : at_(&value), set_(set_one<T>) {}
     template <class... T> Value(List<T...>&& list) noexcept : at_(&list), set_(set_list<T...>) {}
-    template <class... T> Value(const List<T...>&) = delete;  // what a named List refers to may be gone: Object::push
+    // What a named List refers to may be gone: Object::push.
+    template <class... T> Value(const List<T...>&) = delete;
 
 private:
     friend class Object;
     static void set_members(Object& object, const Text& name, const Value& value);
     template <class T> static void set_one(Object& object, const Text& name, const Value& value);
-    template <class... T> static void set_list(Object& object, const Text& name, const Value& value);
+    template <class... T>
+    static void set_list(Object& object, const Text& name, const Value& value);
 
     const void* at_;
     std::size_t count_ = 0;
@@ -157,13 +174,15 @@ private:
 
 /// One member of an object in braces.
 struct Member {
-    Member(const Text& its_name, const Value& its_value) noexcept : name(its_name), value(its_value) {}
+    Member(const Text& its_name, const Value& its_value) noexcept
+        : name(its_name), value(its_value) {}
     const Text& name;
     const Value& value;
 };
 
 /// A list of texts or Objects: `{"tags", segment::List{"a", "b"}}`. For use within the expression.
-/// Its type tells its items' types, because some compilers take X{X{...}} for X{...}: that must not go unseen.
+/// Its type tells its items' types, because some compilers take X{X{...}} for X{...}: that must not
+/// go unseen.
 template <class... T> class List {
     static_assert(((detail::is_text<std::decay_t<T>> || detail::is_object<std::decay_t<T>>) && ...),
                   "a List holds texts and Objects; pass any other list as Json");
@@ -180,8 +199,9 @@ private:
 template <class... T> List(T&&...) -> List<T...>;
 template <class... T> List(List<T...>&&) -> List<List<T...>>;
 
-/// A JSON object: properties, traits, context. What cannot be set (NaN, a text that is not UTF-8 or has a NUL in it,
-/// bad JSON, more than 32 KB) marks the object, and the call that uses it says why. Moved from, it is empty.
+/// A JSON object: properties, traits, context. What cannot be set (NaN, a text that is not UTF-8 or
+/// has a NUL in it, bad JSON, more than 32 KB) marks the object, and the call that uses it says
+/// why. Moved from, it is empty.
 class Object {
 public:
     Object() noexcept = default;
@@ -203,8 +223,12 @@ public:
     }
     Object& set(const Revenue& revenue);
     /// Appends to the list of this name, making the list where there is none.
-    Object& push(const Text& list, const Text& item) { return put(list, item, segment_object_push_str); }
-    Object& push(const Text& list, const Object& item) { return put(list, item, segment_object_push_object); }
+    Object& push(const Text& list, const Text& item) {
+        return put(list, item, segment_object_push_str);
+    }
+    Object& push(const Text& list, const Object& item) {
+        return put(list, item, segment_object_push_object);
+    }
     /// Forgets all members, and what marked the object.
     void clear() noexcept {
         segment_object_clear(object_.get());
@@ -266,17 +290,30 @@ inline void Value::set_members(Object& object, const Text& name, const Value& va
 
 template <class T> void Value::set_one(Object& object, const Text& name, const Value& value) {
     [[maybe_unused]] const T& it = *static_cast<const T*>(value.at_);
-    const auto put_number = [&](auto place, auto number) { place(object.handle(), name.c_str(), number); };
-    if constexpr (std::is_same_v<T, std::nullptr_t>) segment_object_set_null(object.handle(), name.c_str());
-    else if constexpr (std::is_same_v<T, bool>) put_number(segment_object_set_bool, it);
-    else if constexpr (detail::is_signed<T>) put_number(segment_object_set_int, std::int64_t{it});
-    else if constexpr (std::is_floating_point_v<T>) put_number(segment_object_set_double, static_cast<double>(it));
-    else if constexpr (detail::is_time<T>) put_number(segment_object_set_time, detail::to_unix_ms(it));
-    else if constexpr (std::is_same_v<T, Json>) object.put(name, it.text, segment_object_set_json);
-    else if constexpr (detail::is_object<T>) object.put(name, it, segment_object_set_object);
-    else if constexpr (!detail::is_unsigned<T>) object.put(name, it, segment_object_set_str);
-    else if (std::uint64_t{it} <= INT64_MAX) put_number(segment_object_set_int, static_cast<std::int64_t>(it));
-    else object.put(name, std::to_string(it), segment_object_set_json);
+    const auto put_number = [&](auto place, auto number) {
+        place(object.handle(), name.c_str(), number);
+    };
+    if constexpr (std::is_same_v<T, std::nullptr_t>) {
+        segment_object_set_null(object.handle(), name.c_str());
+    } else if constexpr (std::is_same_v<T, bool>) {
+        put_number(segment_object_set_bool, it);
+    } else if constexpr (detail::is_signed<T>) {
+        put_number(segment_object_set_int, std::int64_t{it});
+    } else if constexpr (std::is_floating_point_v<T>) {
+        put_number(segment_object_set_double, static_cast<double>(it));
+    } else if constexpr (detail::is_time<T>) {
+        put_number(segment_object_set_time, detail::to_unix_ms(it));
+    } else if constexpr (std::is_same_v<T, Json>) {
+        object.put(name, it.text, segment_object_set_json);
+    } else if constexpr (detail::is_object<T>) {
+        object.put(name, it, segment_object_set_object);
+    } else if constexpr (!detail::is_unsigned<T>) {
+        object.put(name, it, segment_object_set_str);
+    } else if (std::uint64_t{it} <= INT64_MAX) {
+        put_number(segment_object_set_int, static_cast<std::int64_t>(it));
+    } else {
+        object.put(name, std::to_string(it), segment_object_set_json);
+    }
 }
 
 template <class... T> void Value::set_list(Object& object, const Text& name, const Value& value) {
@@ -291,15 +328,18 @@ namespace detail {
 inline void put_given(Object& object, const char* name, const std::string& text) {
     if (!text.empty()) object.set(name, text);
 }
-template <class T> void put_given(Object& object, const char* name, const std::optional<T>& number) {
+template <class T>
+void put_given(Object& object, const char* name, const std::optional<T>& number) {
     if (number) object.set(name, *number);
 }
 
 }  // namespace detail
 
-// What follows has Segment's own names for things, and goes wherever an Object goes. "" and nullopt are not written.
+// What follows has Segment's own names for things, and goes wherever an Object goes. "" and nullopt
+// are not written.
 
-/// What an event earned: its properties revenue and currency. `Object().set(segment::Revenue{19.99, "USD"})`
+/// What an event earned: its properties revenue and currency.
+/// `Object().set(segment::Revenue{19.99, "USD"})`
 struct Revenue {
     double amount{};         ///< with decimals
     std::string currency{};  ///< as ISO 4217 writes it: "USD"
@@ -416,7 +456,9 @@ public:
 
 protected:
     Self& self(Object&) noexcept { return static_cast<Self&>(*this); }
-    Self& put_text(const char* name, const Text& text) { return self(put(name, text, segment_object_set_str)); }
+    Self& put_text(const char* name, const Text& text) {
+        return self(put(name, text, segment_object_set_str));
+    }
     Self& put_object(const char* name, const Object& object) {
         put_unless_empty(name, object);
         return self(*this);
@@ -425,13 +467,15 @@ protected:
 
 }  // namespace detail
 
-/// What is known about a user: `client.identify("u-42", Traits().email("ada@example.com").set("plan", "pro"))`
+/// What is known about a user:
+/// `client.identify("u-42", Traits().email("ada@example.com").set("plan", "pro"))`
 class Traits : public detail::NamedTraits<Traits> {
 public:
     using NamedTraits::NamedTraits;
 
     Traits& age(std::uint32_t years) { return set("age", years); }
-    /// A day, without time or zone: an instant would be another day elsewhere. What is no date marks the traits.
+    /// A day, without time or zone: an instant would be another day elsewhere. What is no date
+    /// marks the traits.
     Traits& birthday(int year, int month, int day);
     /// Without a single field it is not set.
     Traits& company(const Company& company) { return put_object("company", company); }
@@ -443,7 +487,8 @@ public:
     Traits& username(const Text& name) { return put_text("username", name); }
 };
 
-/// What is known about a group: `client.group("u-42", "g-7", GroupTraits().name("Initech").employees(329))`
+/// What is known about a group:
+/// `client.group("u-42", "g-7", GroupTraits().name("Initech").employees(329))`
 class GroupTraits : public detail::NamedTraits<GroupTraits> {
 public:
     using NamedTraits::NamedTraits;
@@ -459,19 +504,23 @@ inline Traits& Traits::birthday(int year, int month, int day) {
     const bool is_date = year >= 1 && year <= 9999 && month >= 1 && month <= 12 && day >= 1 &&
                          day <= days[month - 1] + (month == 2 && is_leap);
     if (!is_date) return self(mark("birthday", " is not a date"));
-    const auto digits = [](int number, int zeros) { return std::to_string(zeros + number).substr(1); };
-    return set("birthday", digits(year, 10'000) + '-' + digits(month, 100) + '-' + digits(day, 100));
+    const auto digits = [](int number, int zeros) {
+        return std::to_string(zeros + number).substr(1);
+    };
+    return set("birthday",
+               digits(year, 10'000) + '-' + digits(month, 100) + '-' + digits(day, 100));
 }
 
 /// The optional fields of a message; empty means none.
 struct Options {
-    std::optional<std::chrono::system_clock::time_point> timestamp{};  ///< when it happened: now
-    std::string timestamp_iso{};                                       ///< ISO 8601, instead of timestamp
-    std::string anonymous_id{};                                        ///< who, when there is no user id
-    std::string message_id{};                                          ///< for deduplication: a new UUID
-    Object context{};                                                  ///< merged over the client's
-    Object integrations{};                                             ///< which destinations receive it
-    std::string category{};                                            ///< of a page or screen
+    /// When it happened: now.
+    std::optional<std::chrono::system_clock::time_point> timestamp{};
+    std::string timestamp_iso{};  ///< ISO 8601, instead of timestamp
+    std::string anonymous_id{};   ///< who, when there is no user id
+    std::string message_id{};     ///< for deduplication: a new UUID
+    Object context{};             ///< merged over the client's
+    Object integrations{};        ///< which destinations receive it
+    std::string category{};       ///< of a page or screen
 };
 
 /// Texts that C gave, each with a NUL at its end: `for (const char* text : texts)`
@@ -503,7 +552,8 @@ public:
 
 private:
     friend class Client;
-    Edit(bool keeps, std::optional<std::string> json) noexcept : keeps_(keeps), json_(std::move(json)) {}
+    Edit(bool keeps, std::optional<std::string> json) noexcept
+        : keeps_(keeps), json_(std::move(json)) {}
     bool keeps_;
     std::optional<std::string> json_;
 };
@@ -534,47 +584,61 @@ struct OAuth {
     std::string key_id{};       ///< of its key
     std::string private_key{};  ///< PEM, PKCS#8 or PKCS#1
     std::string scope{};        ///< "tracking_api:write"
-    std::string endpoint{};     ///< "https://oauth2.segment.io", or the EU's if the client's endpoint is there
+    std::string endpoint{};     ///< "https://oauth2.segment.io", or the EU's if the client's
+                                ///< endpoint is there
 };
 
 /// How a client works. Zero and "" mean the default; only write_key has none.
 struct Config {
     std::string write_key{};                     ///< your source's write key
-    std::string endpoint{};                      ///< "https://api.segment.io"; "eu" is short for the EU host
-    std::string spool_dir{};                     ///< accepted messages survive the process here; "": in memory only
+    std::string endpoint{};                      ///< "https://api.segment.io"; "eu" is short for
+                                                 ///< the EU host
+    std::string spool_dir{};                     ///< accepted messages survive the process here;
+                                                 ///< "": in memory only
     bool sync = false;                           ///< with spool_dir: survive a loss of power too
-    bool stateful = false;                       ///< remember who the user is, in spool_dir if there is one
-    bool lifecycle = false;                      ///< with stateful: track Application Installed, Updated, Opened
+    bool stateful = false;                       ///< remember who the user is, in spool_dir if
+                                                 ///< there is one
+    bool lifecycle = false;                      ///< with stateful: track Application Installed,
+                                                 ///< Updated, Opened
     bool device_context = false;                 ///< add os, device, locale and timezone to context
-    bool strict = false;                         ///< refuse what is only doubtful; else on_log warns of it
+    bool strict = false;                         ///< refuse what is only doubtful; else on_log
+                                                 ///< warns of it
     bool gzip = true;                            ///< compress bodies
-    bool dry_run = false;                        ///< all but send: what would be sent counts as delivered
-    bool drop_oldest = false;                    ///< a full queue makes room by dropping its oldest messages
+    bool dry_run = false;                        ///< all but send: what would be sent counts as
+                                                 ///< delivered
+    bool drop_oldest = false;                    ///< a full queue makes room by dropping its oldest
+                                                 ///< messages
     std::uint64_t queue_max_bytes{};             ///< then Status::queue_full: 64 MiB
     std::uint32_t flush_at{};                    ///< send when this many messages wait: 100
     std::chrono::milliseconds flush_interval{};  ///< send what waits this often: 5 s
-    std::uint32_t retry_max{};                   ///< attempts after the first, without spool_dir: 10; UINT32_MAX: none
+    std::uint32_t retry_max{};                   ///< attempts after the first, without spool_dir:
+                                                 ///< 10; UINT32_MAX: none
     std::chrono::milliseconds timeout{};         ///< for one whole HTTP request: 15 s
-    std::chrono::milliseconds shutdown{};        ///< how long ~Client may deliver: 2 s (not at all: shutdown({}) first)
+    std::chrono::milliseconds shutdown{};        ///< how long ~Client may deliver: 2 s (not at all:
+                                                 ///< shutdown({}) first)
     Object context{};                            ///< part of every message's context
     Object integrations{};                       ///< every message's integrations
-    std::optional<std::string> proxy{};          ///< "http://host:port"; "": none; nullopt: HTTPS_PROXY and its like
+    std::optional<std::string> proxy{};          ///< "http://host:port"; "": none; nullopt:
+                                                 ///< HTTPS_PROXY and its like
     std::string ca_file{};                       ///< PEM certificates to trust besides the system's
-    std::vector<Header> headers{};               ///< on every request to the Tracking API: for gateways of your own
+    std::vector<Header> headers{};               ///< on every request to the Tracking API: for
+                                                 ///< gateways of your own
     std::optional<OAuth> oauth{};                ///< instead of Basic authentication
     std::string access_token{};                  ///< for calls to the Public API
     std::string profile_token{};                 ///< for calls to the Profile API
-    std::string public_endpoint{};               ///< "https://api.segmentapis.com", or the EU's if endpoint is there
+    std::string public_endpoint{};               ///< "https://api.segmentapis.com", or the EU's if
+                                                 ///< endpoint is there
     std::string profile_endpoint{};              ///< "https://profiles.segment.com", or the EU's
-    /// Callbacks, on the delivery thread. In them flush and shutdown return Status::invalid, and the client must not be
-    /// destroyed: it would leak. An exception thrown in one ends there.
+    /// Callbacks, on the delivery thread. In them flush and shutdown return Status::invalid, and
+    /// the client must not be destroyed: it would leak. An exception thrown in one ends there.
     std::function<void(const Delivery&)> on_delivery{};
     std::function<void(Level, const char* message)> on_log{};
-    /// Sees each message on the calling thread, before anything is kept. It must not call this client. If it throws,
-    /// the message is not kept, and the call returns Status::invalid.
+    /// Sees each message on the calling thread, before anything is kept. It must not call this
+    /// client. If it throws, the message is not kept, and the call returns Status::invalid.
     std::function<Edit(std::string_view json)> before_send{};
-    /// HTTP by the host: makes one exchange, without following redirects. nullopt, or an exception: there was no
-    /// answer. On the delivery thread, and on the caller's for Client::call; possibly on both at once.
+    /// HTTP by the host: makes one exchange, without following redirects. nullopt, or an exception:
+    /// there was no answer. On the delivery thread, and on the caller's for Client::call; possibly
+    /// on both at once.
     std::function<std::optional<HttpAnswer>(const HttpRequest&)> transport{};
 };
 
@@ -592,18 +656,22 @@ struct Request {
     std::string method{};                 ///< GET, POST, PUT, PATCH, DELETE: "POST"
     std::string path{};                   ///< relative to the API: "/v1/group/"
     std::string query{};                  ///< "a=1&b=2"
-    std::vector<Header> headers{};        ///< they win over ours; Authorization and Content-Type are added
+    std::vector<Header> headers{};        ///< they win over ours; Authorization and Content-Type
+                                          ///< are added
     std::string body{};                   ///< sent as it is; usually JSON
     std::chrono::milliseconds timeout{};  ///< Config::timeout
 };
 
-/// The answer to a Request, whatever its HTTP status: `if (!response) puts(response.result().message().c_str());`
+/// The answer to a Request, whatever its HTTP status:
+/// `if (!response) puts(response.result().message().c_str());`
 class Response {
 public:
     explicit operator bool() const noexcept { return response_ != nullptr; }
-    [[nodiscard]] const Result& result() const noexcept { return result_; }  ///< why there is no answer
+    /// Why there is no answer.
+    [[nodiscard]] const Result& result() const noexcept { return result_; }
 
-    [[nodiscard]] int status() const noexcept { return segment_response_status(response_.get()); }  ///< 0: no answer
+    /// 0: no answer.
+    [[nodiscard]] int status() const noexcept { return segment_response_status(response_.get()); }
     /// With a NUL behind it. It belongs to the response, as the headers do.
     [[nodiscard]] std::string_view body() const noexcept {
         std::size_t length = 0;
@@ -621,7 +689,9 @@ private:
     friend class Client;
     friend class Pages;
     struct Free {
-        void operator()(segment_response* response) const noexcept { segment_response_free(response); }
+        void operator()(segment_response* response) const noexcept {
+            segment_response_free(response);
+        }
     };
     explicit Response(Result result) noexcept : result_(std::move(result)) {}
     explicit Response(segment_response* response)
@@ -665,12 +735,15 @@ private:
     bool is_last_ = false;
 };
 
-/// accepted == delivered + failed + dropped + queued, always. What is refused for a NUL never reaches C to be counted.
+/// accepted == delivered + failed + dropped + queued, always. What is refused for a NUL never
+/// reaches C to be counted.
 using Stats = segment_stats;
 
-/// A queue, and the thread that delivers it. Check it once made: `if (!client) puts(client.error().c_str());`
-/// The calls queue and return. user_id may be nullptr where Options::anonymous_id is given, and in a stateful client.
-/// Without a client (it could not be made, or was moved from) they return Status::invalid.
+/// A queue, and the thread that delivers it. Check it once made:
+/// `if (!client) puts(client.error().c_str());`
+/// The calls queue and return. user_id may be nullptr where Options::anonymous_id is given, and in a
+/// stateful client. Without a client (it could not be made, or was moved from) they return
+/// Status::invalid.
 class Client {
 public:
     Client() noexcept = default;
@@ -688,11 +761,15 @@ public:
     }
 
     explicit operator bool() const noexcept { return client_ != nullptr; }
-    [[nodiscard]] const std::string& error() const noexcept { return error_; }  ///< why the client could not be made
+    /// Why the client could not be made.
+    [[nodiscard]] const std::string& error() const noexcept { return error_; }
 
-    Result identify(const Text& user_id, const Object& traits = {}, const Options& options = {}) const {
+    Result identify(const Text& user_id, const Object& traits = {},
+                    const Options& options = {}) const {
         return send("", "traits", user_id, {}, traits, options,
-                    [](auto client, auto user, auto, auto... rest) { return segment_identify(client, user, rest...); });
+                    [](auto client, auto user, auto, auto... rest) {
+                        return segment_identify(client, user, rest...);
+                    });
     }
     Result track(const Text& user_id, const Text& event, const Object& properties = {},
                  const Options& options = {}) const {
@@ -711,19 +788,25 @@ public:
         return send("group_id", "traits", user_id, group_id, traits, options, segment_group);
     }
     /// In a stateful client, previous_id is by default the one that is known.
-    Result alias(const Text& user_id, const Text& previous_id = {}, const Options& options = {}) const {
+    Result alias(const Text& user_id, const Text& previous_id = {},
+                 const Options& options = {}) const {
         return send("previous_id", "", user_id, previous_id, {}, options,
                     [](auto client, auto user, auto previous, auto, auto rest) {
                         return segment_alias(client, user, previous, rest);
                     });
     }
-    /// A whole message as JSON, {"type":"track",...}. What it lacks (messageId, timestamp, context) is added.
-    Result enqueue(std::string_view json) const { return Result(segment_enqueue(client_, json.data(), json.size())); }
+    /// A whole message as JSON, {"type":"track",...}. What it lacks (messageId, timestamp, context)
+    /// is added.
+    Result enqueue(std::string_view json) const {
+        return Result(segment_enqueue(client_, json.data(), json.size()));
+    }
 
-    /// One request now, on this thread. Any HTTP status is an answer, 429 and redirects included; nothing is repeated.
+    /// One request now, on this thread. Any HTTP status is an answer, 429 and redirects included;
+    /// nothing is repeated.
     [[nodiscard]] Response call(const Request& request) const;
-    /// `for (const Response& page : client.pages(request))`: the request again and again, with the cursor that each
-    /// answer names (data.pagination.next), until one names none. What is no success, or no answer, is the last page.
+    /// `for (const Response& page : client.pages(request))`: the request again and again, with the
+    /// cursor that each answer names (data.pagination.next), until one names none. What is no
+    /// success, or no answer, is the last page.
     [[nodiscard]] Pages pages(Request request) const& { return Pages(*this, std::move(request)); }
     Pages pages(Request) const&& = delete;  // the client must outlive the loop
 
@@ -731,21 +814,26 @@ public:
     [[nodiscard]] std::string anonymous_id() const { return copied(segment_anonymous_id); }
     /// Of a stateful client: what identify or alias was given last. "": there is none.
     [[nodiscard]] std::string user_id() const { return copied(segment_user_id); }
-    /// Forgets the user and their traits, at a logout for example; there is a new anonymous id. Needs Config::stateful.
+    /// Forgets the user and their traits, at a logout for example; there is a new anonymous id.
+    /// Needs Config::stateful.
     Result reset() const { return Result(segment_reset(client_)); }
 
-    /// From now on every message says what the user agreed to: a bool for each category. A stateful client tracks a new
-    /// choice as "Segment Consent Preference Updated".
+    /// From now on every message says what the user agreed to: a bool for each category. A stateful
+    /// client tracks a new choice as "Segment Consent Preference Updated".
     Result set_consent(const Object& categories) const;
     /// Messages say nothing about it any more.
     Result forget_consent() const { return Result(segment_set_consent(client_, nullptr)); }
-    /// The user does not want to be known: until opt_in, and after a restart too, calls return Status::opted_out and
-    /// nothing is sent; what waits is thrown away. Status::storage: it could not be kept, and holds in this process.
+    /// The user does not want to be known: until opt_in, and after a restart too, calls return
+    /// Status::opted_out and nothing is sent; what waits is thrown away. Status::storage: it could
+    /// not be kept, and holds in this process.
     Result opt_out() const { return Result(segment_opt_out(client_)); }
     Result opt_in() const { return Result(segment_opt_in(client_)); }
 
-    /// ok once all that was accepted before is settled and on_delivery has run, else timeout. Zero starts it, no more.
-    Result flush(std::chrono::milliseconds limit) const { return Result(segment_flush(client_, detail::to_ms(limit))); }
+    /// ok once all that was accepted before is settled and on_delivery has run, else timeout. Zero
+    /// starts it, no more.
+    Result flush(std::chrono::milliseconds limit) const {
+        return Result(segment_flush(client_, detail::to_ms(limit)));
+    }
     /// No more messages are taken; ok when nothing is queued. Zero: do not wait. May be repeated.
     Result shutdown(std::chrono::milliseconds limit) const {
         return Result(segment_shutdown(client_, detail::to_ms(limit)));
@@ -782,10 +870,12 @@ private:
     static bool fill(segment_response* response, const HttpAnswer& answer);
     std::string copied(std::size_t (*copy)(const segment_client*, char*, std::size_t)) const;
     template <class Queue>
-    Result send(const char* subject_name, const char* payload_name, const Text& user_id, const Text& subject,
-                const Object& payload, const Options& options, Queue queue) const;
+    Result send(const char* subject_name, const char* payload_name, const Text& user_id,
+                const Text& subject, const Object& payload, const Options& options,
+                Queue queue) const;
 
-    std::unique_ptr<Callbacks> callbacks_;  // C holds its address, which stays when the client moves
+    // C holds its address, which stays when the client moves.
+    std::unique_ptr<Callbacks> callbacks_;
     segment_client* client_ = nullptr;
     std::string error_;
 };
@@ -797,7 +887,9 @@ class Lines {
 public:
     Lines(const std::vector<Header>& headers, std::string& flaw) {
         for (const auto& [name, value] : headers) {
-            if (name.find(':') != name.npos) note(flaw, "headers: \"" + name, "\" is not the name of a header");
+            if (name.find(':') != name.npos) {
+                note(flaw, "headers: \"" + name, "\" is not the name of a header");
+            }
             checked(lines_.emplace_back(name + ": " + value), "headers", flaw);
         }
         for (const std::string& line : lines_) pointers_.push_back(line.c_str());
@@ -810,13 +902,15 @@ private:
     std::vector<const char*> pointers_;
 };
 
-// Reads what a page says of the next one, and passes over the rest. JSON that is broken says nothing.
+// Reads what a page says of the next one, and passes over the rest. JSON that is broken says
+// nothing.
 class PageReader {
 public:
     // The text at data.pagination.next. Of several members with one name the last counts.
     static std::string next_cursor(std::string_view json) {
         PageReader reader(json);
-        const bool is_whole = reader.value(0, 0) && reader.peek() == '\0' && reader.at_ == json.size();
+        const bool is_whole =
+            reader.value(0, 0) && reader.peek() == '\0' && reader.at_ == json.size();
         return is_whole ? std::move(reader.next_) : "";
     }
 
@@ -859,7 +953,9 @@ private:
     bool member(int passed, int depth) {
         std::string name;
         if (peek() != '"' || !string(name) || !skip(':')) return false;
-        if (passed == off_path || passed == path_length || name != path[passed]) return value(off_path, depth);
+        if (passed == off_path || passed == path_length || name != path[passed]) {
+            return value(off_path, depth);
+        }
         next_.clear();
         return value(passed + 1, depth);
     }
@@ -883,11 +979,14 @@ private:
     bool escape(std::string& text) {
         constexpr std::string_view names = "\"\\/bfnrt", meant = "\"\\/\b\f\n\r\t";
         if (++at_ >= json_.size()) return false;
-        if (const std::size_t known = names.find(json_[at_]); known != names.npos) return text += meant[known], true;
+        if (const std::size_t known = names.find(json_[at_]); known != names.npos) {
+            return text += meant[known], true;
+        }
         std::uint32_t code = 0, low = 0;
         if (!unit(code)) return false;
         if (code >= 0xd800 && code < 0xe000) {
-            const bool is_pair = code < 0xdc00 && json_.substr(at_ + 1, 1) == "\\" && (++at_, ++at_, unit(low));
+            const bool is_pair =
+                code < 0xdc00 && json_.substr(at_ + 1, 1) == "\\" && (++at_, ++at_, unit(low));
             if (!is_pair || low < 0xdc00 || low >= 0xe000) return false;
             code = 0x10000 + ((code - 0xd800) << 10) + (low - 0xdc00);
         }
@@ -923,17 +1022,20 @@ private:
 inline std::string with_cursor(std::string_view query, std::string_view cursor) {
     std::string with;
     while (!query.empty()) {
-        const std::string_view pair = query.substr(0, query.find('&')), name = pair.substr(0, pair.find('='));
+        const std::string_view pair = query.substr(0, query.find('&'));
+        const std::string_view name = pair.substr(0, pair.find('='));
         query.remove_prefix(std::min(pair.size() + 1, query.size()));
-        const bool is_cursor =
-            name == "pagination[cursor]" || name == "pagination.cursor" || name == "pagination%5Bcursor%5D";
+        const bool is_cursor = name == "pagination[cursor]" || name == "pagination.cursor" ||
+                               name == "pagination%5Bcursor%5D";
         if (!pair.empty() && !is_cursor) with.append(pair) += '&';
     }
     // Both ways are Segment's; the caller's is taken.
-    const bool brackets = with.find("pagination[") != with.npos || with.find("pagination%5B") != with.npos;
+    const bool brackets =
+        with.find("pagination[") != with.npos || with.find("pagination%5B") != with.npos;
     with += brackets ? "pagination[cursor]=" : "pagination.cursor=";
     constexpr std::string_view hex = "0123456789ABCDEF";
-    constexpr std::string_view plain = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~";
+    constexpr std::string_view plain =
+        "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~";
     for (const char c : cursor) {
         const auto byte = static_cast<unsigned char>(c);
         if (plain.find(c) != plain.npos) with += c;
@@ -948,8 +1050,10 @@ inline bool Pages::turn() {
     if (is_last_) return false;
     page_ = client_->call(request_);
     const bool is_success = page_.status() >= 200 && page_.status() < 300;
-    std::string next = is_success && --left_ > 0 ? detail::PageReader::next_cursor(page_.body()) : "";
-    is_last_ = next.empty() || next == cursor_;  // the same cursor again would be the same page, for ever
+    std::string next;
+    if (is_success && --left_ > 0) next = detail::PageReader::next_cursor(page_.body());
+    // The same cursor again would be the same page, for ever.
+    is_last_ = next.empty() || next == cursor_;
     if (!is_last_) request_.query = detail::with_cursor(request_.query, next);
     cursor_ = std::move(next);
     return true;
@@ -980,7 +1084,8 @@ inline Result Client::set_consent(const Object& categories) const {
     return Result(segment_set_consent(client_, object ? object : none.handle()));
 }
 
-inline std::string Client::copied(std::size_t (*copy)(const segment_client*, char*, std::size_t)) const {
+inline std::string Client::copied(
+    std::size_t (*copy)(const segment_client*, char*, std::size_t)) const {
     std::string text(64, '\0');
     for (;;) {
         const std::size_t length = copy(client_, text.data(), text.size());
@@ -991,8 +1096,9 @@ inline std::string Client::copied(std::size_t (*copy)(const segment_client*, cha
 }
 
 template <class Queue>
-Result Client::send(const char* subject_name, const char* payload_name, const Text& user_id, const Text& subject,
-                    const Object& payload, const Options& options, Queue queue) const {
+Result Client::send(const char* subject_name, const char* payload_name, const Text& user_id,
+                    const Text& subject, const Object& payload, const Options& options,
+                    Queue queue) const {
     std::string flaw;
     const char* const user = detail::checked(user_id, "user_id", flaw);
     const char* const other = detail::checked(subject, subject_name, flaw);
@@ -1002,7 +1108,8 @@ Result Client::send(const char* subject_name, const char* payload_name, const Te
     rest.size = static_cast<std::uint32_t>(sizeof rest);
     rest.timestamp = detail::optional(options.timestamp_iso, "timestamp_iso", flaw);
     if (options.timestamp) rest.timestamp_ms = detail::to_unix_ms(*options.timestamp);
-    if (options.timestamp && rest.timestamp_ms == 0) rest.timestamp = "1970-01-01T00:00:00.000Z";  // to C, 0 is now
+    // To C, 0 is now.
+    if (options.timestamp && rest.timestamp_ms == 0) rest.timestamp = "1970-01-01T00:00:00.000Z";
     rest.anonymous_id = detail::optional(options.anonymous_id, "anonymous_id", flaw);
     rest.message_id = detail::optional(options.message_id, "message_id", flaw);
     rest.context = options.context.checked("context", flaw);
@@ -1042,12 +1149,13 @@ inline Client::Client(const Config& config) {
     c.headers = headers.get();
     segment_oauth oauth{};
     if (config.oauth) {
+        const OAuth& given = *config.oauth;
         oauth.size = static_cast<std::uint32_t>(sizeof oauth);
-        oauth.client_id = detail::optional(config.oauth->client_id, "oauth: client_id", error_);
-        oauth.key_id = detail::optional(config.oauth->key_id, "oauth: key_id", error_);
-        oauth.private_key = detail::optional(config.oauth->private_key, "oauth: private_key", error_);
-        oauth.scope = detail::optional(config.oauth->scope, "oauth: scope", error_);
-        oauth.endpoint = detail::optional(config.oauth->endpoint, "oauth: endpoint", error_);
+        oauth.client_id = detail::optional(given.client_id, "oauth: client_id", error_);
+        oauth.key_id = detail::optional(given.key_id, "oauth: key_id", error_);
+        oauth.private_key = detail::optional(given.private_key, "oauth: private_key", error_);
+        oauth.scope = detail::optional(given.scope, "oauth: scope", error_);
+        oauth.endpoint = detail::optional(given.endpoint, "oauth: endpoint", error_);
         c.oauth = &oauth;
     }
     c.access_token = detail::optional(config.access_token, "access_token", error_);
@@ -1056,7 +1164,8 @@ inline Client::Client(const Config& config) {
     c.profile_endpoint = detail::optional(config.profile_endpoint, "profile_endpoint", error_);
     if (!error_.empty()) return;
 
-    callbacks_.reset(new Callbacks{config.on_delivery, config.on_log, config.before_send, config.transport});
+    callbacks_.reset(
+        new Callbacks{config.on_delivery, config.on_log, config.before_send, config.transport});
     c.userdata = callbacks_.get();
     set_callbacks(c, *callbacks_);
     client_ = segment_new(&c);
@@ -1068,13 +1177,15 @@ inline void Client::set_callbacks(segment_config& c, const Callbacks& given) noe
         c.on_delivery = [](void* userdata, const segment_delivery* delivery) {
             run(userdata, [&d = *delivery](const Callbacks& callbacks) {
                 callbacks.on_delivery({Status(d.status), d.http_status, d.attempts, d.body_bytes,
-                                       {d.message_ids, d.message_ids + d.message_count}, d.error ? d.error : ""});
+                                       {d.message_ids, d.message_ids + d.message_count},
+                                       d.error ? d.error : ""});
             });
         };
     }
     if (given.on_log) {
         c.on_log = [](void* userdata, std::int32_t level, const char* message) {
-            run(userdata, [=](const Callbacks& callbacks) { callbacks.on_log(Level(level), message); });
+            run(userdata,
+                [=](const Callbacks& callbacks) { callbacks.on_log(Level(level), message); });
         };
     }
     if (given.before_send) {
@@ -1083,22 +1194,29 @@ inline void Client::set_callbacks(segment_config& c, const Callbacks& given) noe
             const char* passes = "";               // is no message, and refused
             run(userdata, [&](const Callbacks& callbacks) {
                 Edit edit = callbacks.before_send(json);
-                if (edit.keeps_) passes = json;
-                else if (!edit.json_) passes = nullptr;
-                else if (!Text(*edit.json_).has_nul()) passes = (replacement = *std::move(edit.json_)).c_str();
+                if (edit.keeps_) {
+                    passes = json;
+                } else if (!edit.json_) {
+                    passes = nullptr;
+                } else if (!Text(*edit.json_).has_nul()) {
+                    replacement = *std::move(edit.json_);
+                    passes = replacement.c_str();
+                }
             });
             return passes;
         };
     }
     if (given.transport) {
-        c.transport = [](void* userdata, const segment_http* http, segment_response* response) -> std::int32_t {
+        c.transport = [](void* userdata, const segment_http* http,
+                         segment_response* response) -> std::int32_t {
             bool is_answered = false;
             run(userdata, [&](const Callbacks& callbacks) {
                 const char* const* end = http->headers;
                 while (*end) ++end;
-                const auto answered = callbacks.transport({http->method, http->url, {http->headers, end},
-                                                           {http->body, http->body_length},
-                                                           std::chrono::milliseconds(http->timeout_ms)});
+                const auto answered =
+                    callbacks.transport({http->method, http->url, {http->headers, end},
+                                         {http->body, http->body_length},
+                                         std::chrono::milliseconds(http->timeout_ms)});
                 is_answered = answered && fill(response, *answered);
             });
             return is_answered ? 0 : 1;
@@ -1110,7 +1228,8 @@ inline bool Client::fill(segment_response* response, const HttpAnswer& answer) {
     segment_response_set(response, answer.status, answer.body.data(), answer.body.size());
     std::string flaw;
     for (const auto& [name, value] : answer.headers) {
-        segment_response_add_header(response, detail::checked(name, "", flaw), detail::checked(value, "", flaw));
+        segment_response_add_header(response, detail::checked(name, "", flaw),
+                                    detail::checked(value, "", flaw));
     }
     return flaw.empty();
 }
@@ -1118,7 +1237,8 @@ inline bool Client::fill(segment_response* response, const HttpAnswer& answer) {
 template <class F> void Client::run(void* userdata, F callback) noexcept {
     const void* const outer = std::exchange(running(), userdata);
 #if defined(__cpp_exceptions)
-    try { callback(*static_cast<const Callbacks*>(userdata)); } catch (...) {}  // it could not pass through C
+    // An exception could not pass through C.
+    try { callback(*static_cast<const Callbacks*>(userdata)); } catch (...) {}
 #else
     callback(*static_cast<const Callbacks*>(userdata));
 #endif

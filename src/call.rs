@@ -94,7 +94,8 @@ pub struct segment_request {
     pub path: Text,
     /// "a=1&b=2" or NULL
     pub query: Text,
-    /// "Name: value", ..., NULL; they win over ours, in any letter case. Authorization and Content-Type are added.
+    /// "Name: value", ..., NULL; they win over ours, in any letter case. Authorization and
+    /// Content-Type are added.
     pub headers: *const *const c_char,
     /// Sent as it is; usually JSON.
     pub body: *const c_char,
@@ -107,8 +108,9 @@ unsafe impl Sized0 for segment_request {
     const NAME: &'static str = "segment_request";
 }
 
-/// One request now, on this thread. Any HTTP status is an answer, 429 and redirects included; nothing is tried again. NULL:
-/// there is none, and segment_error() says why. An answer of more than 16 MiB is none. Free it with segment_response_free.
+/// One request now, on this thread. Any HTTP status is an answer, 429 and redirects included;
+/// nothing is tried again. NULL: there is none, and segment_error() says why. An answer of more
+/// than 16 MiB is none. Free it with segment_response_free.
 #[unsafe(no_mangle)]
 pub extern "C" fn segment_call(
     client: Option<&segment_client>,
@@ -171,7 +173,8 @@ pub extern "C" fn segment_response_body(
     body
 }
 
-/// The value of a header, by its name in any letter case; of several the first. NULL: absent. It belongs to the response.
+/// The value of a header, by its name in any letter case; of several the first. NULL: absent. It
+/// belongs to the response.
 #[unsafe(no_mangle)]
 pub extern "C" fn segment_response_header(response: Option<&segment_response>, name: Text) -> *const c_char {
     guard_or(std::ptr::null(), || {
@@ -191,7 +194,8 @@ pub extern "C" fn segment_response_free(response: Option<Box<segment_response>>)
     });
 }
 
-/// For a transport of your own: the status and the body of the answer, into the response it was given. The body is copied.
+/// For a transport of your own: the status and the body of the answer, into the response it was
+/// given. The body is copied.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn segment_response_set(
     response: Option<&mut segment_response>,
@@ -276,8 +280,8 @@ pub(crate) fn transport(callback: Option<TransportCallback>, userdata: *mut c_vo
             body_length: request.body.len(),
         };
         let mut response = segment_response::default();
-        // SAFETY: the header asks for a function of this type that neither throws nor jumps; all pointers in `asked`, and the
-        // response, live until it returns.
+        // SAFETY: the header asks for a function of this type that neither throws nor jumps; all pointers in `asked`,
+        // and the response, live until it returns.
         let reached = unsafe { callback(userdata.get(), &asked, &mut response) };
         let failed = |text: String| Err(Error::new(ErrorKind::Network, text));
         match response {
@@ -299,7 +303,8 @@ pub(crate) fn transport(callback: Option<TransportCallback>, userdata: *mut c_vo
 /// Reads `"Name: value", ..., NULL`.
 ///
 /// # Safety
-/// `list` is NULL or a list of strings that ends with NULL, and all of it can be read for as long as the result is used.
+/// `list` is NULL or a list of strings that ends with NULL, and all of it can be read for as long
+/// as the result is used.
 pub(crate) unsafe fn headers<'a>(list: *const *const c_char, argument: &str) -> Result<Vec<(&'a str, &'a str)>, Error> {
     // SAFETY: the caller's promise.
     let lines = unsafe { text::list(list, argument) }?;

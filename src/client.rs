@@ -14,8 +14,8 @@ use crate::sized::{self, Sized0};
 /// A queue, and the thread that delivers it.
 pub struct segment_client(pub(crate) Client);
 
-/// Counts of messages since the client was made. accepted == delivered + failed + dropped + queued, always: nothing
-/// disappears uncounted.
+/// Counts of messages since the client was made. accepted == delivered + failed + dropped + queued,
+/// always: nothing disappears uncounted.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct segment_stats {
@@ -80,30 +80,32 @@ fn milliseconds(ms: u32) -> Duration {
     Duration::from_millis(u64::from(ms))
 }
 
-/// A new client, or NULL: segment_error() says why. Without spool_dir nothing is sent and no thread started before the first
-/// message.
+/// A new client, or NULL: segment_error() says why. Without spool_dir nothing is sent and no thread
+/// started before the first message.
 #[unsafe(no_mangle)]
 pub extern "C" fn segment_new(config: *const segment_config) -> Option<Box<segment_client>> {
     guard_or(None, || Ok(Some(Box::new(segment_client(Client::new(config::read(config)?)?)))))
 }
 
-/// Sends what waits. SEGMENT_OK when every message accepted before the call is settled (delivered, failed or dropped) and
-/// its on_delivery has run, SEGMENT_TIMEOUT otherwise; it never cuts a Retry-After short. 0 starts it and does not wait.
+/// Sends what waits. SEGMENT_OK when every message accepted before the call is settled (delivered,
+/// failed or dropped) and its on_delivery has run, SEGMENT_TIMEOUT otherwise; it never cuts a
+/// Retry-After short. 0 starts it and does not wait.
 #[unsafe(no_mangle)]
 pub extern "C" fn segment_flush(client: Option<&segment_client>, timeout_ms: u32) -> segment_status {
     guard(|| required(client)?.flush(milliseconds(timeout_ms)))
 }
 
-/// Takes no more messages, and goes on delivering for this long: SEGMENT_OK when nothing is queued, else SEGMENT_TIMEOUT.
-/// May be repeated. 0 does not wait.
+/// Takes no more messages, and goes on delivering for this long: SEGMENT_OK when nothing is queued,
+/// else SEGMENT_TIMEOUT. May be repeated. 0 does not wait.
 #[unsafe(no_mangle)]
 pub extern "C" fn segment_shutdown(client: Option<&segment_client>, timeout_ms: u32) -> segment_status {
     guard(|| required(client)?.shutdown(milliseconds(timeout_ms)))
 }
 
-/// Shuts down with the config's shutdown_ms, unless segment_shutdown was called before, then frees. What could not be
-/// delivered is kept by the spool or, without one, reported to on_delivery as SEGMENT_TIMEOUT; it then counts as failed. It waits for a callback that is already
-/// running, the one exception to its deadline; no callback runs after it. NULL is fine.
+/// Shuts down with the config's shutdown_ms, unless segment_shutdown was called before, then frees.
+/// What could not be delivered is kept by the spool or, without one, reported to on_delivery as
+/// SEGMENT_TIMEOUT; it then counts as failed. It waits for a callback that is already running, the
+/// one exception to its deadline; no callback runs after it. NULL is fine.
 #[unsafe(no_mangle)]
 pub extern "C" fn segment_free(client: Option<Box<segment_client>>) {
     guard_or((), || {

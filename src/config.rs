@@ -21,20 +21,23 @@ use crate::text::Text;
 pub const SEGMENT_NO_GZIP: u32 = 1;
 /// segment_config.flags: do everything but send; what would be sent counts as delivered.
 pub const SEGMENT_DRY_RUN: u32 = 2;
-/// segment_config.flags: a full queue makes room by dropping its oldest sealed chunks, never one in flight; if there is none,
-/// SEGMENT_QUEUE_FULL.
+/// segment_config.flags: a full queue makes room by dropping its oldest sealed chunks, never one in
+/// flight; if there is none, SEGMENT_QUEUE_FULL.
 pub const SEGMENT_DROP_OLDEST: u32 = 4;
-/// segment_config.flags: the client remembers who the user is, in spool_dir if there is one: see segment_reset. Without it,
-/// nothing is remembered and both ids are yours.
+/// segment_config.flags: the client remembers who the user is, in spool_dir if there is one: see
+/// segment_reset. Without it, nothing is remembered and both ids are yours.
 pub const SEGMENT_STATEFUL: u32 = 8;
-/// segment_config.flags: refuse what is only doubtful, not just what Segment would discard. Else on_log warns of it, once each.
+/// segment_config.flags: refuse what is only doubtful, not just what Segment would discard. Else
+/// on_log warns of it, once each.
 pub const SEGMENT_STRICT: u32 = 16;
-/// segment_config.flags: with spool_dir, survive power loss too, by syncing in the background ten times a second.
+/// segment_config.flags: with spool_dir, survive power loss too, by syncing in the background ten
+/// times a second.
 pub const SEGMENT_SYNC: u32 = 32;
-/// segment_config.flags: add os, device, locale, timezone to context; the locale is the environment's.
+/// segment_config.flags: add os, device, locale, timezone to context; the locale is the
+/// environment's.
 pub const SEGMENT_DEVICE_CONTEXT: u32 = 64;
-/// segment_config.flags: with SEGMENT_STATEFUL, track Application Installed, Updated (both only with spool_dir) and Opened when
-/// a client is made, by the version and build of app in context.
+/// segment_config.flags: with SEGMENT_STATEFUL, track Application Installed, Updated (both only
+/// with spool_dir) and Opened when a client is made, by the version and build of app in context.
 pub const SEGMENT_LIFECYCLE: u32 = 128;
 
 /// The settings of a client. Zero means the default; only write_key has none.
@@ -45,14 +48,16 @@ pub struct segment_config {
     pub size: u32,
     /// SEGMENT_NO_GZIP, ...
     pub flags: u32,
-    /// How many bytes of messages may wait, in memory or in spool_dir; then SEGMENT_QUEUE_FULL: 64 MiB.
+    /// How many bytes of messages may wait, in memory or in spool_dir; then SEGMENT_QUEUE_FULL:
+    /// 64 MiB.
     pub queue_max_bytes: u64,
     /// Your source's write key.
     pub write_key: Text,
     /// "https://api.segment.io"; "eu" is short for the EU host.
     pub endpoint: Text,
-    /// Accepted messages are kept in this folder until delivered, and survive whatever becomes of the process; it is made
-    /// if it is not there. Several processes may share it. NULL: in memory only.
+    /// Accepted messages are kept in this folder until delivered, and survive whatever becomes of
+    /// the process; it is made if it is not there. Several processes may share it. NULL: in memory
+    /// only.
     pub spool_dir: Text,
     /// Send when this many messages wait: 100.
     pub flush_at: u32,
@@ -70,8 +75,9 @@ pub struct segment_config {
     pub context: *const segment_object,
     /// Every message's integrations.
     pub integrations: *const segment_object,
-    /// "http://[user:password@]host:port", "https://..." or "socks5://..." ("socks5h://...": the proxy looks names up); NULL: what
-    /// ALL_PROXY, HTTPS_PROXY or HTTP_PROXY say, but for the hosts in NO_PROXY; "": none.
+    /// "http://[user:password@]host:port", "https://..." or "socks5://..." ("socks5h://...": the
+    /// proxy looks names up); NULL: what ALL_PROXY, HTTPS_PROXY or HTTP_PROXY say, but for the
+    /// hosts in NO_PROXY; "": none.
     pub proxy: Text,
     /// A file with PEM certificates to trust besides the system's.
     pub ca_file: Text,
@@ -87,17 +93,20 @@ pub struct segment_config {
     pub public_endpoint: Text,
     /// "https://profiles.segment.com", or the EU's.
     pub profile_endpoint: Text,
-    /// What became of messages. Always on the delivery thread, as on_log. Callbacks must not throw or longjmp; inside them
-    /// segment_flush and segment_shutdown return SEGMENT_INVALID, and segment_free does nothing.
+    /// What became of messages. Always on the delivery thread, as on_log. Callbacks must not throw
+    /// or longjmp; inside them segment_flush and segment_shutdown return SEGMENT_INVALID, and
+    /// segment_free does nothing.
     pub on_delivery: Option<unsafe extern "C" fn(userdata: *mut c_void, delivery: *const segment_delivery)>,
     /// Level 0 error, 1 warning, 2 info, 3 debug.
     pub on_log: Option<unsafe extern "C" fn(userdata: *mut c_void, level: i32, message: *const c_char)>,
-    /// Sees each message on the calling thread, before anything is kept: returns json itself, a replacement (copied at once, it
-    /// stays yours), or NULL to drop it: the call then returns SEGMENT_OK and counts as accepted and dropped. What it returns is
-    /// checked like any message. It must not call this client, nor wait for a thread that does.
+    /// Sees each message on the calling thread, before anything is kept: returns json itself, a
+    /// replacement (copied at once, it stays yours), or NULL to drop it: the call then returns
+    /// SEGMENT_OK and counts as accepted and dropped. What it returns is checked like any message.
+    /// It must not call this client, nor wait for a thread that does.
     pub before_send: Option<unsafe extern "C" fn(userdata: *mut c_void, json: *const c_char) -> *const c_char>,
-    /// HTTP by the host: makes one exchange, fills in the response, and returns 0, or anything else if there was no answer. On
-    /// the delivery thread, and on the caller's for segment_call; possibly on both at once.
+    /// HTTP by the host: makes one exchange, fills in the response, and returns 0, or anything else
+    /// if there was no answer. On the delivery thread, and on the caller's for segment_call;
+    /// possibly on both at once.
     pub transport: Option<
         unsafe extern "C" fn(
             userdata: *mut c_void,
@@ -184,7 +193,8 @@ fn owned(text: &Text, argument: &str) -> Result<Option<String>, Error> {
     Ok(text.get(argument)?.map(str::to_owned))
 }
 
-/// The same where an empty text says nothing. It is no way to ask for the default either: more likely a variable was not set.
+/// The same where an empty text says nothing. It is no way to ask for the default either: more
+/// likely a variable was not set.
 fn filled(text: &Text, argument: &str) -> Result<Option<String>, Error> {
     match owned(text, argument)? {
         Some(text) if text.is_empty() => Err(Error::invalid(format!("{argument} must not be empty"))),

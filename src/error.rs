@@ -116,7 +116,8 @@ fn keep(status: segment_status, sentence: &str) {
     });
 }
 
-/// Runs the body of a function that C called. A panic ends here; an error is kept for `segment_error`.
+/// Runs the body of a function that C called. A panic ends here; an error is kept for
+/// `segment_error`.
 pub(crate) fn guard(body: impl FnOnce() -> Result<(), Error>) -> segment_status {
     match guarded(body) {
         Ok(()) => SEGMENT_OK,
@@ -148,8 +149,8 @@ pub(crate) fn null(argument: &str) -> Error {
     Error::invalid(format!("{argument} must not be NULL"))
 }
 
-/// Why this thread's last call that failed did so: a sentence that names the argument. "" if none failed. Valid until this
-/// thread's next failing call.
+/// Why this thread's last call that failed did so: a sentence that names the argument. "" if none
+/// failed. Valid until this thread's next failing call.
 #[unsafe(no_mangle)]
 pub extern "C" fn segment_error() -> *const c_char {
     SENTENCE.with(|sentence| sentence.get().cast::<c_char>().cast_const())

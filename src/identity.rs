@@ -11,8 +11,9 @@ use crate::client::{required, segment_client};
 use crate::error::{guard, guard_or, null, segment_status};
 use crate::object::segment_object;
 
-/// With SEGMENT_STATEFUL, the anonymous id: made once, and again by segment_reset. Returns its length without the NUL (0: there
-/// is none, or an error) and writes a copy with a NUL if it fits into `capacity` bytes; else the buffer becomes "".
+/// With SEGMENT_STATEFUL, the anonymous id: made once, and again by segment_reset. Returns its
+/// length without the NUL (0: there is none, or an error) and writes a copy with a NUL if it fits
+/// into `capacity` bytes; else the buffer becomes "".
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn segment_anonymous_id(
     client: Option<&segment_client>,
@@ -23,8 +24,9 @@ pub unsafe extern "C" fn segment_anonymous_id(
     unsafe { copy_id(client, Client::anonymous_id, buffer, capacity) }
 }
 
-/// With SEGMENT_STATEFUL, the user id that segment_identify or segment_alias was given last. Returns its length without the NUL
-/// (0: there is none, or an error) and writes a copy with a NUL if it fits into `capacity` bytes; else the buffer becomes "".
+/// With SEGMENT_STATEFUL, the user id that segment_identify or segment_alias was given last.
+/// Returns its length without the NUL (0: there is none, or an error) and writes a copy with a NUL
+/// if it fits into `capacity` bytes; else the buffer becomes "".
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn segment_user_id(
     client: Option<&segment_client>,
@@ -61,16 +63,17 @@ unsafe fn copy_id(
     })
 }
 
-/// Forgets the user and their traits, at a logout for example; there is a new anonymous id. Needs SEGMENT_STATEFUL.
+/// Forgets the user and their traits, at a logout for example; there is a new anonymous id. Needs
+/// SEGMENT_STATEFUL.
 #[unsafe(no_mangle)]
 pub extern "C" fn segment_reset(client: Option<&segment_client>) -> segment_status {
     guard(|| required(client)?.reset())
 }
 
 /// From now on every message says what the user agreed to: a boolean for each category, in
-/// context.consent.categoryPreferences; NULL: nothing any more. With SEGMENT_STATEFUL a new choice is tracked as "Segment Consent
-/// Preference Updated"; where that is refused, nothing has changed. Another process with this spool_dir knows of it from its next
-/// request on.
+/// context.consent.categoryPreferences; NULL: nothing any more. With SEGMENT_STATEFUL a new choice
+/// is tracked as "Segment Consent Preference Updated"; where that is refused, nothing has changed.
+/// Another process with this spool_dir knows of it from its next request on.
 #[unsafe(no_mangle)]
 pub extern "C" fn segment_set_consent(
     client: Option<&segment_client>,
@@ -79,9 +82,10 @@ pub extern "C" fn segment_set_consent(
     guard(|| required(client)?.set_consent(categories.map(|categories| &categories.0)))
 }
 
-/// The user does not want to be known: calls return SEGMENT_OPTED_OUT, nothing is sent any more, what waits is thrown away (by
-/// other processes with this spool_dir before they send anything more), and who the user was is forgotten. It stays so, also
-/// after a restart, until segment_opt_in. SEGMENT_STORAGE: it could not be kept, and is so in this process only.
+/// The user does not want to be known: calls return SEGMENT_OPTED_OUT, nothing is sent any more,
+/// what waits is thrown away (by other processes with this spool_dir before they send anything
+/// more), and who the user was is forgotten. It stays so, also after a restart, until
+/// segment_opt_in. SEGMENT_STORAGE: it could not be kept, and is so in this process only.
 #[unsafe(no_mangle)]
 pub extern "C" fn segment_opt_out(client: Option<&segment_client>) -> segment_status {
     guard(|| required(client)?.opt_out())

@@ -21,7 +21,8 @@ pub struct segment_options {
     pub size: u32,
     /// None yet: 0.
     pub flags: u32,
-    /// When it happened, milliseconds since 1970: now. (0 is now; for 1970 itself use timestamp. Both: SEGMENT_INVALID.)
+    /// When it happened, milliseconds since 1970: now. (0 is now; for 1970 itself use timestamp.
+    /// Both: SEGMENT_INVALID.)
     pub timestamp_ms: i64,
     /// ISO 8601 with a zone, instead of timestamp_ms.
     pub timestamp: Text,
@@ -98,8 +99,8 @@ fn borrow(object: &*const segment_object) -> Option<&Object> {
     unsafe { object.as_ref() }.map(|object| &object.0)
 }
 
-/// Says who the user is, and records traits about them. A NULL user_id needs options->anonymous_id, or
-/// SEGMENT_STATEFUL.
+/// Says who the user is, and records traits about them. A NULL user_id needs options->anonymous_id,
+/// or SEGMENT_STATEFUL.
 #[unsafe(no_mangle)]
 pub extern "C" fn segment_identify(
     client: Option<&segment_client>,
@@ -124,8 +125,8 @@ pub extern "C" fn segment_track(
     send(client, &Arguments { call: Call::Track, user_id, subject, payload: properties, options })
 }
 
-/// Says which web page the user saw. The name is optional. A NULL user_id needs options->anonymous_id, or
-/// SEGMENT_STATEFUL.
+/// Says which web page the user saw. The name is optional. A NULL user_id needs
+/// options->anonymous_id, or SEGMENT_STATEFUL.
 #[unsafe(no_mangle)]
 pub extern "C" fn segment_page(
     client: Option<&segment_client>,
@@ -138,8 +139,8 @@ pub extern "C" fn segment_page(
     send(client, &Arguments { call: Call::Page, user_id, subject, payload: properties, options })
 }
 
-/// Says which screen of an app the user saw. The name is optional. A NULL user_id needs options->anonymous_id, or
-/// SEGMENT_STATEFUL.
+/// Says which screen of an app the user saw. The name is optional. A NULL user_id needs
+/// options->anonymous_id, or SEGMENT_STATEFUL.
 #[unsafe(no_mangle)]
 pub extern "C" fn segment_screen(
     client: Option<&segment_client>,
@@ -152,8 +153,8 @@ pub extern "C" fn segment_screen(
     send(client, &Arguments { call: Call::Screen, user_id, subject, payload: properties, options })
 }
 
-/// Says which company, team or account the user belongs to, and records traits about it. A NULL user_id needs
-/// options->anonymous_id, or SEGMENT_STATEFUL.
+/// Says which company, team or account the user belongs to, and records traits about it. A NULL
+/// user_id needs options->anonymous_id, or SEGMENT_STATEFUL.
 #[unsafe(no_mangle)]
 pub extern "C" fn segment_group(
     client: Option<&segment_client>,
@@ -166,7 +167,8 @@ pub extern "C" fn segment_group(
     send(client, &Arguments { call: Call::Group, user_id, subject, payload: traits, options })
 }
 
-/// Says that user_id was known as previous_id before. With SEGMENT_STATEFUL a NULL previous_id is the one that is known.
+/// Says that user_id was known as previous_id before. With SEGMENT_STATEFUL a NULL previous_id is
+/// the one that is known.
 #[unsafe(no_mangle)]
 pub extern "C" fn segment_alias(
     client: Option<&segment_client>,
@@ -178,9 +180,9 @@ pub extern "C" fn segment_alias(
     send(client, &Arguments { call: Call::Alias, user_id, subject, payload: None, options })
 }
 
-/// Queues a whole message in JSON, {"type":"track",...}: for bindings, imports, and what the calls above lack. What it lacks
-/// (messageId, timestamp, context; with SEGMENT_STATEFUL the ids) is added as for the calls above; what it says of the user is
-/// not remembered. The text needs no NUL.
+/// Queues a whole message in JSON, {"type":"track",...}: for bindings, imports, and what the calls
+/// above lack. What it lacks (messageId, timestamp, context; with SEGMENT_STATEFUL the ids) is
+/// added as for the calls above; what it says of the user is not remembered. The text needs no NUL.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn segment_enqueue(
     client: Option<&segment_client>,

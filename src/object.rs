@@ -8,8 +8,9 @@ use segment_native::{Error, Object, Value};
 use crate::error::{guard_or, null, remember};
 use crate::text::Text;
 
-/// A JSON object: properties, traits, context. A setter that fails marks the object, and the call that uses it reports why.
-/// Setting a key again replaces its value. An object may be used in any number of calls; it is for one thread at a time.
+/// A JSON object: properties, traits, context. A setter that fails marks the object, and the call
+/// that uses it reports why. Setting a key again replaces its value. An object may be used in any
+/// number of calls; it is for one thread at a time.
 pub struct segment_object(pub(crate) Object);
 
 /// Changes an object. What fails marks it, and is this thread's last error too.
@@ -65,8 +66,8 @@ pub extern "C" fn segment_object_new() -> Option<Box<segment_object>> {
     guard_or(None, || Ok(Some(Box::new(segment_object(Object::new())))))
 }
 
-/// An object from JSON text. If that is no JSON object, the object returned is marked: the call that uses it says why.
-/// NULL only without memory.
+/// An object from JSON text. If that is no JSON object, the object returned is marked: the call
+/// that uses it says why. NULL only without memory.
 #[unsafe(no_mangle)]
 pub extern "C" fn segment_object_parse(json: Text) -> Option<Box<segment_object>> {
     guard_or(None, || {
@@ -95,7 +96,8 @@ pub extern "C" fn segment_object_set_int(object: Option<&mut segment_object>, ke
     set(object, &key, value);
 }
 
-/// Sets a number, written as the shortest text that reads back the same. NaN and the infinities mark the object.
+/// Sets a number, written as the shortest text that reads back the same. NaN and the infinities
+/// mark the object.
 #[unsafe(no_mangle)]
 pub extern "C" fn segment_object_set_double(object: Option<&mut segment_object>, key: Text, value: f64) {
     set(object, &key, value);
@@ -141,7 +143,8 @@ pub extern "C" fn segment_object_set_object(
     });
 }
 
-/// Appends a copy of an object to the list of this name, which is made if it is not there; what is no list marks the object.
+/// Appends a copy of an object to the list of this name, which is made if it is not there; what is
+/// no list marks the object.
 #[unsafe(no_mangle)]
 pub extern "C" fn segment_object_push_object(
     object: Option<&mut segment_object>,
@@ -153,7 +156,8 @@ pub extern "C" fn segment_object_push_object(
     });
 }
 
-/// Appends a text to the list of this name, which is made if it is not there; what is no list marks the object.
+/// Appends a text to the list of this name, which is made if it is not there; what is no list marks
+/// the object.
 #[unsafe(no_mangle)]
 pub extern "C" fn segment_object_push_str(object: Option<&mut segment_object>, list: Text, item: Text) {
     change(object, |object| {

@@ -69,8 +69,8 @@ pub(crate) fn on_delivery(callback: Option<DeliveryCallback>, userdata: *mut c_v
             message_ids: ids.as_ptr(),
             error: error.as_ref().map_or(std::ptr::null(), |error| error.as_ptr()),
         };
-        // SAFETY: the header asks for a function of this type that neither throws nor jumps; all pointers in `told` live
-        // until it returns.
+        // SAFETY: the header asks for a function of this type that neither throws nor jumps; all pointers in `told`
+        // live until it returns.
         unsafe { callback(userdata.get(), &told) };
     }))
 }
@@ -80,7 +80,8 @@ pub(crate) fn on_log(callback: Option<LogCallback>, userdata: *mut c_void) -> Op
     let userdata = Userdata(userdata);
     Some(Box::new(move |level: Level, line: &str| {
         let line = c_text(line);
-        // SAFETY: the header asks for a function of this type that neither throws nor jumps; the line lives until it returns.
+        // SAFETY: the header asks for a function of this type that neither throws nor jumps; the line lives until it
+        // returns.
         unsafe { callback(userdata.get(), level as i32, line.as_ptr()) };
     }))
 }
@@ -92,7 +93,8 @@ pub(crate) fn before_send(callback: Option<EditCallback>, userdata: *mut c_void)
     let userdata = Userdata(userdata);
     Some(Box::new(move |json: &str| {
         let given = c_text(json);
-        // SAFETY: the header asks for a function of this type that neither throws nor jumps; the text lives until it returns.
+        // SAFETY: the header asks for a function of this type that neither throws nor jumps; the text lives until it
+        // returns.
         let edited = unsafe { callback(userdata.get(), given.as_ptr()) };
         if edited.is_null() {
             return Ok(Edit::Drop);
@@ -100,7 +102,8 @@ pub(crate) fn before_send(callback: Option<EditCallback>, userdata: *mut c_void)
         if edited == given.as_ptr() {
             return Ok(Edit::Keep);
         }
-        // SAFETY: the header asks for NULL, the text that was given, or a string that can be read until we return to the caller.
+        // SAFETY: the header asks for NULL, the text that was given, or a string that can be read until we return to
+        // the caller.
         let edited = unsafe { CStr::from_ptr(edited) };
         match edited.to_str() {
             Ok(edited) => Ok(Edit::Replace(edited.to_owned())),

@@ -1,8 +1,8 @@
 //! Structs that may grow: the caller says how large its own is.
 //!
-//! A caller with an older header has a smaller struct: what it lacks is zero, the default. A caller with a newer header has a
-//! larger one: what we do not know must be zero, else it is refused, because ignoring a wish is worse. (The rule of Linux's
-//! openat2.)
+//! A caller with an older header has a smaller struct: what it lacks is zero, the default. A caller with a newer header
+//! has a larger one: what we do not know must be zero, else it is refused, because ignoring a wish is worse. (The rule
+//! of Linux's openat2.)
 
 // Reading and writing memory of a size that only C knows.
 #![allow(unsafe_code)]
@@ -14,7 +14,8 @@ use segment_native::Error;
 /// A struct that begins with its size, for which all bytes zero are a value.
 ///
 /// # Safety
-/// The type is `repr(C)`, begins with a `u32` that is its size, has no holes, and every field may be zero.
+/// The type is `repr(C)`, begins with a `u32` that is its size, has no holes, and every field may
+/// be zero.
 pub(crate) unsafe trait Sized0: Copy {
     /// Its name in C.
     const NAME: &'static str;
@@ -38,8 +39,8 @@ pub(crate) fn read<T: Sized0>(pointer: *const T) -> Result<Option<T>, Error> {
         return Ok(None);
     }
     let known = size_of::<T>();
-    // SAFETY: the header asks for NULL or a struct of the type, and all of them begin with their size. Nothing is assumed
-    // of its alignment.
+    // SAFETY: the header asks for NULL or a struct of the type, and all of them begin with their size. Nothing is
+    // assumed of its alignment.
     let size = unsafe { pointer.cast::<u32>().read_unaligned() } as usize;
     check_size::<T>(size)?;
     let mut value = MaybeUninit::<T>::zeroed();
@@ -55,7 +56,8 @@ pub(crate) fn read<T: Sized0>(pointer: *const T) -> Result<Option<T>, Error> {
     Ok(Some(unsafe { value.assume_init() }))
 }
 
-/// Writes a struct for the caller, as much of it as the caller's size says; what we do not know becomes zero.
+/// Writes a struct for the caller, as much of it as the caller's size says; what we do not know
+/// becomes zero.
 pub(crate) fn write<T: Sized0>(pointer: *mut T, value: &T) -> Result<(), Error> {
     // SAFETY: the caller checked for NULL; all these structs begin with their size.
     let size = unsafe { pointer.cast::<u32>().read_unaligned() } as usize;

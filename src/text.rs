@@ -9,7 +9,8 @@ use segment_native::Error;
 
 use crate::error::null;
 
-/// A string as C passes it: UTF-8 that ends with a NUL, or NULL. The header says `const char *` (see cbindgen.toml).
+/// A string as C passes it: UTF-8 that ends with a NUL, or NULL. The header says `const char *`
+/// (see cbindgen.toml).
 #[repr(transparent)]
 #[derive(Debug, Clone, Copy)]
 pub struct Text(*const c_char);
@@ -20,8 +21,8 @@ impl Text {
         if self.0.is_null() {
             return Ok(None);
         }
-        // SAFETY: the header asks for a NUL-terminated string that stays as it is until the call returns. Only C can make a
-        // `Text`, and the reference lives no longer than the argument itself.
+        // SAFETY: the header asks for a NUL-terminated string that stays as it is until the call returns. Only C can
+        // make a `Text`, and the reference lives no longer than the argument itself.
         let text = unsafe { CStr::from_ptr(self.0) };
         utf8(text.to_bytes(), argument).map(Some)
     }

@@ -77,8 +77,8 @@ impl Default for Request<'_> {
 const METHODS: [&str; 5] = ["GET", "POST", "PUT", "PATCH", "DELETE"];
 
 impl Client {
-    /// Makes one request, on this thread. Whatever the status, an answer is an answer, `429` and redirects included; nothing is
-    /// tried again.
+    /// Makes one request, on this thread. Whatever the status, an answer is an answer, `429` and redirects included;
+    /// nothing is tried again.
     ///
     /// ```no_run
     /// use segment_native::{Client, Config, Request};
@@ -91,9 +91,9 @@ impl Client {
     /// ```
     ///
     /// # Errors
-    /// [`ErrorKind::Invalid`] for a request that cannot be made; [`ErrorKind::Network`] or [`ErrorKind::Timeout`] without an answer;
-    /// [`ErrorKind::Rejected`] if no OAuth token could be had; [`ErrorKind::OptedOut`] for the Tracking API if the user has opted
-    /// out; [`ErrorKind::Closed`] after [`shutdown`](Client::shutdown).
+    /// [`ErrorKind::Invalid`] for a request that cannot be made; [`ErrorKind::Network`] or [`ErrorKind::Timeout`]
+    /// without an answer; [`ErrorKind::Rejected`] if no OAuth token could be had; [`ErrorKind::OptedOut`] for the
+    /// Tracking API if the user has opted out; [`ErrorKind::Closed`] after [`shutdown`](Client::shutdown).
     pub fn call(&self, request: &Request<'_>) -> Result<HttpResponse, Error> {
         let until = Instant::now() + request.timeout.unwrap_or(self.config().timeout).min(TIME_MAX);
         let method = METHODS.into_iter().find(|method| method.eq_ignore_ascii_case(request.method));
@@ -161,8 +161,8 @@ impl Client {
         Ok(response)
     }
 
-    /// All pages of a list of the Public API: the request again and again, with the cursor that each answer names, until one names
-    /// none. Ends after an error, and after an answer that is no success: it is the last page.
+    /// All pages of a list of the Public API: the request again and again, with the cursor that each answer names,
+    /// until one names none. Ends after an error, and after an answer that is no success: it is the last page.
     pub fn pages<'a>(&'a self, request: &Request<'a>) -> Pages<'a> {
         Pages { client: self, request: *request, cursor: Cursor::First, left: PAGES_MAX }
     }

@@ -26,8 +26,9 @@ use crate::{device, time};
 
 /// A queue of messages, and the thread that delivers them.
 ///
-/// Every call writes its message into the queue and returns; nothing waits for the network but [`flush`](Client::flush),
-/// [`shutdown`](Client::shutdown) and dropping the client. A client can be used from all threads at once.
+/// Every call writes its message into the queue and returns; nothing waits for the network but
+/// [`flush`](Client::flush), [`shutdown`](Client::shutdown) and dropping the client. A client can be used from all
+/// threads at once.
 ///
 /// ```no_run
 /// use segment_native::{Client, Config, Object};
@@ -239,8 +240,8 @@ impl Client {
         self.send_seen(message, &mut |_| Ok(()))
     }
 
-    /// The same, and shows the message as it was written, once more if `before_send` put another in its place; before it is
-    /// queued, so that one which the queue does not take is seen too. An error refuses it. For bindings.
+    /// The same, and shows the message as it was written, once more if `before_send` put another in its place; before
+    /// it is queued, so that one which the queue does not take is seen too. An error refuses it. For bindings.
     #[doc(hidden)]
     pub fn send_seen(&self, message: &Message<'_>, seen: Seen<'_>) -> Result<(), Error> {
         let half = self.half();
@@ -253,8 +254,9 @@ impl Client {
         sent.map_err(|error| self.refuse(error))
     }
 
-    /// Queues a whole message in JSON, `{"type":"track",...}`. What it lacks of `messageId`, `timestamp` and `context` is
-    /// added; and the ids, if the client is [stateful](Config::stateful). What it says of the user is not remembered.
+    /// Queues a whole message in JSON, `{"type":"track",...}`. What it lacks of `messageId`, `timestamp` and `context`
+    /// is added; and the ids, if the client is [stateful](Config::stateful). What it says of the user is not
+    /// remembered.
     pub fn enqueue(&self, json: &str) -> Result<(), Error> {
         let half = self.half();
         let known = self.identity().known();
@@ -268,8 +270,8 @@ impl Client {
         queued.map_err(|error| self.refuse(error))
     }
 
-    /// Counts a call that failed before it got here, and gives the error back. For bindings, whose arguments may be wrong in
-    /// ways that Rust's cannot.
+    /// Counts a call that failed before it got here, and gives the error back. For bindings, whose arguments may be
+    /// wrong in ways that Rust's cannot.
     pub fn refuse(&self, error: Error) -> Error {
         self.half().refused.fetch_add(1, Ordering::Relaxed);
         error
@@ -397,8 +399,8 @@ impl Client {
         Err(Error::new(ErrorKind::Timeout, "not all messages were delivered in time"))
     }
 
-    /// Does what dropping the client does, while others may still hold it: afterwards no callback runs. For bindings whose
-    /// runtime ends before its objects do.
+    /// Does what dropping the client does, while others may still hold it: afterwards no callback runs. For bindings
+    /// whose runtime ends before its objects do.
     #[doc(hidden)]
     pub fn end(&self) {
         let in_callback = self.is_in_callback();
@@ -431,9 +433,9 @@ impl Client {
 }
 
 impl Drop for Client {
-    /// Delivers for as long as [`Config::shutdown`] allows, unless [`Client::shutdown`] was called before. What is left is
-    /// kept by the spool or, without one, reported as [`ErrorKind::Timeout`]. Waits for a callback that is running; none runs
-    /// afterwards.
+    /// Delivers for as long as [`Config::shutdown`] allows, unless [`Client::shutdown`] was called before. What is left
+    /// is kept by the spool or, without one, reported as [`ErrorKind::Timeout`]. Waits for a callback that is running;
+    /// none runs afterwards.
     fn drop(&mut self) {
         self.end();
     }

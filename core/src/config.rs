@@ -35,11 +35,11 @@ pub enum Overflow {
 pub struct Config {
     /// The write key of your source.
     pub write_key: String,
-    /// Where to send: `https://api.segment.io`. `"eu"` is short for the EU's host; a proxy of your own is given by its URL,
-    /// with or without `/v1`.
+    /// Where to send: `https://api.segment.io`. `"eu"` is short for the EU's host; a proxy of your own is given by its
+    /// URL, with or without `/v1`.
     pub endpoint: String,
-    /// A folder in which accepted messages are kept until they are delivered; they survive whatever becomes of the process.
-    /// It is made if it is not there. None: in memory only.
+    /// A folder in which accepted messages are kept until they are delivered; they survive whatever becomes of the
+    /// process. It is made if it is not there. None: in memory only.
     pub spool_dir: Option<PathBuf>,
     /// With a spool: what is accepted survives a loss of power too, but for the last tenth of a second: no.
     pub sync: bool,
@@ -51,8 +51,8 @@ pub struct Config {
     pub flush_at: u32,
     /// Send what waits this often: 5 s.
     pub flush_interval: Duration,
-    /// How often a request is tried again before its messages are given up: 10. A pause that Segment demands is not counted.
-    /// With a spool nothing is given up for having failed often; other messages are then tried first.
+    /// How often a request is tried again before its messages are given up: 10. A pause that Segment demands is not
+    /// counted. With a spool nothing is given up for having failed often; other messages are then tried first.
     pub retry_max: u32,
     /// For one whole request, the name look-up included: 15 s.
     pub timeout: Duration,
@@ -66,19 +66,19 @@ pub struct Config {
     pub context: Object,
     /// Every message's integrations.
     pub integrations: Object,
-    /// The client remembers who the user is: see [`Client::reset`](crate::Client::reset). No: both ids are the caller's, and
-    /// nothing is remembered.
+    /// The client remembers who the user is: see [`Client::reset`](crate::Client::reset). No: both ids are the
+    /// caller's, and nothing is remembered.
     pub stateful: bool,
-    /// Refuse what is only doubtful (see [`doubts`](crate::doubts)), not just what Segment would discard: no. Else it is warned
-    /// about, once each, in the log.
+    /// Refuse what is only doubtful (see [`doubts`](crate::doubts)), not just what Segment would discard: no. Else it
+    /// is warned about, once each, in the log.
     pub strict: bool,
     /// Add the operating system, the kind of device, the locale and the time zone to every message's context: no.
     pub device_context: bool,
-    /// With `stateful`: track `Application Installed`, `Application Updated` and `Application Opened`, from the `app` in the
-    /// context: no.
+    /// With `stateful`: track `Application Installed`, `Application Updated` and `Application Opened`, from the `app`
+    /// in the context: no.
     pub lifecycle: bool,
-    /// `http://[user:password@]host:port`, `https://...` or `socks5://...` (`socks5h://...`: the proxy looks names up). None: what `ALL_PROXY`, `HTTPS_PROXY` or `HTTP_PROXY` say, but for
-    /// the hosts in `NO_PROXY`. Empty: no proxy.
+    /// `http://[user:password@]host:port`, `https://...` or `socks5://...` (`socks5h://...`: the proxy looks names up).
+    /// None: what `ALL_PROXY`, `HTTPS_PROXY` or `HTTP_PROXY` say, but for the hosts in `NO_PROXY`. Empty: no proxy.
     pub proxy: Option<String>,
     /// A file with PEM certificates to trust besides the system's.
     pub ca_file: Option<PathBuf>,

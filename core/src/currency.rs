@@ -31,7 +31,8 @@ pub(crate) fn code(text: &str) -> Option<&'static str> {
     NUMBERS.binary_search(&number(text.as_bytes())).ok().map(|at| CODES[at])
 }
 
-/// Three letters as a number, the same for small letters; in the order of the alphabet. Zero for what is no three letters.
+/// Three letters as a number, the same for small letters; in the order of the alphabet. Zero for what is no three
+/// letters.
 const fn number(code: &[u8]) -> u32 {
     let [one, two, three] = code else { return 0 };
     u32::from_be_bytes([0, one.to_ascii_uppercase(), two.to_ascii_uppercase(), three.to_ascii_uppercase()])

@@ -1,8 +1,8 @@
-//! The policy of delivery: what an answer means, and when to do what. Pure: time, answers and chance come in as arguments,
-//! so everything here is tested without a network and without waiting.
+//! The policy of delivery: what an answer means, and when to do what. Pure: time, answers and chance come in as
+//! arguments, so everything here is tested without a network and without waiting.
 //!
-//! The rules are those of Segment's newest SDKs (2026), see [`judge`]; beyond them, a batch that is refused as a whole is
-//! taken apart until the message that spoils it is alone ([`Parts`]).
+//! The rules are those of Segment's newest SDKs (2026), see [`judge`]; beyond them, a batch that is refused as a whole
+//! is taken apart until the message that spoils it is alone ([`Parts`]).
 //!
 //! Times are durations since the client began.
 
@@ -72,8 +72,8 @@ pub(crate) enum Verdict {
     Spoilt,
 }
 
-/// What a status means (segment-api.md, section 6; the newest SDKs agree on it but for 3xx, where the stricter reading is
-/// taken: a redirect was not delivered, and it is never followed with a write key in the body).
+/// What a status means (segment-api.md, section 6; the newest SDKs agree on it but for 3xx, where the stricter reading
+/// is taken: a redirect was not delivered, and it is never followed with a write key in the body).
 pub(crate) fn judge(outcome: Outcome, limits: Limits) -> Verdict {
     let oauth = limits.oauth;
     let (status, retry_after, html) = match outcome {
@@ -172,8 +172,8 @@ impl Parts {
         Parts { parts: vec![Part::new(0..messages)], refusals: 0, accepted: false }
     }
 
-    /// Messages of these sizes, to travel in as few requests as their limits allow: a chunk that was found may hold more than
-    /// one of ours.
+    /// Messages of these sizes, to travel in as few requests as their limits allow: a chunk that was found may hold
+    /// more than one of ours.
     pub(crate) fn of_sizes(sizes: impl Iterator<Item = usize>, room: usize) -> Self {
         let mut parts = Vec::new();
         let (mut start, mut end, mut bytes) = (0, 0, 0);
@@ -235,8 +235,8 @@ impl Parts {
         }
     }
 
-    /// Takes the one message out that is refused. As long as none was accepted, the largest part that is left comes next:
-    /// where anything is acceptable, that finds it soonest.
+    /// Takes the one message out that is refused. As long as none was accepted, the largest part that is left comes
+    /// next: where anything is acceptable, that finds it soonest.
     fn refuse(&mut self) -> Vec<Part> {
         let refused = self.settle();
         self.refusals += 1;
@@ -321,8 +321,8 @@ impl Pace {
         Some(self.retry_at.max(self.paused_until)).filter(|until| *until > now)
     }
 
-    /// What a restart has to know, in milliseconds since 1970: a program that crashes and starts again and again must not
-    /// hammer the server. None if there is nothing to wait for, or only a wait after the first failures.
+    /// What a restart has to know, in milliseconds since 1970: a program that crashes and starts again and again must
+    /// not hammer the server. None if there is nothing to wait for, or only a wait after the first failures.
     pub(crate) fn save(&self, now: Duration, now_ms: i64) -> Option<SavedPace> {
         let at = |time: Duration| now_ms.saturating_add(time.saturating_sub(now).as_millis() as i64);
         let worth = self.paused_until > now || self.failures >= SAVED_FAILURES;

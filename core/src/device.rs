@@ -11,8 +11,8 @@ const MAX_FACT_BYTES: usize = 100;
 
 /// The machine's part of a message's context. What cannot be learned is left out.
 ///
-/// Besides files this looks, on Unix but Apple's, at the environment (`LANGUAGE`, `LC_ALL`, `LC_MESSAGES`, `LANG`) for the
-/// language, which is why nobody gets it unasked. No process is started and nothing is sent.
+/// Besides files this looks, on Unix but Apple's, at the environment (`LANGUAGE`, `LC_ALL`, `LC_MESSAGES`, `LANG`) for
+/// the language, which is why nobody gets it unasked. No process is started and nothing is sent.
 pub(crate) fn context(storage: &dyn Storage) -> Object {
     let read = |path: &str| String::from_utf8(storage.read(Path::new(path)).ok()?).ok();
     let system = system(OS, &read);

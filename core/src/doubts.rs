@@ -1,8 +1,9 @@
 //! Doubtful data, in tables: Segment takes it, and destinations misread it.
 //!
-//! Segment reserves names in traits and properties and says what their values mean. It checks none of them: an age sent as a
-//! text arrives, and is lost in a destination that expects a number. [`rules`](crate::rules) is what Segment refuses; this is
-//! what it lets pass. It is looked for on the caller's thread, so where nothing is doubtful nothing is allocated.
+//! Segment reserves names in traits and properties and says what their values mean. It checks none of them: an age sent
+//! as a text arrives, and is lost in a destination that expects a number. [`rules`](crate::rules) is what Segment
+//! refuses; this is what it lets pass. It is looked for on the caller's thread, so where nothing is doubtful nothing is
+//! allocated.
 
 use jiff::civil;
 
@@ -135,7 +136,8 @@ struct Table {
     /// The kind of doubt about a value of the wrong type.
     kind: &'static str,
     source: &'static str,
-    /// Traits may be written in camel case and in snake case, and other spellings come close. Properties have one spelling.
+    /// Traits may be written in camel case and in snake case, and other spellings come close. Properties have one
+    /// spelling.
     spellings: bool,
     /// In alphabetical order of their keys.
     members: &'static [Member],
@@ -385,8 +387,9 @@ pub(crate) fn find<'a>(
     }
 }
 
-/// The doubts about a whole message in JSON, each once. An error if it is no JSON object. `now_ms` is the time to compare its
-/// timestamp with, in milliseconds since 1970. What a message of no known type means, nobody can say: there are none about it.
+/// The doubts about a whole message in JSON, each once. An error if it is no JSON object. `now_ms` is the time to
+/// compare its timestamp with, in milliseconds since 1970. What a message of no known type means, nobody can say: there
+/// are none about it.
 pub fn check_json(message: &str, now_ms: i64) -> Result<Vec<Doubt>, Error> {
     let mut compact = Vec::new();
     scan::compact_object(message, &mut compact).map_err(|flaw| Error::invalid(format!("not a JSON object: {flaw}")))?;
@@ -561,8 +564,8 @@ impl Json {
 /// A name longer than this is none of ours, however it is spelled.
 const NAME_MAX_BYTES: usize = 32;
 
-/// A name as a number, the same for all its spellings: small letters, without what separates words. Zero for a name that is
-/// longer than any of ours.
+/// A name as a number, the same for all its spellings: small letters, without what separates words. Zero for a name
+/// that is longer than any of ours.
 const fn folded(name: &[u8]) -> u128 {
     if name.len() > NAME_MAX_BYTES {
         return 0;
@@ -585,8 +588,8 @@ const fn folded(name: &[u8]) -> u128 {
     u128::from_be_bytes(key)
 }
 
-/// One bit of 64 for the first and the last letter of a name, whatever its spelling. Where what separates words stands at an
-/// end, all bits: the name must be looked at.
+/// One bit of 64 for the first and the last letter of a name, whatever its spelling. Where what separates words stands
+/// at an end, all bits: the name must be looked at.
 const fn ends(name: &[u8]) -> u64 {
     let (Some(first), Some(last)) = (name.first(), name.last()) else { return 0 };
     if matches!((*first, *last), (b'_' | b'-' | b' ', _) | (_, b'_' | b'-' | b' ')) {

@@ -33,8 +33,8 @@ const EU: Region = Region {
 };
 
 impl Region {
-    /// The region that the endpoint of the Tracking API lies in. Behind a host of your own it cannot be known: the United
-    /// States.
+    /// The region that the endpoint of the Tracking API lies in. Behind a host of your own it cannot be known: the
+    /// United States.
     pub(crate) fn of(endpoint: &str) -> Region {
         let is_eu = is_eu(endpoint) || endpoint.get(..EU_ENDPOINT.len()).is_some_and(|e| e == EU_ENDPOINT);
         if is_eu { EU } else { US }
@@ -50,8 +50,8 @@ fn is_eu(endpoint: &str) -> bool {
 pub(crate) struct Endpoint(String);
 
 impl Endpoint {
-    /// Reads the setting `name`: a URL, with or without a `/` or `/v1` at its end; `"eu"` for the host in the EU; nothing for
-    /// the `usual` one.
+    /// Reads the setting `name`: a URL, with or without a `/` or `/v1` at its end; `"eu"` for the host in the EU;
+    /// nothing for the `usual` one.
     pub(crate) fn read(name: &str, text: &str, usual: &str, eu: &str) -> Result<Self, Error> {
         let text = match text {
             "" => usual,
@@ -98,8 +98,8 @@ impl Endpoint {
         self.0.splitn(4, '/').nth(3).is_some()
     }
 
-    /// The URL of `path` with `query`. A whole URL is taken if it leads to this very endpoint and nowhere else: whoever gets
-    /// the request gets the credentials.
+    /// The URL of `path` with `query`. A whole URL is taken if it leads to this very endpoint and nowhere else: whoever
+    /// gets the request gets the credentials.
     pub(crate) fn url(&self, path: &str, query: Option<&str>) -> Result<String, Error> {
         let own = |rest: &&str| rest.is_empty() || rest.starts_with(['/', '?']);
         let path = match path.strip_prefix(self.0.as_str()).filter(own) {

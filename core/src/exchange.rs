@@ -77,7 +77,8 @@ pub(crate) trait Transport: Send + Sync {
         0
     }
 
-    /// Makes a request that was decided on when there had been so many interruptions: one that came in between breaks it off.
+    /// Makes a request that was decided on when there had been so many interruptions: one that came in between breaks
+    /// it off.
     fn exchange_since(&self, request: &HttpRequest<'_>, _interruptions: u64) -> Result<HttpResponse, Error> {
         self.exchange(request)
     }
@@ -95,7 +96,8 @@ impl Transport for DryRun {
 /// HTTP by the host.
 pub(crate) struct ByHost {
     transport: Arc<OnHttp>,
-    /// Held while the host is at it, by however many, so that the end of a client can wait for it: nothing runs afterwards.
+    /// Held while the host is at it, by however many, so that the end of a client can wait for it: nothing runs
+    /// afterwards.
     ended: RwLock<bool>,
     interruptions: AtomicU64,
 }

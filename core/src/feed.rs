@@ -1,5 +1,5 @@
-//! The queue as the delivery thread sees it: what to do next, and what has become of it. Everything that touches the disk
-//! happens outside the lock.
+//! The queue as the delivery thread sees it: what to do next, and what has become of it. Everything that touches the
+//! disk happens outside the lock.
 
 use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
@@ -108,8 +108,8 @@ impl Queue {
         state
     }
 
-    /// Does one thing of what keeps callers from having to: looks into the folder, cuts sealed chunks to their content, makes
-    /// the next chunk ready. Whether there was something to do; then the lock was let go of meanwhile.
+    /// Does one thing of what keeps callers from having to: looks into the folder, cuts sealed chunks to their content,
+    /// makes the next chunk ready. Whether there was something to do; then the lock was let go of meanwhile.
     fn keep_house<'a>(&'a self, mut state: Guard<'a>) -> (Guard<'a>, bool) {
         let Some(spool) = &self.spool else {
             if state.ready.is_some() || state.active.messages() == 0 {
@@ -144,7 +144,8 @@ impl Queue {
         let made = spool.chunk();
         let mut state = self.lock();
         match made {
-            // The user opted out meanwhile. What is made now must be younger than that, or it will be thrown away with the rest.
+            // The user opted out meanwhile. What is made now must be younger than that, or it will be thrown away with
+            // the rest.
             Ok(chunk) if state.purges != purges => {
                 drop(state);
                 chunk.path().into_iter().for_each(|path| spool.remove(path));
@@ -303,7 +304,8 @@ impl Queue {
         left
     }
 
-    /// Leaves the folder as whoever comes next should find it: chunks cut to their content, empty ones gone, the lock free.
+    /// Leaves the folder as whoever comes next should find it: chunks cut to their content, empty ones gone, the lock
+    /// free.
     pub(crate) fn put_away(&self) {
         let Some(spool) = &self.spool else { return };
         let mut state = self.lock();

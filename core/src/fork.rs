@@ -1,6 +1,7 @@
-//! Surviving `fork()`. A child has a copy of its parent's memory as it was at one moment, and only the thread that forked: a
-//! lock that another thread held stays locked for ever, generators would repeat the parent's numbers, and open files are
-//! shared. So a child uses nothing of its parent's: it notices that it is one, leaves everything where it is, and makes its own.
+//! Surviving `fork()`. A child has a copy of its parent's memory as it was at one moment, and only the thread that
+//! forked: a lock that another thread held stays locked for ever, generators would repeat the parent's numbers, and
+//! open files are shared. So a child uses nothing of its parent's: it notices that it is one, leaves everything where
+//! it is, and makes its own.
 
 // The handler of a fork runs between two worlds, and what it may do there no type can say.
 #![allow(unsafe_code)]
@@ -44,8 +45,8 @@ impl Drop for ClosedInChild {
 static HOLDING: AtomicU32 = AtomicU32::new(0);
 static FORKING: AtomicU32 = AtomicU32::new(0);
 
-/// No fork happens while there is one of these. For what must be done before a child can have a part of it: opening a file and
-/// taking note of it. It keeps a fork waiting, so it must be short; it cannot keep it for long.
+/// No fork happens while there is one of these. For what must be done before a child can have a part of it: opening a
+/// file and taking note of it. It keeps a fork waiting, so it must be short; it cannot keep it for long.
 #[derive(Debug)]
 pub(crate) struct Hold(());
 
@@ -81,9 +82,9 @@ fn watch() {
 
 #[cfg(unix)]
 fn register() {
-    // SAFETY: the handlers only touch atomics, yield and call close(), all of it allowed between fork and exec. The library stays
-    // loaded once loaded, so the function is always there. Without memory for it there is no handler: then a child that goes
-    // on using its parent's client may hang, as with any other library.
+    // SAFETY: the handlers only touch atomics, yield and call close(), all of it allowed between fork and exec. The
+    // library stays loaded once loaded, so the function is always there. Without memory for it there is no handler:
+    // then a child that goes on using its parent's client may hang, as with any other library.
     unsafe { libc::pthread_atfork(Some(before_fork), Some(in_parent), Some(in_child)) };
 }
 
@@ -120,8 +121,8 @@ extern "C" fn in_child() {
     }
 }
 
-/// A value that each process has for itself: a child gets a new one at its first use, and the parent's is never touched again,
-/// not even to free it.
+/// A value that each process has for itself: a child gets a new one at its first use, and the parent's is never touched
+/// again, not even to free it.
 #[derive(Debug)]
 pub(crate) struct PerProcess<T> {
     value: AtomicPtr<Made<T>>,

@@ -23,7 +23,8 @@ use crate::spool::Spool;
 use crate::storage::Storage;
 use crate::worker::{self, Shared};
 
-/// How long a request may go on after the time is up, before it is broken off; and again, before its thread is left behind.
+/// How long a request may go on after the time is up, before it is broken off; and again, before its thread is left
+/// behind.
 const GRACE: Duration = Duration::from_millis(20);
 
 /// What a client is made of, again in each process that is forked off.
@@ -45,8 +46,8 @@ pub(crate) type MakeTransport = Box<dyn Fn() -> Box<dyn Transport> + Send + Sync
 /// What belongs to one process: locks, files, connections, counts and the thread.
 pub(crate) struct Half {
     pub(crate) shared: Arc<Shared>,
-    /// For single calls to the Tracking API, so that they and the delivery do not wait for each other; and for those to the
-    /// others, which are no business of a user who opts out.
+    /// For single calls to the Tracking API, so that they and the delivery do not wait for each other; and for those to
+    /// the others, which are no business of a user who opts out.
     tracking_calls: OnceLock<Box<dyn Transport>>,
     other_calls: OnceLock<Box<dyn Transport>>,
     pub(crate) refused: AtomicU64,
@@ -205,8 +206,8 @@ impl Half {
     }
 }
 
-/// Reports what is left on a thread of its own, in the place of the delivery thread: the host was promised that its callbacks
-/// never run on a thread of the host's.
+/// Reports what is left on a thread of its own, in the place of the delivery thread: the host was promised that its
+/// callbacks never run on a thread of the host's.
 fn give_up_elsewhere(shared: &Arc<Shared>) {
     if shared.queue.stats().in_memory == 0 {
         return;

@@ -27,8 +27,8 @@ pub(crate) struct Route {
 }
 
 impl Route {
-    /// Through this proxy: none given, the one that the environment names; empty, none. Trusting the certificates in this file
-    /// too.
+    /// Through this proxy: none given, the one that the environment names; empty, none. Trusting the certificates in
+    /// this file too.
     pub(crate) fn new(proxy: Option<&str>, ca_file: Option<&Path>, storage: &dyn Storage) -> Result<Self, Error> {
         let proxy = match proxy {
             None => Proxy::try_from_env().map(|proxy| with_exceptions(proxy, &exceptions())),
@@ -71,8 +71,8 @@ fn exceptions() -> String {
     ["NO_PROXY", "no_proxy"].into_iter().find_map(|name| std::env::var(name).ok()).unwrap_or_default()
 }
 
-/// The proxy, but not for these hosts. They are read as most programs do: spaces may stand between them, and a domain stands
-/// for all hosts in it.
+/// The proxy, but not for these hosts. They are read as most programs do: spaces may stand between them, and a domain
+/// stands for all hosts in it.
 fn with_exceptions(proxy: Proxy, exceptions: &str) -> Proxy {
     let mut own =
         Proxy::builder(proxy.protocol()).host(proxy.host()).port(proxy.port()).resolve_target(proxy.resolve_target());

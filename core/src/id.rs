@@ -17,8 +17,8 @@ struct Generator {
 }
 
 thread_local! {
-    // A cryptographic generator: whoever sees some ids must not be able to guess the next one and so have it dropped as a
-    // repetition. Its 256 bits of state keep the streams of all threads in the world apart.
+    // A cryptographic generator: whoever sees some ids must not be able to guess the next one and so have it dropped as
+    // a repetition. Its 256 bits of state keep the streams of all threads in the world apart.
     static GENERATOR: RefCell<Generator> = const { RefCell::new(Generator { generation: 0, random: None }) };
 }
 
@@ -70,8 +70,8 @@ impl Generator {
 
 fn seeded() -> StdRng {
     StdRng::try_from_rng(&mut SysRng).unwrap_or_else(|_| {
-        // No kernel randomness at all (a chroot without /dev on a very old kernel). The standard library's hash keys are
-        // the next best thing, and differ for each call.
+        // No kernel randomness at all (a chroot without /dev on a very old kernel). The standard library's hash keys
+        // are the next best thing, and differ for each call.
         use std::hash::{BuildHasher, RandomState};
         let mut seed = [0; 32];
         for (n, part) in seed.chunks_mut(8).enumerate() {

@@ -1,5 +1,6 @@
-//! What is remembered about the user, for the whole program: in memory and, with a spool, in two small files of its folder. They
-//! belong to the folder, not to a write key or an endpoint: whoever has opted out of an app has opted out of its next release too.
+//! What is remembered about the user, for the whole program: in memory and, with a spool, in two small files of its
+//! folder. They belong to the folder, not to a write key or an endpoint: whoever has opted out of an app has opted out
+//! of its next release too.
 //!
 //! ```text
 //! SPOOL_DIR/identity.json    who the user is
@@ -26,8 +27,8 @@ const PRIVACY: &str = "privacy.json";
 /// What a process that was killed while it wrote the first of them may have left.
 const PERSON_UNFINISHED: &str = "identity.new";
 
-/// Another process holds the lock for as long as it takes to write a small file. One that was stopped meanwhile is not waited
-/// for: what is written is written whole in any case.
+/// Another process holds the lock for as long as it takes to write a small file. One that was stopped meanwhile is not
+/// waited for: what is written is written whole in any case.
 const LOCK_TRIES: u32 = 200;
 /// Where many processes start at once, each waits for all others: they must not give the user two names.
 const FIRST_LOCK_TRIES: u32 = 3_000;
@@ -57,8 +58,8 @@ pub(crate) struct Known {
     overruled: Overruled,
 }
 
-/// What stands in the folder and counts no more in this process: it could not be overwritten. What somebody else writes there
-/// later does count.
+/// What stands in the folder and counts no more in this process: it could not be overwritten. What somebody else writes
+/// there later does count.
 #[derive(Debug, Clone, Default)]
 struct Overruled {
     person: Option<File<Person>>,
@@ -146,7 +147,8 @@ impl Identity {
         self.is_stateful
     }
 
-    /// Nobody changes anything while there is one of these, in this process or in others; and what others have changed is known.
+    /// Nobody changes anything while there is one of these, in this process or in others; and what others have changed
+    /// is known.
     pub(crate) fn hold(&self) -> Held<'_> {
         self.hold_trying(LOCK_TRIES)
     }
@@ -172,8 +174,8 @@ impl Identity {
         }
     }
 
-    /// Has a person whom nobody knows be somebody. Where that cannot be kept it is somebody else at the next start, which is said
-    /// by whatever else is to be kept there.
+    /// Has a person whom nobody knows be somebody. Where that cannot be kept it is somebody else at the next start,
+    /// which is said by whatever else is to be kept there.
     fn name(&self, tries: u32) {
         let known = self.known();
         if self.is_stateful && !known.privacy.opted_out && known.person.is_none() {

@@ -32,7 +32,8 @@ pub(crate) fn uint(out: &mut Vec<u8>, number: u64) {
     out.extend_from_slice(itoa::Buffer::new().format(number).as_bytes());
 }
 
-/// Writes the shortest number that reads back as the same double; false for NaN and the infinities, which JSON cannot say.
+/// Writes the shortest number that reads back as the same double; false for NaN and the infinities, which JSON cannot
+/// say.
 #[must_use]
 pub(crate) fn double(out: &mut Vec<u8>, number: f64) -> bool {
     if number.is_finite() {
@@ -48,8 +49,8 @@ pub(crate) fn time(out: &mut Vec<u8>, ms: i64) {
     out.push(b'"');
 }
 
-/// How many bytes at the front of `bytes` stand for themselves in a JSON string: up to the first quote, backslash or control
-/// character.
+/// How many bytes at the front of `bytes` stand for themselves in a JSON string: up to the first quote, backslash or
+/// control character.
 pub(crate) fn plain_prefix(bytes: &[u8]) -> usize {
     let length = bytes.len();
     let mut at = 0;
@@ -71,8 +72,9 @@ fn word(eight: &[u8]) -> u64 {
     u64::from_le_bytes(eight.try_into().expect("eight bytes"))
 }
 
-/// The place of the first byte in a word that does not stand for itself. A subtraction finds bytes that are too small, and the
-/// exclusive-or makes a byte that is sought zero; what it borrows reaches only higher bytes, so the lowest one found is right.
+/// The place of the first byte in a word that does not stand for itself. A subtraction finds bytes that are too small,
+/// and the exclusive-or makes a byte that is sought zero; what it borrows reaches only higher bytes, so the lowest one
+/// found is right.
 fn first_special(word: u64) -> Option<usize> {
     const ONES: u64 = 0x0101_0101_0101_0101;
     const HIGH: u64 = 0x8080_8080_8080_8080;

@@ -1,4 +1,5 @@
-//! A signed assertion: a JSON Web Token (RFC 7519) with RS256, by which a client proves who it is without sending its key.
+//! A signed assertion: a JSON Web Token (RFC 7519) with RS256, by which a client proves who it is without sending its
+//! key.
 
 use base64::prelude::{BASE64_URL_SAFE_NO_PAD, Engine};
 use ring::rand::SystemRandom;

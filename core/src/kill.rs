@@ -1,7 +1,8 @@
-//! Points at which a test can have the process die: between any two steps that change what is on the disk. Without the feature
-//! `kill-points`, which only tests switch on, there is nothing here.
+//! Points at which a test can have the process die: between any two steps that change what is on the disk. Without the
+//! feature `kill-points`, which only tests switch on, there is nothing here.
 
-/// Dies here by SIGKILL, if the variable SEGMENT_KILL_AT names this point; with `NAME:N`, when it is passed for the Nth time.
+/// Dies here by SIGKILL, if the variable SEGMENT_KILL_AT names this point; with `NAME:N`, when it is passed for the Nth
+/// time.
 #[cfg(feature = "kill-points")]
 pub(crate) fn point(name: &str) {
     use std::sync::LazyLock;

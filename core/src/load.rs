@@ -37,8 +37,8 @@ impl Queue {
         }
     }
 
-    /// Whether everything was thrown away while this file was being read: then it goes too. What was counted as waiting has been
-    /// counted as dropped.
+    /// Whether everything was thrown away while this file was being read: then it goes too. What was counted as waiting
+    /// has been counted as dropped.
     fn is_purged(&self, state: &mut State, purges: u64, path: Option<&Path>) -> bool {
         state.loading = None;
         if state.purges == purges {

@@ -107,8 +107,8 @@ thread_local! {
     static BUFFER: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
 }
 
-/// Has a message written into this thread's buffer and takes what is to be done with it. Where the buffer cannot be had,
-/// because the thread is ending or is writing a message already (from a callback), a new one serves.
+/// Has a message written into this thread's buffer and takes what is to be done with it. Where the buffer cannot be
+/// had, because the thread is ending or is writing a message already (from a callback), a new one serves.
 pub(crate) fn with_buffer<T>(then: impl FnOnce(&mut Vec<u8>) -> T) -> T {
     let mut then = Some(then);
     let done = BUFFER.try_with(|buffer| {
@@ -505,7 +505,8 @@ mod tests {
     fn whole_messages_keep_what_they_have() {
         let value = from_json(
             r#"{"context":{"ip":"x","library":{"name":"mine"}},"integrations":{"All":true},"messageId":"m\"1",
-                "timestamp":"2001-02-03 04:05:06Z","type":"page","userId":null,"anonymousId":"a","n":12345678901234567890}"#,
+                "timestamp":"2001-02-03 04:05:06Z","type":"page","userId":null,"anonymousId":"a",
+                "n":12345678901234567890}"#,
         )
         .expect("good");
         assert_eq!(value["messageId"], "m\"1");

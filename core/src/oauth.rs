@@ -1,8 +1,8 @@
 //! OAuth 2.0 for the Tracking API: an assertion signed with the client's key is exchanged for a token, which goes into
 //! `Authorization` until half of its life is over; then it is exchanged anew, while the old one serves.
 //!
-//! What an answer means ([`judge`]), what time it is for the server ([`skew`]) and what to do next ([`State`]) is pure: times
-//! come in as arguments.
+//! What an answer means ([`judge`]), what time it is for the server ([`skew`]) and what to do next ([`State`]) is pure:
+//! times come in as arguments.
 
 use std::fmt;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -19,7 +19,8 @@ const SCOPE: &str = "tracking_api:write";
 
 /// Answers are read so far and no further.
 const ANSWER_MAX_BYTES: usize = 64 * 1024;
-/// The pause after "too many requests", if the answer names none. Zero is none: it would have us back at once, for ever.
+/// The pause after "too many requests", if the answer names none. Zero is none: it would have us back at once, for
+/// ever.
 const PAUSE: Duration = Duration::from_secs(5);
 /// While the old token serves, nobody waits longer than this for a new one.
 const RENEWAL_MAX: Duration = Duration::from_secs(5);
@@ -202,7 +203,8 @@ impl fmt::Debug for Granted {
     }
 }
 
-/// What an answer means. `corrected` says that its date has shown our clock to be off; `now_ms` is the time by the server's.
+/// What an answer means. `corrected` says that its date has shown our clock to be off; `now_ms` is the time by the
+/// server's.
 fn judge(answer: &HttpResponse, corrected: bool, now_ms: i64) -> Meaning {
     let denied = |verdict| Denied::by_answer(answer, verdict, &said(&answer.body));
     match answer.status {
@@ -264,15 +266,17 @@ fn blames_time(body: &[u8]) -> bool {
 }
 
 /// By how many milliseconds our clock is ahead of the server's, which wrote `date`, in whole seconds, some time between
-/// `sent` and `received`. What was `believed` stays where it can be true: a slow answer is no wrong clock. Else the server
-/// is taken to have written the date last of all, and our time rather too early than too late: an assertion bears that.
+/// `sent` and `received`. What was `believed` stays where it can be true: a slow answer is no wrong clock. Else the
+/// server is taken to have written the date last of all, and our time rather too early than too late: an assertion
+/// bears that.
 fn skew(believed: i64, sent: i64, received: i64, date: i64) -> i64 {
     let least = sent.saturating_sub(date).saturating_sub(1_000);
     let most = received.saturating_sub(date);
     if (least..=most).contains(&believed) { believed } else { most }
 }
 
-/// A time by two clocks. The first never goes back, but may stand still while the machine sleeps; the second can be set.
+/// A time by two clocks. The first never goes back, but may stand still while the machine sleeps; the second can be
+/// set.
 #[derive(Debug, Clone, Copy)]
 struct Moment {
     since_began: Duration,
@@ -442,8 +446,8 @@ impl Tokens {
         }
     }
 
-    /// Segment refused `used`, which [`authorization`](Tokens::authorization) gave: the next one is a new one. A token that
-    /// has come in the meantime stays.
+    /// Segment refused `used`, which [`authorization`](Tokens::authorization) gave: the next one is a new one. A token
+    /// that has come in the meantime stays.
     pub(crate) fn drop_token(&self, used: &str) {
         let mut state = self.lock();
         if state.token.as_ref().is_some_and(|token| token.value == used) {
@@ -465,8 +469,8 @@ impl Tokens {
         settled
     }
 
-    /// At most three attempts: one more after a failure that may pass, one more with a corrected clock. With the result comes
-    /// when it was asked for.
+    /// At most three attempts: one more after a failure that may pass, one more with a corrected clock. With the result
+    /// comes when it was asked for.
     fn attempts(&self, transport: &dyn Transport, timeout: Duration) -> (Moment, Result<Granted, Denied>) {
         let start = Instant::now();
         let (mut again, mut corrected) = (false, false);

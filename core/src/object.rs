@@ -12,8 +12,8 @@ pub(crate) const MAX_BYTES: usize = 32_000;
 
 /// A JSON object: a buffer of bytes with an index of its members; no tree is built.
 ///
-/// Setting a name again replaces its value. What cannot be set (NaN, JSON with a flaw, too much) marks the object, and the
-/// call that uses it says why: so there is one place to look at errors, and it is the last one.
+/// Setting a name again replaces its value. What cannot be set (NaN, JSON with a flaw, too much) marks the object, and
+/// the call that uses it says why: so there is one place to look at errors, and it is the last one.
 ///
 /// ```
 /// use segment_native::Object;
@@ -185,9 +185,9 @@ impl Object {
         self
     }
 
-    /// Sets a member, or replaces its value, by writing it piece by piece; without it if `write` says so (false). After an error
-    /// the object is as it was. Where the caller knows that there is no member of this name yet (`is_new`), none is looked for.
-    /// For bindings.
+    /// Sets a member, or replaces its value, by writing it piece by piece; without it if `write` says so (false). After
+    /// an error the object is as it was. Where the caller knows that there is no member of this name yet (`is_new`),
+    /// none is looked for. For bindings.
     #[doc(hidden)]
     #[inline]
     pub fn set_with<E>(
@@ -224,7 +224,8 @@ impl Object {
         }
     }
 
-    /// Marks the object, unless it is marked already. For bindings, whose arguments may be wrong in ways that Rust's cannot.
+    /// Marks the object, unless it is marked already. For bindings, whose arguments may be wrong in ways that Rust's
+    /// cannot.
     pub fn mark(&mut self, error: Error) {
         self.error.get_or_insert(error);
     }

@@ -49,8 +49,8 @@ impl Person {
         Person { anonymous_id: id::text(), ..Person::default() }
     }
 
-    /// After `identify`: traits are merged for as long as it is the same user. Another user is another person, who gets an
-    /// anonymous id of their own.
+    /// After `identify`: traits are merged for as long as it is the same user. Another user is another person, who gets
+    /// an anonymous id of their own.
     pub(crate) fn identified(&self, user_id: Option<&str>, traits: &[u8]) -> Self {
         let is_other = user_id.is_some() && self.user_id.is_some() && user_id != self.user_id.as_deref();
         let mut person = if is_other { Person { app: self.app.clone(), ..Person::unknown() } } else { self.clone() };
@@ -121,7 +121,8 @@ pub(crate) struct Privacy {
 }
 
 impl Privacy {
-    /// While nobody can read what the user wants: nothing is taken and nothing is sent, but nothing is thrown away either.
+    /// While nobody can read what the user wants: nothing is taken and nothing is sent, but nothing is thrown away
+    /// either.
     pub(crate) fn unsure() -> Self {
         Privacy { opted_out: true, ..Privacy::default() }
     }
@@ -190,7 +191,8 @@ impl Privacy {
     }
 }
 
-/// Checks the categories of a consent: Segment discards what is no boolean (segment.com/docs: Consent in Segment Connections).
+/// Checks the categories of a consent: Segment discards what is no boolean (segment.com/docs: Consent in Segment
+/// Connections).
 pub(crate) fn check_consent(categories: &[u8]) -> Result<(), Error> {
     if categories == b"{}" {
         return Err(Error::invalid("categories must not be empty: without any, give none at all"));
@@ -213,8 +215,8 @@ pub(crate) fn is_same(one: &[u8], other: &[u8]) -> bool {
     one.is_empty() == other.is_empty() && sorted(one) == sorted(other)
 }
 
-/// The compact object `over` merged over `base`, member by member; either may be nothing. The newer is kept alone where both are
-/// too much.
+/// The compact object `over` merged over `base`, member by member; either may be nothing. The newer is kept alone where
+/// both are too much.
 fn merged(base: &[u8], over: &[u8]) -> Vec<u8> {
     let mut object = base.to_vec();
     if !over.is_empty() && over != b"{}" {

@@ -1,7 +1,7 @@
 //! The queue as callers see it: messages go in, and some calls wait for them to be settled.
 //!
-//! One lock guards it all, so that the counts always add up. It is held for a copy of a message at most; never while anything
-//! is sent, and never while a callback runs.
+//! One lock guards it all, so that the counts always add up. It is held for a copy of a message at most; never while
+//! anything is sent, and never while a callback runs.
 
 use std::io;
 use std::path::PathBuf;
@@ -228,8 +228,8 @@ impl Queue {
         true
     }
 
-    /// Takes nothing from now on, and throws away what waits: the user is about to opt out. The files it was in are still to be
-    /// removed.
+    /// Takes nothing from now on, and throws away what waits: the user is about to opt out. The files it was in are
+    /// still to be removed.
     pub(crate) fn stop_taking(&self) -> Vec<PathBuf> {
         let mut state = self.lock();
         state.opted_out = true;
@@ -247,8 +247,8 @@ impl Queue {
         self.settled.notify_all();
     }
 
-    /// Does what the user wants. Where that has changed, all that is there is thrown away. The wish is asked for under the
-    /// lock: who comes last has asked last.
+    /// Does what the user wants. Where that has changed, all that is there is thrown away. The wish is asked for under
+    /// the lock: who comes last has asked last.
     pub(crate) fn heed(&self, wish: impl FnOnce() -> Wish) {
         let mut state = self.lock();
         let wish = wish();
@@ -366,8 +366,8 @@ impl Queue {
         self.dirty.notify_one();
     }
 
-    /// Waits for the worker to have ended; whether it has. What keeps it is a request, for which it has this time, or a callback,
-    /// or that its thread never came to run. After that it is left behind, if that is wanted.
+    /// Waits for the worker to have ended; whether it has. What keeps it is a request, for which it has this time, or a
+    /// callback, or that its thread never came to run. After that it is left behind, if that is wanted.
     pub(crate) fn wait_for_end(&self, time: Duration, abandon: bool) -> bool {
         let mut state = self.lock();
         let start = Instant::now();

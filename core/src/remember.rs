@@ -29,8 +29,8 @@ impl Client {
     /// Forgets the user and their traits, at a logout for example; there is a new anonymous id.
     ///
     /// # Errors
-    /// [`ErrorKind::Invalid`] unless the client is [stateful](crate::Config::stateful); [`ErrorKind::Storage`] if it could not be
-    /// kept, so that the user is known again at the next start.
+    /// [`ErrorKind::Invalid`] unless the client is [stateful](crate::Config::stateful); [`ErrorKind::Storage`] if it
+    /// could not be kept, so that the user is known again at the next start.
     pub fn reset(&self) -> Result<(), Error> {
         self.reset_person().map_err(|error| self.refuse(error))
     }
@@ -45,8 +45,8 @@ impl Client {
         })
     }
 
-    /// Holds off other changes, so that what is known does not change between being asked and being used. An error if the user
-    /// has opted out.
+    /// Holds off other changes, so that what is known does not change between being asked and being used. An error if
+    /// the user has opted out.
     fn hold(&self) -> Result<Held<'_>, Error> {
         let half = self.half();
         half.refuse_in_before_send()?;
@@ -56,14 +56,14 @@ impl Client {
         Ok(held)
     }
 
-    /// From now on every message says what the user agreed to: `categories` has a boolean for each
-    /// category, and stands in `context.consent.categoryPreferences`. None: messages say nothing any more. A new choice is
-    /// tracked as `Segment Consent Preference Updated` by a client that is [stateful](crate::Config::stateful); any other does not
+    /// From now on every message says what the user agreed to: `categories` has a boolean for each category, and stands
+    /// in `context.consent.categoryPreferences`. None: messages say nothing any more. A new choice is tracked as
+    /// `Segment Consent Preference Updated` by a client that is [stateful](crate::Config::stateful); any other does not
     /// know whose choice it is. Another process with the same spool knows of it from its next request on.
     ///
     /// # Errors
-    /// [`ErrorKind::Invalid`] for a category that is not a boolean, and for none at all; [`ErrorKind::Storage`] if it could not be
-    /// kept, so that it is unknown at the next start.
+    /// [`ErrorKind::Invalid`] for a category that is not a boolean, and for none at all; [`ErrorKind::Storage`] if it
+    /// could not be kept, so that it is unknown at the next start.
     pub fn set_consent<'a>(&self, categories: impl Into<Option<&'a Object>>) -> Result<(), Error> {
         self.set_categories(categories.into()).map_err(|error| self.refuse(error))
     }
@@ -99,8 +99,8 @@ impl Client {
         held.change(|(person, privacy)| change(person, privacy))
     }
 
-    /// The user does not want to be known. From now on nothing is taken, and nothing is sent; what waits is thrown away, here and
-    /// in every other process with the same spool, before it sends anything more. It stays so until
+    /// The user does not want to be known. From now on nothing is taken, and nothing is sent; what waits is thrown
+    /// away, here and in every other process with the same spool, before it sends anything more. It stays so until
     /// [`opt_in`](Client::opt_in). Who the user was is forgotten.
     ///
     /// # Errors
@@ -132,7 +132,8 @@ impl Client {
         half.refuse_in_before_send()?;
         let mut thrown_away = Vec::new();
         if out {
-            // First of all nothing is taken or sent any more, whoever is changing something meanwhile, and however slow the disk.
+            // First of all nothing is taken or sent any more, whoever is changing something meanwhile, and however slow
+            // the disk.
             thrown_away = half.shared.queue.stop_taking();
             half.interrupt();
         }

@@ -44,13 +44,13 @@ pub type OnLog = Box<dyn Fn(Level, &str) + Send + Sync>;
 pub enum Edit {
     /// It goes as it is.
     Keep,
-    /// This goes in its place: a whole message in JSON, checked like any other. What it lacks of `messageId` and `timestamp`
-    /// is added, and nothing else.
+    /// This goes in its place: a whole message in JSON, checked like any other. What it lacks of `messageId` and
+    /// `timestamp` is added, and nothing else.
     Replace(String),
     /// It is dropped: the call succeeds, and the message counts as accepted and dropped.
     Drop,
 }
 
-/// Sees each message, as JSON, before anything is kept; an error refuses it. Runs on the calling thread, and must not use the same
-/// client, nor wait for a thread that does.
+/// Sees each message, as JSON, before anything is kept; an error refuses it. Runs on the calling thread, and must not
+/// use the same client, nor wait for a thread that does.
 pub type BeforeSend = Box<dyn Fn(&str) -> Result<Edit, Error> + Send + Sync>;

@@ -1,8 +1,8 @@
 //! What Segment accepts, in one table.
 //!
-//! Segment answers 200 to nearly everything and discards later what is against its rules, so a client that does not check
-//! loses data without a word. Every rule here has its source: the name of the discard where Segment documents one, and the
-//! page. `track`, `identify` and the other calls use it, `enqueue` and the local collector too.
+//! Segment answers 200 to nearly everything and discards later what is against its rules, so a client that does not
+//! check loses data without a word. Every rule here has its source: the name of the discard where Segment documents
+//! one, and the page. `track`, `identify` and the other calls use it, `enqueue` and the local collector too.
 
 use std::borrow::Cow;
 

@@ -8,8 +8,8 @@
 //!     rejected/                                       messages given up for good, and why
 //! ```
 //!
-//! An owner is a client in a process. Whoever gets the lock of an owner that is gone adopts its chunks. A file of another
-//! version is nobody's business here.
+//! An owner is a client in a process. Whoever gets the lock of an owner that is gone adopts its chunks. A file of
+//! another version is nobody's business here.
 
 use std::collections::HashMap;
 use std::io;
@@ -79,8 +79,8 @@ pub(crate) struct Look {
 impl Spool {
     /// A spool in a folder below `spool_dir`, for chunks of this many bytes. Nothing is done on the disk yet.
     pub(crate) fn new(storage: Arc<dyn Storage>, spool_dir: &Path, write_key: &str, url: &str, room: usize) -> Self {
-        // Not the key itself: file names are seen by many. The endpoint is part of it, so that what was meant for one region
-        // is never sent to another.
+        // Not the key itself: file names are seen by many. The endpoint is part of it, so that what was meant for one
+        // region is never sent to another.
         let name = uuid::Uuid::new_v5(&uuid::Uuid::NAMESPACE_URL, format!("{url}#{write_key}").as_bytes());
         let file_bytes = (room + MAX_BATCH_MESSAGES * (TRAILER_BYTES - 1)).next_multiple_of(4096);
         Spool {
@@ -114,8 +114,8 @@ impl Spool {
         Ok(open)
     }
 
-    /// A name that nobody has, and its lock. Whoever looks into the folder between the making of the file and its locking takes
-    /// the owner for one that is gone; then another name is needed.
+    /// A name that nobody has, and its lock. Whoever looks into the folder between the making of the file and its
+    /// locking takes the owner for one that is gone; then another name is needed.
     fn take_ownership(&self) -> io::Result<(String, Lock)> {
         for _ in 0..100 {
             let owner = owner();
@@ -181,8 +181,8 @@ impl Spool {
         }
     }
 
-    /// Looks into the folder: adopts the chunks of owners that are gone, and adds up what others have. Callers who need a new
-    /// chunk meanwhile are not kept waiting.
+    /// Looks into the folder: adopts the chunks of owners that are gone, and adds up what others have. Callers who need
+    /// a new chunk meanwhile are not kept waiting.
     pub(crate) fn look(&self) -> io::Result<Look> {
         let known: Vec<String> = match self.open()?.as_ref() {
             Some(open) => open.adopted.keys().chain([&open.owner]).cloned().collect(),
@@ -252,8 +252,8 @@ impl Spool {
         discarded.filter(|entry| self.storage.remove(&folder.join(&entry.name)).is_ok()).count()
     }
 
-    /// While the user has opted out, deletes what was kept for other sources beside this one, under an earlier write key perhaps;
-    /// how many files. An owner that lives sees to its own.
+    /// While the user has opted out, deletes what was kept for other sources beside this one, under an earlier write
+    /// key perhaps; how many files. An owner that lives sees to its own.
     fn discard_elsewhere(&self) -> usize {
         let Some(above) = self.folder.parent().filter(|_| self.discard_up_to_ms.load(Ordering::SeqCst) == i64::MAX)
         else {
@@ -277,8 +277,8 @@ impl Spool {
         discarded
     }
 
-    /// Cuts a chunk whose owner died before it could do so: the room it had reserved is worth a thousand messages. None if there
-    /// is nothing in it.
+    /// Cuts a chunk whose owner died before it could do so: the room it had reserved is worth a thousand messages. None
+    /// if there is nothing in it.
     fn trim(&self, chunk: Entry) -> Option<Found> {
         let found = Found { path: self.folder.join(chunk.name), bytes: chunk.bytes };
         // A chunk in the making has whole pages. One that was cut seldom has, and then it is read for nothing.
@@ -295,8 +295,8 @@ impl Spool {
         Some(Found { bytes: if cut.is_ok() { used as u64 } else { found.bytes }, ..found })
     }
 
-    /// Keeps messages that are given up for good, and why; the oldest of them go when there are too many. How many bytes there
-    /// are of them now.
+    /// Keeps messages that are given up for good, and why; the oldest of them go when there are too many. How many
+    /// bytes there are of them now.
     pub(crate) fn reject<'a>(&self, messages: impl Iterator<Item = &'a [u8]>, reason: &str) -> io::Result<u64> {
         let folder = self.folder.join(REJECTED);
         let name = match self.open()?.as_mut() {

@@ -1,5 +1,5 @@
-//! What the queue holds: the chunk that is filled, those that wait, the one in flight, and the counts of it all. Everything here
-//! happens under the queue's lock, and nothing of it waits for anything.
+//! What the queue holds: the chunk that is filled, those that wait, the one in flight, and the counts of it all.
+//! Everything here happens under the queue's lock, and nothing of it waits for anything.
 
 use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
@@ -257,7 +257,8 @@ impl State {
         self.stats.queued_bytes -= bytes;
     }
 
-    /// What the quota has to hold: what is counted, what was adopted and not read yet, what was rejected, and what others have.
+    /// What the quota has to hold: what is counted, what was adopted and not read yet, what was rejected, and what
+    /// others have.
     pub(crate) fn occupied_bytes(&self) -> u64 {
         self.stats.queued_bytes + self.backlog_bytes + self.foreign_bytes + self.rejected_bytes
     }
@@ -275,8 +276,8 @@ impl State {
         Some(found)
     }
 
-    /// Throws away everything that waits, and counts it as dropped; the files it is in, which are to be deleted. The active
-    /// chunk goes too, and memory takes its place until there is a better one.
+    /// Throws away everything that waits, and counts it as dropped; the files it is in, which are to be deleted. The
+    /// active chunk goes too, and memory takes its place until there is a better one.
     pub(crate) fn purge(&mut self) -> Vec<PathBuf> {
         self.purges += 1;
         let mut paths: Vec<PathBuf> = Vec::new();

@@ -15,8 +15,8 @@ use crate::kill;
 pub(crate) enum Appending {
     /// Files can be mapped: once room is reserved, storing into it cannot fail.
     Mapped,
-    /// It must be asked each time: on a network, copy-on-write or user-space file system a reservation is no promise, and a
-    /// store into a map could then kill the host.
+    /// It must be asked each time: on a network, copy-on-write or user-space file system a reservation is no promise,
+    /// and a store into a map could then kill the host.
     Written,
 }
 
@@ -131,15 +131,16 @@ impl Storage for Disk {
         kill::point("create-named");
         let mapped = system::reserve(&file, bytes as u64).and_then(|()| {
             kill::point("create-reserved");
-            // SAFETY: the file is new, ours alone (0600), and all its blocks are reserved, so that a store cannot fail. A
-            // program of the same user that shortens it would harm us; the documentation says so.
+            // SAFETY: the file is new, ours alone (0600), and all its blocks are reserved, so that a store cannot fail.
+            // A program of the same user that shortens it would harm us; the documentation says so.
             unsafe { memmap2::MmapOptions::new().len(bytes).map_mut(&file) }
         });
         if mapped.is_err() {
             let _ = fs::remove_file(path);
         }
         kill::point("create-mapped");
-        // Nobody is to pay for the first touch of a page when a message is stored. Where this cannot be had, somebody does.
+        // Nobody is to pay for the first touch of a page when a message is stored. Where this cannot be had, somebody
+        // does.
         #[cfg(target_os = "linux")]
         let _ = mapped.as_ref().map(|map| map.advise(memmap2::Advice::PopulateWrite));
         mapped.map(Map)

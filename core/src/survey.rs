@@ -1,5 +1,5 @@
-//! What is in a spool folder, for those who look from outside: nothing is locked for longer than a glance, adopted, changed
-//! or made.
+//! What is in a spool folder, for those who look from outside: nothing is locked for longer than a glance, adopted,
+//! changed or made.
 //!
 //! ```no_run
 //! let mut messages = 0;
@@ -158,9 +158,10 @@ fn check(bytes: Vec<u8>, path: &Path, owner_runs: bool) -> Content {
 
 /// Whether the lock of a chunk's owner is held.
 ///
-/// Asking means to have the lock for an instant, if nobody has it. That harms nobody: an owner has locked it before its first
-/// chunk is there, so that none can be asked for that is about to lock it, and while it runs the attempt fails. A client that
-/// wants to adopt the chunk in this very instant takes the owner for alive, and looks again after `spool::LOOK_INTERVAL`.
+/// Asking means to have the lock for an instant, if nobody has it. That harms nobody: an owner has locked it before its
+/// first chunk is there, so that none can be asked for that is about to lock it, and while it runs the attempt fails. A
+/// client that wants to adopt the chunk in this very instant takes the owner for alive, and looks again after
+/// `spool::LOOK_INTERVAL`.
 fn owner_runs(path: &Path) -> bool {
     let name = path.file_name().and_then(|name| name.to_str());
     let owner = name.and_then(|name| name.strip_suffix(CHUNK)).and_then(|stem| stem.rsplit('-').next());

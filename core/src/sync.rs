@@ -1,5 +1,5 @@
-//! Surviving a loss of power: the disk is asked in the background to hold what was accepted, several times a second and for all
-//! messages of that time at once. No caller waits for it.
+//! Surviving a loss of power: the disk is asked in the background to hold what was accepted, several times a second and
+//! for all messages of that time at once. No caller waits for it.
 
 use std::path::{Path, PathBuf};
 use std::sync::PoisonError;
@@ -47,8 +47,8 @@ impl Queue {
             // It was delivered in the meantime.
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
             Err(error) => {
-                // After a sync has failed, the system may take for written what never was: asking again would be answered
-                // with a lie. The messages are still in memory or in the system's own; they are written anew.
+                // After a sync has failed, the system may take for written what never was: asking again would be
+                // answered with a lie. The messages are still in memory or in the system's own; they are written anew.
                 let line = format!("{} could not be synced, its messages are written anew: {error}", path.display());
                 self.lock().note(Level::Warning, line);
                 self.work.notify_one();

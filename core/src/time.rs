@@ -63,8 +63,8 @@ fn digits(place: &mut [u8], mut number: u32) {
     }
 }
 
-/// Year, month and day of a day counted from 1970-01-01, in the Gregorian calendar. The year is taken to begin in March, so
-/// that the leap day is its last one.
+/// Year, month and day of a day counted from 1970-01-01, in the Gregorian calendar. The year is taken to begin in
+/// March, so that the leap day is its last one.
 fn civil(days: i64) -> (u32, u32, u32) {
     let days = days + 719_468; // since 0000-03-01
     let era = days.div_euclid(146_097);

@@ -1,7 +1,7 @@
 //! Names that Segment has given a meaning, with their types: traits of users and groups, revenue, products.
 //!
-//! The names are those of Segment's documentation (segment.com/docs, under Connections, Spec). They are conveniences: what
-//! they write could be set by name as well.
+//! The names are those of Segment's documentation (segment.com/docs, under Connections, Spec). They are conveniences:
+//! what they write could be set by name as well.
 
 use std::ops::{Deref, DerefMut};
 
@@ -92,8 +92,8 @@ macro_rules! traits {
 }
 
 traits! {
-    /// What is known about a user, for [`identify`](crate::Client::identify). The methods set the traits that Segment has
-    /// reserved (segment.com/docs: Connections, Spec, Identify), [`with`](Traits::with) sets all others.
+    /// What is known about a user, for [`identify`](crate::Client::identify). The methods set the traits that Segment
+    /// has reserved (segment.com/docs: Connections, Spec, Identify), [`with`](Traits::with) sets all others.
     ///
     /// ```
     /// use segment_native::{Address, Client, Company, Config, Traits};
@@ -121,7 +121,8 @@ traits! {
     /// # Ok::<(), segment_native::Error>(())
     /// ```
     ///
-    /// It is an [`Object`] in all but name: `traits.set(...)` works too, and an error is found where the traits are used.
+    /// It is an [`Object`] in all but name: `traits.set(...)` works too, and an error is found where the traits are
+    /// used.
     Traits {
         /// In years.
         age(u32) => "age",
@@ -153,8 +154,8 @@ traits! {
 }
 
 impl Traits {
-    /// The date of birth, written as `1990-01-31`. It has neither time nor zone: an instant would be another day elsewhere.
-    /// A date that the calendar does not have marks the traits.
+    /// The date of birth, written as `1990-01-31`. It has neither time nor zone: an instant would be another day
+    /// elsewhere. A date that the calendar does not have marks the traits.
     #[must_use]
     pub fn birthday(mut self, year: i16, month: i8, day: i8) -> Self {
         match Date::new(year, month, day) {
@@ -176,8 +177,8 @@ impl Traits {
 }
 
 traits! {
-    /// What is known about a group, for [`group`](crate::Client::group). The methods set the traits that Segment has reserved
-    /// (segment.com/docs: Connections, Spec, Group), [`with`](GroupTraits::with) sets all others.
+    /// What is known about a group, for [`group`](crate::Client::group). The methods set the traits that Segment has
+    /// reserved (segment.com/docs: Connections, Spec, Group), [`with`](GroupTraits::with) sets all others.
     ///
     /// ```
     /// use segment_native::{Client, Config, GroupTraits};
@@ -271,8 +272,9 @@ impl From<Company<'_>> for Object {
     }
 }
 
-/// What an event earned: its properties `revenue` and `currency` (segment.com/docs: Connections, Spec, Track). Segment's
-/// `value` is another thing, what an event is worth to you without money changing hands: a property like any other.
+/// What an event earned: its properties `revenue` and `currency` (segment.com/docs: Connections, Spec, Track).
+/// Segment's `value` is another thing, what an event is worth to you without money changing hands: a property like any
+/// other.
 ///
 /// ```
 /// use segment_native::{Object, Revenue};
@@ -309,8 +311,8 @@ impl Object {
     }
 }
 
-/// A product, as the events of a shop have it (segment.com/docs: Connections, Spec, Ecommerce v2): alone as the properties of
-/// `Product Viewed`, or one of the `products` of `Order Completed`. What is `None` is not written.
+/// A product, as the events of a shop have it (segment.com/docs: Connections, Spec, Ecommerce v2): alone as the
+/// properties of `Product Viewed`, or one of the `products` of `Order Completed`. What is `None` is not written.
 ///
 /// ```
 /// use segment_native::{Object, Product, Revenue};
@@ -459,7 +461,8 @@ mod tests {
                 },
                 "age": 32, "avatar": "https://example.com/a.png", "birthday": "1990-01-31",
                 "company": {
-                    "name": "Initech", "id": "c-1", "industry": "Technology", "employee_count": 329, "plan": "enterprise",
+                    "name": "Initech", "id": "c-1", "industry": "Technology", "employee_count": 329,
+                    "plan": "enterprise",
                 },
                 "createdAt": "2026-01-02T03:04:05.678Z", "description": "d", "email": "a@b.c", "firstName": "Ada",
                 "gender": "female", "id": "i", "lastName": "Lovelace", "name": "Ada Lovelace", "phone": "1",
@@ -488,8 +491,8 @@ mod tests {
             value(&traits),
             json!({
                 "address": {"country": "NL"}, "avatar": "https://example.com/a.png",
-                "createdAt": "1970-01-01T00:00:00.000Z", "description": "d", "email": "a@b.c", "employees": 329, "id": "i",
-                "industry": "Technology", "name": "Initech", "phone": "1", "plan": "enterprise",
+                "createdAt": "1970-01-01T00:00:00.000Z", "description": "d", "email": "a@b.c", "employees": 329,
+                "id": "i", "industry": "Technology", "name": "Initech", "phone": "1", "plan": "enterprise",
                 "website": "https://example.com", "own": true,
             })
         );

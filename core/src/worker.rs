@@ -48,8 +48,8 @@ pub(crate) struct Shared {
 }
 
 impl Shared {
-    /// Looks at what other processes have changed. Where the user has opted out there, or in again, what was kept until then is
-    /// thrown away here too.
+    /// Looks at what other processes have changed. Where the user has opted out there, or in again, what was kept until
+    /// then is thrown away here too.
     pub(crate) fn refresh_identity(&self) {
         self.identity.refresh();
         self.apply_privacy();
@@ -75,7 +75,8 @@ pub(crate) fn run(shared: &Shared) {
     let mut worker = Worker::new(shared);
     let generation = worker.generation;
     loop {
-        // A panic in here is a bug, of ours or of a library (it has been seen); the messages in flight count one failure.
+        // A panic in here is a bug, of ours or of a library (it has been seen); the messages in flight count one
+        // failure.
         match catch_unwind(AssertUnwindSafe(|| worker.turn(shared))) {
             Ok(true) => {}
             // A callback has forked: this is a copy of the thread, in the child. Queue and files are the parent's.
@@ -93,8 +94,8 @@ pub(crate) fn run(shared: &Shared) {
     shared.queue.set_working(false);
 }
 
-/// Takes everything that would be lost with the process out of the queue and reports it as given up for want of time. Both in one telling: whoever
-/// silences the callbacks does so before or after it, never in between.
+/// Takes everything that would be lost with the process out of the queue and reports it as given up for want of time.
+/// Both in one telling: whoever silences the callbacks does so before or after it, never in between.
 pub(crate) fn give_up_all(shared: &Shared) {
     let error = Error::new(ErrorKind::Timeout, "the client ended before the messages could be delivered");
     shared.callbacks.tell(|host| {
@@ -156,7 +157,8 @@ impl Worker {
     fn send(&mut self, shared: &Shared, batch: &Arc<Batch>, part: &Part, within: Option<Duration>) {
         let timeout = within.map_or(shared.timeout, |within| within.min(shared.timeout));
         let start = Instant::now();
-        // Both may be the host's own HTTP: a callback like any other. Nobody is asked for what a header of the caller's replaces.
+        // Both may be the host's own HTTP: a callback like any other. Nobody is asked for what a header of the caller's
+        // replaces.
         let authorized = match find(&shared.headers, "authorization") {
             Some(own) => Ok(own.to_owned()),
             None => shared.callbacks.mark(|| shared.authorization.value(&*shared.transport, timeout)),
@@ -324,8 +326,8 @@ fn beginning(body: &[u8]) -> String {
     text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
 }
 
-/// Starts the delivery thread. Signals of the host are not for it: it is born with all of them blocked, but for those that
-/// report a crash of the thread itself.
+/// Starts the delivery thread. Signals of the host are not for it: it is born with all of them blocked, but for those
+/// that report a crash of the thread itself.
 pub(crate) fn start(shared: Arc<Shared>) -> std::io::Result<std::thread::JoinHandle<()>> {
     let _blocked = signals::block();
     std::thread::Builder::new().name("segment".to_owned()).spawn(move || run(&shared))

@@ -4,8 +4,8 @@ use crate::error::{Error, ErrorKind};
 use crate::json::{self, MAX_DEPTH};
 use crate::time;
 
-/// Writes one value straight into the bytes of an [`Object`](crate::Object): see [`Object::set_with`](crate::Object::set_with).
-/// For bindings.
+/// Writes one value straight into the bytes of an [`Object`](crate::Object): see
+/// [`Object::set_with`](crate::Object::set_with). For bindings.
 ///
 /// Every piece is followed by a comma, which the end of its list or object takes away.
 #[derive(Debug)]
