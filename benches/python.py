@@ -1,8 +1,9 @@
 """Ours beside segment-analytics-python, in one run: python benches/python.py [events]
 
-Both packages must be installed in the interpreter that runs this. A collector, which is a process of its own and answers at once,
-stands in Segment's place. What is measured: the time of one `track` with 8 properties, events delivered in a second from a loop,
-CPU seconds for a million of them, memory for each event that waits, and what importing the package and making a client costs.
+Both packages must be installed in the interpreter that runs this. A collector, which is a process of its own and
+answers at once, stands in Segment's place. What is measured: the time of one `track` with 8 properties, events
+delivered in a second from a loop, CPU seconds for a million of them, memory for each event that waits, and what
+importing the package and making a client costs.
 """
 
 import json
@@ -75,7 +76,8 @@ def calls(which, host):
         times.append(clock() - start)
     idle = statistics.median(clock_cost() for _ in range(5))
     times = sorted(max(0, taken - idle) for taken in times)
-    report = {name: times[int(len(times) * part)] / 1000 for name, part in (("p50", 0.5), ("p99", 0.99), ("p99.9", 0.999))}
+    parts = {"p50": 0.5, "p99": 0.99, "p99.9": 0.999}
+    report = {name: times[int(len(times) * part)] / 1000 for name, part in parts.items()}
     print(json.dumps(report), flush=True)
     os._exit(0)
 
@@ -124,7 +126,8 @@ def resident():
 
 
 def start(which):
-    """Milliseconds from the start of a process to a client, over the bare interpreter; neither is cleared up at its end."""
+    """Milliseconds from the start of a process to a client, over the bare interpreter; neither is cleared up at its
+    end."""
     module = "segment.analytics" if which == "peer" else "segment_native"
     programs = ("import os; os._exit(0)", f"from {module} import Client; import os; Client('k'); os._exit(0)")
     best = []
@@ -167,10 +170,13 @@ def main(events):
     finally:
         collector.terminate()
         collector.wait()
-    print(f"Python {sys.version.split()[0]}, medians of {RUNS} interleaved runs, {events} events (the peer a twentieth)")
+    version = sys.version.split()[0]
+    print(f"Python {version}, medians of {RUNS} interleaved runs, {events} events (the peer a twentieth)")
     print("| | ours | segment-analytics-python | times |\n|---|---|---|---|")
     for name in rows[0][1]:
-        ours, peer = (statistics.median(found[name] for who, found in rows if who == which) for which in ("ours", "peer"))
+        ours, peer = (
+            statistics.median(found[name] for who, found in rows if who == which) for which in ("ours", "peer")
+        )
         times = ours / peer if "events/s" in name else peer / ours
         print(f"| {name} | {ours:,.2f} | {peer:,.2f} | {times:.1f} |")
 

@@ -1,8 +1,8 @@
 /* What a call costs its thread, and how fast events leave: track.c ENDPOINT [EVENTS] [THREADS] [PAUSE_NS]
  *
  * Each call builds 8 properties (4 texts, a number, 2 integers, a nested object) and tracks one event; each is timed by
- * itself, the clock's own cost included (some 25 ns). With PAUSE_NS the thread rests between calls, spinning. The variable SPOOL
- * names a folder for spool_dir, NO_GZIP sends plain. */
+ * itself, the clock's own cost included (some 25 ns). With PAUSE_NS the thread rests between calls, spinning. The
+ * variable SPOOL names a folder for spool_dir, NO_GZIP sends plain. */
 #define _POSIX_C_SOURCE 200809L
 #include <pthread.h>
 #include <segment.h>
@@ -57,7 +57,8 @@ int main(int argc, char **argv) {
     if (argc > 3) threads = strtoul(argv[3], NULL, 10);
     if (argc > 4) pause_ns = strtoul(argv[4], NULL, 10);
     segment_config config = {.size = sizeof config, .write_key = "WRITE_KEY", .endpoint = argv[1],
-                             .queue_max_bytes = 1u << 30, .spool_dir = getenv("SPOOL"), .flags = getenv("NO_GZIP") ? SEGMENT_NO_GZIP : 0};
+                             .queue_max_bytes = 1u << 30, .spool_dir = getenv("SPOOL"),
+                             .flags = getenv("NO_GZIP") ? SEGMENT_NO_GZIP : 0};
     client = segment_new(&config);
     if (!client) return fprintf(stderr, "%s\n", segment_error()), 1;
     uint32_t *times = calloc(events, sizeof *times);
@@ -75,7 +76,8 @@ int main(int argc, char **argv) {
     for (size_t n = 0; n < events; n++) sum += times[n];
     qsort(times, events, sizeof *times, by_size);
     printf("%zu events, %zu threads: p50 %u ns, p99 %u, p99.9 %u, worst %u, mean %.0f\n", events, threads,
-           times[events / 2], times[events / 100 * 99], times[events / 1000 * 999], times[events - 1], sum / (double)events);
+           times[events / 2], times[events / 100 * 99], times[events / 1000 * 999], times[events - 1],
+           sum / (double)events);
     printf("calls/s %.0f, delivered/s %.0f in %llu requests, flush status %d\n",
            (double)events * 1e9 / (double)(tracked - start), (double)stats.delivered * 1e9 / (double)(end - start),
            (unsigned long long)stats.requests, (int)flushed);

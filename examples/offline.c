@@ -1,4 +1,5 @@
-/* What is accepted arrives, whatever becomes of the program: run it with no server, then again with one and time to deliver.
+/* What is accepted arrives, whatever becomes of the program: run it with no server, then again with one and time to
+ * deliver.
  *   ./offline http://127.0.0.1:8765 spool        # nobody listens: tracks, and is gone at once
  *   segment inspect &
  *   ./offline http://127.0.0.1:8765 spool 30     # delivers what both runs have tracked */
@@ -10,7 +11,8 @@
 
 int main(int argc, char **argv) {
     if (argc < 3) return fprintf(stderr, "usage: offline ENDPOINT FOLDER [SECONDS]\n"), 2;
-    segment_config config = {.size = sizeof config, .write_key = "WRITE_KEY", .endpoint = argv[1], .spool_dir = argv[2]};
+    segment_config config = {.size = sizeof config, .write_key = "WRITE_KEY",
+                             .endpoint = argv[1], .spool_dir = argv[2]};
     segment_client *client = segment_new(&config);
     if (!client) return fprintf(stderr, "%s\n", segment_error()), 1;
 

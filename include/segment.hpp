@@ -741,8 +741,8 @@ using Stats = segment_stats;
 
 /// A queue, and the thread that delivers it. Check it once made:
 /// `if (!client) puts(client.error().c_str());`
-/// The calls queue and return. user_id may be nullptr where Options::anonymous_id is given, and in a
-/// stateful client. Without a client (it could not be made, or was moved from) they return
+/// The calls queue and return. user_id may be nullptr where Options::anonymous_id is given, and in
+/// a stateful client. Without a client (it could not be made, or was moved from) they return
 /// Status::invalid.
 class Client {
 public:

@@ -14,7 +14,8 @@
 
 /* The setter marks the object: the call that uses it fails for this reason. Then the object is as good as new. */
 #define MARKS(object, setter, status, word) \
-    (forget(), (setter), REFUSED(segment_error_status(), (status), (word)), REFUSED(segment_track(client, "u", "E", (object), NULL), (status), (word)), \
+    (forget(), (setter), REFUSED(segment_error_status(), (status), (word)), \
+     REFUSED(segment_track(client, "u", "E", (object), NULL), (status), (word)), \
      segment_object_clear(object), ACCEPTED(segment_track(client, "u", "E", (object), NULL)))
 
 /* Delivers to where nobody listens. */

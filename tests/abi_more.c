@@ -1,5 +1,5 @@
-/* What the host may take into its own hands, and what a client remembers: HTTP, single requests, before_send, the user, their
- * consent. Every misuse of it, once. Nothing here touches a network. */
+/* What the host may take into its own hands, and what a client remembers: HTTP, single requests, before_send, the user,
+ * their consent. Every misuse of it, once. Nothing here touches a network. */
 #define _XOPEN_SOURCE 700 /* mkdtemp and nftw, where the compiler is told to be strict */
 #include "check.h"
 
@@ -7,7 +7,8 @@
 
 /* segment_call gives no response, for this reason. */
 #define NO_ANSWER(request, status, word) \
-    (forget(), check(!calls(request) && is_refused(segment_error_status(), (status), (word)), __FILE__, __LINE__, #request))
+    (forget(), check(!calls(request) && is_refused(segment_error_status(), (status), (word)), __FILE__, __LINE__, \
+                     #request))
 #define SAYS(text) CHECK(strstr(net.body, (text)) != NULL)
 #define SILENT(text) CHECK(strstr(net.body, (text)) == NULL)
 
@@ -344,7 +345,8 @@ static void requests_that_cannot_be_made_are_refused(void) {
     static const char *const no_text[] = {"A: " BAD, NULL}, *const spaced[] = {"A b: c", NULL};
     static const struct { const char *name; segment_request request; } refused[] = {
         {"method", {.method = ""}}, {"method", {.method = "HEAD"}}, {"method", {.method = "GET "}},
-        {"method", {.method = "CONNECT"}}, {"method", {.method = BAD}}, {"api", {.api = 3}}, {"api", {.api = UINT32_MAX}},
+        {"method", {.method = "CONNECT"}}, {"method", {.method = BAD}}, {"api", {.api = 3}},
+        {"api", {.api = UINT32_MAX}},
         {"flags", {.flags = 1}}, {"flags", {.flags = UINT32_C(1) << 31}}, {"body", {.body_length = 1}},
         {"body", {.body = "x", .body_length = SIZE_MAX}}, {"path", {.path = BAD}}, {"query", {.query = BAD}},
         {"path", {.path = "https://evil.example/"}}, {"path", {.path = "//evil.example/"}},
@@ -464,10 +466,12 @@ static void settings_that_cannot_be_are_refused_by_name(void) {
     static const struct { const char *name; segment_oauth oauth; } refused[] = {
         {"oauth: client_id", {.client_id = NULL}}, {"oauth: client_id", {.client_id = BAD}},
         {"oauth: client_id", {.client_id = "", .key_id = "k", .private_key = "p"}},
-        {"oauth: key_id", {.client_id = "c"}}, {"oauth: key_id", {.client_id = "c", .key_id = "", .private_key = "p"}}, {"oauth: private_key", {.client_id = "c", .key_id = "k"}},
+        {"oauth: key_id", {.client_id = "c"}}, {"oauth: key_id", {.client_id = "c", .key_id = "", .private_key = "p"}},
+        {"oauth: private_key", {.client_id = "c", .key_id = "k"}},
         {"oauth: private_key", {.client_id = "c", .key_id = "k", .private_key = ""}},
         {"oauth: private_key",
-         {.client_id = "c", .key_id = "k", .private_key = "-----BEGIN PRIVATE KEY-----\nAA==\n-----END PRIVATE KEY-----"}},
+         {.client_id = "c", .key_id = "k",
+          .private_key = "-----BEGIN PRIVATE KEY-----\nAA==\n-----END PRIVATE KEY-----"}},
         {"oauth: scope", {.client_id = "c", .key_id = "k", .private_key = "p", .scope = BAD}},
         {"oauth: scope", {.client_id = "c", .key_id = "k", .private_key = "p", .scope = ""}},
         {"oauth: endpoint", {.client_id = "c", .key_id = "k", .private_key = "p", .endpoint = BAD}},
@@ -561,7 +565,8 @@ static void before_send_keeps_replaces_and_drops(void) {
     memset(copy, 'x', 99);
     free(copy);
     sent();
-    SAYS("{\"batch\":[{\"messageId\":\"m\",\"type\":\"track\",\"anonymousId\":\"a\",\"event\":\"F\",\"timestamp\":\"20");
+    SAYS("{\"batch\":[{\"messageId\":\"m\",\"type\":\"track\",\"anonymousId\":\"a\",\"event\":\"F\","
+         "\"timestamp\":\"20");
     SILENT("secret"); /* what was taken out stays out */
     SILENT("\"u\"");
     segment_object_free(object);
@@ -686,7 +691,8 @@ static void a_stateful_client_knows_its_user(void) {
     memset(again, 'x', sizeof again);
     CHECK(segment_anonymous_id(client, again, 0) == 36 && again[0] == 'x'); /* nothing may be written */
     CHECK(segment_anonymous_id(client, again, 1) == 36 && again[0] == '\0' && again[1] == 'x');
-    CHECK(segment_anonymous_id(client, again, 36) == 36 && again[0] == '\0' && again[1] == 'x'); /* no room for the NUL */
+    /* no room for the NUL */
+    CHECK(segment_anonymous_id(client, again, 36) == 36 && again[0] == '\0' && again[1] == 'x');
     CHECK(segment_anonymous_id(client, again, 37) == 36 && is(again, anonymous) && again[37] == 'x');
 
     ACCEPTED(segment_track(client, NULL, "E", NULL, NULL));
@@ -703,7 +709,8 @@ static void a_stateful_client_knows_its_user(void) {
     ACCEPTED(segment_enqueue(client, "{\"type\":\"screen\"}", 17));
     ACCEPTED(segment_group(client, "other", "g", NULL, &options)); /* what is given counts */
     sent();
-    snprintf(expected, sizeof expected, "\"userId\":\"u-1\",\"anonymousId\":\"%s\",\"traits\":{\"plan\":\"pro\"}", anonymous);
+    snprintf(expected, sizeof expected, "\"userId\":\"u-1\",\"anonymousId\":\"%s\",\"traits\":{\"plan\":\"pro\"}",
+             anonymous);
     SAYS(expected);
     snprintf(expected, sizeof expected, "\"type\":\"screen\",\"userId\":\"u-1\",\"anonymousId\":\"%s\"", anonymous);
     SAYS(expected);
@@ -760,7 +767,9 @@ static void the_user_is_known_after_a_restart(void) {
 
 static void consent_is_stamped_on_every_message(void) {
     static const char stamp[] = "\"consent\":{\"categoryPreferences\":{\"ads\":true,\"news\":false}}";
-    static const char *const wrong[] = {"{}", "{\"ads\": 1}", "{\"ads\": true, \"news\": null}", "{\"ads\": \"yes\"}", "["};
+    static const char *const wrong[] = {
+        "{}", "{\"ads\": 1}", "{\"ads\": true, \"news\": null}", "{\"ads\": \"yes\"}", "[",
+    };
     for (uint32_t stateful = 0; stateful <= SEGMENT_STATEFUL; stateful += SEGMENT_STATEFUL) {
         segment_config config = by_host();
         config.flags |= stateful;
@@ -871,7 +880,8 @@ static void on_log(void *userdata, int32_t level, const char *message) {
 /* What a strict client refuses is what any other warns of. */
 static void a_strict_client_refuses_what_others_warn_of(void) {
     static const char *const messages[] = {
-        "{\"type\":\"track\",\"userId\":\"u\",\"event\":\"Order Completed\",\"properties\":{\"revenue\":1.5,\"currency\":\"EUR\"}}",
+        ("{\"type\":\"track\",\"userId\":\"u\",\"event\":\"Order Completed\","
+         "\"properties\":{\"revenue\":1.5,\"currency\":\"EUR\"}}"),
         "{\"type\":\"track\",\"userId\":\"u\",\"event\":\"Order Completed\",\"properties\":{\"revenue\":\"1.5\"}}",
         "{\"type\":\"track\",\"userId\":\"u\",\"event\":\"Order Completed\",\"properties\":{\"currency\":\"euros\"}}",
         "{\"type\":\"identify\",\"userId\":\"u\",\"traits\":{\"age\":\"many\"}}",
@@ -928,9 +938,11 @@ static void the_machine_is_described_if_that_is_wanted(void) {
 
 static void the_life_of_an_app_is_tracked(void) {
     static const char *const runs[][3] = {
-        {"{\"app\": {\"version\": \"1.0\", \"build\": \"7\"}}", "Application Installed", "\"properties\":{\"version\":\"1.0\",\"build\":\"7\"}"},
+        {"{\"app\": {\"version\": \"1.0\", \"build\": \"7\"}}", "Application Installed",
+         "\"properties\":{\"version\":\"1.0\",\"build\":\"7\"}"},
         {"{\"app\": {\"version\": \"1.0\", \"build\": \"7\"}}", NULL, ""},
-        {"{\"app\": {\"version\": \"1.1\", \"build\": \"8\"}}", "Application Updated", "\"previous_version\":\"1.0\",\"previous_build\":\"7\""},
+        {"{\"app\": {\"version\": \"1.1\", \"build\": \"8\"}}", "Application Updated",
+         "\"previous_version\":\"1.0\",\"previous_build\":\"7\""},
     };
     static const char *const events[] = {"Application Installed", "Application Updated"};
     segment_config config = by_host();

@@ -1,5 +1,5 @@
-/* What the C programs that test the library have in common: each checks as it goes, prints what failed with its line, and ends
- * with the sum. */
+/* What the C programs that test the library have in common: each checks as it goes, prints what failed with its line,
+ * and ends with the sum. */
 #ifndef CHECK_H
 #define CHECK_H
 
@@ -15,7 +15,7 @@ static bool spooling;
 
 #define BAD "\xc3\x28"       /* not UTF-8 */
 #define COUNT(table) (sizeof(table) / sizeof(table)[0])
-#define PATIENCE 20000       /* milliseconds that no healthy run needs */
+#define PATIENCE patience()   /* milliseconds that only a hang takes */
 
 #define CHECK(condition) check((condition), __FILE__, __LINE__, #condition)
 #define ACCEPTED(call) check((call) == SEGMENT_OK, __FILE__, __LINE__, #call)
@@ -25,7 +25,13 @@ static bool spooling;
 /* The same for what returns nothing, and for settings that make no client. */
 #define FAILS(call, word) (forget(), (call), INVALID(segment_error_status(), word))
 #define NO_CLIENT(config, word) \
-    (forget(), check(!makes(config) && is_refused(segment_error_status(), SEGMENT_INVALID, (word)), __FILE__, __LINE__, #config))
+    (forget(), check(!makes(config) && is_refused(segment_error_status(), SEGMENT_INVALID, (word)), __FILE__, \
+                     __LINE__, #config))
+
+static inline uint32_t patience(void) {
+    const char *factor = getenv("SEGMENT_TEST_PATIENCE");
+    return (uint32_t)(120000 * (factor ? strtod(factor, NULL) : 1));
+}
 
 static inline segment_stats counts(void) {
     segment_stats stats;

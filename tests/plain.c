@@ -1,5 +1,5 @@
-/* The library built without HTTP and TLS (--no-default-features): the host brings its own, and what would need ours is refused by
- * name. */
+/* The library built without HTTP and TLS (--no-default-features): the host brings its own, and what would need ours is
+ * refused by name. */
 #define _POSIX_C_SOURCE 200809L
 #include "check.h"
 

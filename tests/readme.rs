@@ -1,4 +1,5 @@
-//! The programs in README.md are the files in examples/, to the letter; and what it says of numbers is what the code says.
+//! The programs in README.md are the files in examples/, to the letter; and what it says of numbers is what the code
+//! says.
 
 use std::fs;
 use std::path::Path;

@@ -1,5 +1,5 @@
-/* What users of another tool fill in when they send to Segment: the forms of its three modules, field by field, and byte for byte
- * what goes out for them. (core/tests/seed.rs is the same over a real connection.) */
+/* What users of another tool fill in when they send to Segment: the forms of its three modules, field by field, and
+ * byte for byte what goes out for them. (core/tests/seed.rs is the same over a real connection.) */
 #define _POSIX_C_SOURCE 200809L
 #include "check.h"
 
@@ -34,13 +34,14 @@ static void start(void) {
     begin(config);
 }
 
-/* Sends what waits, which must be this message and no more. Its context is ours; only the time of sending is nobody's to know. */
+/* Sends what waits, which must be this message and no more. Its context is ours; only the time of sending is nobody's
+ * to know. */
 static bool sends(const char *message) {
     char head[4096];
     static const char tail[] = "],\"sentAt\":\"####-##-##T##:##:##.###Z\",\"writeKey\":\"" WRITE_KEY "\"}";
     int length = snprintf(head, sizeof head,
-                          "{\"batch\":[%s,\"context\":{\"library\":{\"name\":\"segment-native\",\"version\":\"%s\"}}}", message,
-                          segment_version());
+                          "{\"batch\":[%s,\"context\":{\"library\":{\"name\":\"segment-native\",\"version\":\"%s\"}}}",
+                          message, segment_version());
     ACCEPTED(segment_flush(client, PATIENCE));
     if (strcmp(url, "https://api.segment.io/v1/batch") != 0 || strcmp(method, "POST") != 0) return false;
     if (strcmp(headers, "content-type: application/json\nauthorization: " BASIC "\n") != 0) return false;
@@ -117,7 +118,8 @@ static void identify(void) {
     segment_object_set_str(traits, "email", "new@example.com");
     ACCEPTED(segment_identify(client, NULL, traits, &options));
     CHECK(sends("{\"messageId\":\"m-1\",\"type\":\"identify\",\"timestamp\":\"2012-12-01T23:30:08.276Z\","
-                "\"anonymousId\":\"507f191e810c19729de860ea\",\"traits\":{\"email\":\"new@example.com\",\"plan\":\"pro\"}"));
+                "\"anonymousId\":\"507f191e810c19729de860ea\","
+                "\"traits\":{\"email\":\"new@example.com\",\"plan\":\"pro\"}"));
     segment_object_free(address);
     segment_object_free(company);
     segment_object_free(traits);

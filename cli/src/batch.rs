@@ -9,8 +9,8 @@ use crate::event::Event;
 use crate::json;
 use crate::warning::Warning;
 
-/// More than this in one event is answered with 400. The largest reading of Segment's 32 KB: what is smaller than this but
-/// larger than the smallest reading is a warning only.
+/// More than this in one event is answered with 400. The largest reading of Segment's 32 KB: what is smaller than this
+/// but larger than the smallest reading is a warning only.
 const MAX_EVENT_BYTES: usize = 32 * 1024;
 /// More than this in one batch is answered with 400. The largest reading of Segment's 500 KB.
 const MAX_BATCH_BYTES: usize = 500 * 1024;

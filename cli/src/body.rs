@@ -15,8 +15,8 @@ use crate::batch::Refusal;
 use crate::collector::Note;
 use crate::fault::Slowed;
 
-/// More than this is not read, neither as it comes nor unpacked. Far above what Segment takes, so that the answer to what is
-/// a little too large is Segment's and not ours.
+/// More than this is not read, neither as it comes nor unpacked. Far above what Segment takes, so that the answer to
+/// what is a little too large is Segment's and not ours.
 pub(crate) const MAX_BODY_BYTES: usize = 8 * 1024 * 1024;
 
 /// Base64 as it is found in the wild: with padding or without.

@@ -14,8 +14,8 @@ use crate::spool::unless_closed;
 
 /// Make one request to one of Segment's HTTP APIs
 ///
-/// The body of the answer goes to standard output, its status to standard error. Ends with 0 if the status is 200 to 299, with 1 if it
-/// is another, and with 2 if there was no answer.
+/// The body of the answer goes to standard output, its status to standard error. Ends with 0 if the status is 200 to
+/// 299, with 1 if it is another, and with 2 if there was no answer.
 #[derive(clap::Args)]
 pub(crate) struct Options {
     /// GET, POST, PUT, PATCH or DELETE

@@ -17,8 +17,9 @@ mod network;
 
 /// Check what stands between this machine and Segment, and say what to do
 ///
-/// Looks at the write key, the proxy, the name look-up, the connection with its TLS, the clock and, if it is given, the spool folder.
-/// Nothing is sent unless --send asks for it. Ends with 0 if all is well, with 1 if something must be done.
+/// Looks at the write key, the proxy, the name look-up, the connection with its TLS, the clock and, if it is given, the
+/// spool folder. Nothing is sent unless --send asks for it. Ends with 0 if all is well, with 1 if something must be
+/// done.
 #[derive(clap::Args)]
 pub(crate) struct Options {
     /// Look at this spool folder, too

@@ -1,8 +1,8 @@
 //! `segment e2e`: the program that Segment's own tests of SDKs drive.
 //!
-//! The contract: `--input` is one JSON object with `writeKey`, `apiHost`, `sequences` of events and a `config`. Logs go to standard
-//! error. The last line of standard output is `{"success":...,"sentBatches":...,"error":...}`; `success` is false if any event was not
-//! delivered in the end. The exit status is 0 or 1.
+//! The contract: `--input` is one JSON object with `writeKey`, `apiHost`, `sequences` of events and a `config`. Logs go
+//! to standard error. The last line of standard output is `{"success":...,"sentBatches":...,"error":...}`; `success` is
+//! false if any event was not delivered in the end. The exit status is 0 or 1.
 
 use std::io::{self, Write as _};
 use std::process::ExitCode;
@@ -21,8 +21,8 @@ use crate::one;
 /// Be the adapter between Segment's end-to-end tests of SDKs and this library
 ///
 /// --input is {"writeKey":"...","apiHost":"...","sequences":[{"delayMs":0,"events":[...]}],"config":{"flushAt":20,
-/// "flushInterval":10000,"maxRetries":10,"timeout":75}}; flushInterval in milliseconds, timeout, for everything after the last event,
-/// in seconds. The last line of output says {"success":true,"sentBatches":1}.
+/// "flushInterval":10000,"maxRetries":10,"timeout":75}}; flushInterval in milliseconds, timeout, for everything after
+/// the last event, in seconds. The last line of output says {"success":true,"sentBatches":1}.
 #[derive(clap::Args)]
 pub(crate) struct Options {
     /// What to send, and how

@@ -151,7 +151,8 @@ impl<'a> Members<'a> {
     }
 }
 
-/// `json` with a `type` that it does not say itself. It comes last, because of a name that stands twice the last counts.
+/// `json` with a `type` that it does not say itself. It comes last, because of a name that stands twice the last
+/// counts.
 fn typed(json: &str, call: Option<Call>) -> Cow<'_, str> {
     let (Some(call), Some(open)) = (call, json.strip_suffix('}')) else {
         return Cow::Borrowed(json);

@@ -43,17 +43,19 @@ const SAFE_RATE: f64 = 500.0;
 
 /// Import history: JSON Lines of whole messages, or CSV
 ///
-/// First every row is checked, and what Segment would refuse is told with its line. Then the rows are sent. A journal beside each FILE
-/// says how far it has come: after Ctrl-C, a crash or an outage, the same command goes on where it stopped. Message ids depend on the
-/// content only, so that Segment drops what comes twice.
+/// First every row is checked, and what Segment would refuse is told with its line. Then the rows are sent. A journal
+/// beside each FILE says how far it has come: after Ctrl-C, a crash or an outage, the same command goes on where it
+/// stopped. Message ids depend on the content only, so that Segment drops what comes twice.
 ///
-/// CSV: columns called userId, user_id, event, timestamp, properties.price, traits.address.city, ... go where their names say, all others
-/// become properties or traits. --map and --set say it otherwise: --set type=track --map userId=customer --map properties.zip:string=zip.
+/// CSV: columns called userId, user_id, event, timestamp, properties.price, traits.address.city, ... go where their
+/// names say, all others become properties or traits. --map and --set say it otherwise: --set type=track --map
+/// userId=customer --map properties.zip:string=zip.
 ///
 /// Ends with 0 if Segment has all rows, with 1 if some were refused, with 2 if it had to stop, with 130 after Ctrl-C.
 #[derive(clap::Args)]
 pub(crate) struct Options {
-    /// Files, plain or packed with gzip; - is standard input, which is not checked first and has a journal only with --journal
+    /// Files, plain or packed with gzip; - is standard input, which is not checked first and has a journal only with
+    /// --journal
     #[arg(value_name = "FILE", required = true)]
     files: Vec<String>,
     /// How the rows are written [default: csv for names that end with .csv or .tsv, else jsonl]
@@ -77,7 +79,8 @@ pub(crate) struct Options {
     /// How times are written
     #[arg(long, value_enum, default_value_t = Form::Iso, value_name = "FORM")]
     time: Form,
-    /// At most so many events a second; 0 is no limit. Segment asks for less than 1000 a second from a workspace, live events included
+    /// At most so many events a second; 0 is no limit. Segment asks for less than 1000 a second from a workspace, live
+    /// events included
     #[arg(long, value_name = "EVENTS", default_value_t = SAFE_RATE, value_parser = per_second)]
     rate: f64,
     /// Only every n-th row, beginning with the i-th: on each of n machines another i

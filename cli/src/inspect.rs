@@ -28,9 +28,9 @@ const LAST_LINES: Duration = Duration::from_secs(3);
 
 /// Receive events on this machine and show what Segment would make of them
 ///
-/// Listens on 127.0.0.1 and answers like Segment's Tracking API. Each event is a line: time of receipt (UTC), type, name,
-/// user, size, and the beginning of its properties or traits. What Segment would discard is said below the event. The same
-/// address is a web page that shows more, and can switch on faults.
+/// Listens on 127.0.0.1 and answers like Segment's Tracking API. Each event is a line: time of receipt (UTC), type,
+/// name, user, size, and the beginning of its properties or traits. What Segment would discard is said below the event.
+/// The same address is a web page that shows more, and can switch on faults.
 #[derive(clap::Args)]
 pub(crate) struct Options {
     /// Port to listen on; 0 takes any free one
@@ -55,7 +55,8 @@ pub(crate) struct Options {
     #[arg(long, value_name = "FILE")]
     store: Option<PathBuf>,
     /// How many events the web page shows
-    #[arg(long, value_name = "N", default_value_t = 100_000, value_parser = clap::value_parser!(u32).range(1..=500_000))]
+    #[arg(long, value_name = "N", default_value_t = 100_000)]
+    #[arg(value_parser = clap::value_parser!(u32).range(1..=500_000))]
     keep: u32,
 }
 

@@ -83,7 +83,8 @@ pub(crate) struct Alias {
 /// What every call but alias has.
 #[derive(clap::Args)]
 struct Payload {
-    /// Further properties or traits. A VALUE that is JSON (19.99, true, null, "text", [1], {"a":1}) is taken as that, all else as text
+    /// Further properties or traits. A VALUE that is JSON (19.99, true, null, "text", [1], {"a":1}) is taken as that,
+    /// all else as text
     #[arg(value_name = "KEY=VALUE")]
     pairs: Vec<String>,
     /// One whose value is text, even if it looks like a number

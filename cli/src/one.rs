@@ -31,7 +31,8 @@ struct Fate {
     error: Option<String>,
 }
 
-/// Has `give` hand a message to a client, waits until it is settled, and says so. Ends with 0 if Segment has it and with 1 if not.
+/// Has `give` hand a message to a client, waits until it is settled, and says so. Ends with 0 if Segment has it and
+/// with 1 if not.
 pub(crate) fn send(
     mut config: Config,
     sending: &Sending,

@@ -6,7 +6,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread::{self, JoinHandle};
 
-/// While so much waits to be written, lines are left out. It is much, so that only those miss lines who do not read them.
+/// While so much waits to be written, lines are left out. It is much, so that only those miss lines who do not read
+/// them.
 const MAX_PAGES: usize = 1024;
 const MAX_BYTES: usize = 16 * 1024 * 1024;
 

@@ -8,8 +8,8 @@ pub(crate) fn is_json(text: &str) -> bool {
     serde_json::from_str::<&RawValue>(text).is_ok()
 }
 
-/// Sets the member that a pair names. A value that is JSON counts as what it is there (a number, `true`, `null`, `"text"`, `{}`),
-/// everything else is text.
+/// Sets the member that a pair names. A value that is JSON counts as what it is there (a number, `true`, `null`,
+/// `"text"`, `{}`), everything else is text.
 pub(crate) fn set(object: &mut Object, pair: &str) -> Result<(), String> {
     let (name, value) = split(pair)?;
     if is_json(value) {

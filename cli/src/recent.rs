@@ -6,8 +6,8 @@ use std::hash::{BuildHasher as _, RandomState};
 /// How many ids are remembered.
 const MAX_IDS: usize = 100_000;
 
-/// Remembers the newest message ids, by their hashes: an id may be as long as an event. That two of so few ids share a hash
-/// of 64 bits does not happen.
+/// Remembers the newest message ids, by their hashes: an id may be as long as an event. That two of so few ids share a
+/// hash of 64 bits does not happen.
 #[derive(Default)]
 pub(crate) struct Recent {
     hasher: RandomState,

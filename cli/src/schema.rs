@@ -1,5 +1,5 @@
-//! As much of JSON Schema as tracking plans use: types, what is required, choices, patterns, bounds, and what is in objects
-//! and lists. A crate for the whole of JSON Schema would bring seventy others.
+//! As much of JSON Schema as tracking plans use: types, what is required, choices, patterns, bounds, and what is in
+//! objects and lists. A crate for the whole of JSON Schema would bring seventy others.
 
 use regex_lite::Regex;
 use serde_json::{Map, Value};

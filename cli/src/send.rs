@@ -23,8 +23,8 @@ const GRACE: Duration = Duration::from_secs(5);
 
 /// Send whole messages: JSON Lines like {"type":"track","userId":"u","event":"E"}
 ///
-/// What a message lacks of messageId, timestamp and context is added. From a pipe, messages are sent as they come. Ends with 0 if
-/// Segment has them all, with 1 if some were refused or not delivered: each is told with its line.
+/// What a message lacks of messageId, timestamp and context is added. From a pipe, messages are sent as they come. Ends
+/// with 0 if Segment has them all, with 1 if some were refused or not delivered: each is told with its line.
 #[derive(clap::Args)]
 pub(crate) struct Options {
     /// JSON Lines, plain or packed with gzip; - is standard input

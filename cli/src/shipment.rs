@@ -69,7 +69,8 @@ pub(crate) enum Fate {
 }
 
 impl Shipment {
-    /// Nothing is sent yet. With no `room`, only bytes bound what is on its way. `is_proven`: an earlier run has delivered rows.
+    /// Nothing is sent yet. With no `room`, only bytes bound what is on its way. `is_proven`: an earlier run has
+    /// delivered rows.
     pub(crate) fn new(mut config: Config, room: Option<usize>, is_proven: bool) -> io::Result<Self> {
         let window = Arc::new(Window::default());
         one::lock(&window.state).is_proven = is_proven;
@@ -84,8 +85,8 @@ impl Shipment {
         Ok(Shipment { client, window, room: room.unwrap_or(usize::MAX) })
     }
 
-    /// Sends a row as this message; waits while there is no room. Whether it was taken: not if `stop` says so first, or nothing can
-    /// be delivered any more.
+    /// Sends a row as this message; waits while there is no room. Whether it was taken: not if `stop` says so first, or
+    /// nothing can be delivered any more.
     pub(crate) fn give(&self, row: Row, message: Result<&str, String>, stop: impl Fn() -> bool) -> bool {
         if !self.wait_for_room(&stop) {
             return false;
@@ -130,8 +131,8 @@ impl Shipment {
         }
     }
 
-    /// If nothing is on its way but rows that were refused since the last delivery, no other will tell whether they are to blame: they
-    /// are, if anything was ever delivered, or there is but one.
+    /// If nothing is on its way but rows that were refused since the last delivery, no other will tell whether they are
+    /// to blame: they are, if anything was ever delivered, or there is but one.
     pub(crate) fn judge(&self) {
         let mut state = one::lock(&self.window.state);
         if state.unknown == state.doubtful.len() {
@@ -320,7 +321,8 @@ impl State {
         }
     }
 
-    /// What is settled or doubtful does not count: it is taken out by the very thread that asks, or judged by it. But behind one row that is not, all are kept.
+    /// What is settled or doubtful does not count: it is taken out by the very thread that asks, or judged by it. But
+    /// behind one row that is not, all are kept.
     fn has_room(&self, room: usize) -> bool {
         let is_stuck = self.rows.front().is_some_and(|(_, fate)| fate.is_none());
         self.unknown.saturating_sub(self.doubtful.len()) < room && !(is_stuck && self.bytes >= ROWS_BYTES)
@@ -331,8 +333,8 @@ fn bytes_of(row: &Row) -> usize {
     size_of::<Row>() + row.text.as_ref().map_or_else(String::len, String::len)
 }
 
-/// Whether Segment refused the one message itself. If it refuses many at once, or for a reason that is true for all, the message is not
-/// to blame, and the next would fare no better.
+/// Whether Segment refused the one message itself. If it refuses many at once, or for a reason that is true for all,
+/// the message is not to blame, and the next would fare no better.
 fn is_refusal(delivery: &Delivery<'_>) -> bool {
     matches!(delivery.http_status, Some(400 | 413)) && delivery.message_ids.len() == 1
 }

@@ -20,8 +20,8 @@ pub(crate) use human::count;
 
 /// Look into a spool folder, and rescue what is in it: what waits for delivery, what was given up, what is damaged
 ///
-/// ls, cat and verify change nothing. Clients that use the folder are not disturbed: what they have is left to them. DIR is the
-/// spool_dir of a client, or one of the folders in it.
+/// ls, cat and verify change nothing. Clients that use the folder are not disturbed: what they have is left to them.
+/// DIR is the spool_dir of a client, or one of the folders in it.
 #[derive(clap::Args)]
 pub(crate) struct Options {
     #[command(subcommand)]

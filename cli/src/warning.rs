@@ -87,14 +87,16 @@ impl fmt::Display for Warning {
             }
             Warning::Repeated => f.write_str("repeated messageId: Segment drops it within 24 hours"),
             Warning::NoWriteKey => f.write_str(
-                "Segment would discard this request: no write key, neither as writeKey in the body nor as Basic authorization",
+                "Segment would discard this request: no write key, neither as writeKey in the body \
+                 nor as Basic authorization",
             ),
             Warning::EmptyBatch => {
                 f.write_str("Segment would discard this request: the batch holds no events (empty_batch)")
             }
             Warning::TooMany(events) => write!(
                 f,
-                "SEGMENT WOULD DISCARD ALL {events} EVENTS OF THIS BATCH, and answers 200: a batch may hold {MAX_BATCH_MESSAGES}"
+                "SEGMENT WOULD DISCARD ALL {events} EVENTS OF THIS BATCH, and answers 200: a batch may hold \
+                 {MAX_BATCH_MESSAGES}"
             ),
             Warning::Refused(reason) => f.write_str(reason),
             Warning::EmptyPixel(reason) => write!(f, "Segment answers 200 to every pixel and discards this: {reason}"),

@@ -99,6 +99,8 @@ export class Chart {
       const kinds = KINDS.filter((name) => bucket[name]).map((name) => `${count(bucket[name])} ${name}`);
       return `${new Date(pointed * 1000).toLocaleTimeString()}: ${kinds.join(", ") || many(0, "event")}`;
     }
-    return this.buckets.size === 0 ? "events per second, last 2 minutes" : `last 2 minutes, peak ${count(most)} per second`;
+    return this.buckets.size === 0
+      ? "events per second, last 2 minutes"
+      : `last 2 minutes, peak ${count(most)} per second`;
   }
 }

@@ -50,7 +50,8 @@ function excerpt(event) {
   if (event.excerpt === undefined) {
     const found = members(event.json);
     const payload = found.get("properties") ?? found.get("traits") ?? "";
-    const parts = Array.from(payload.startsWith("{") ? members(payload) : [], ([name, value]) => `${name}: ${shown(value)}`);
+    const entries = payload.startsWith("{") ? members(payload) : [];
+    const parts = Array.from(entries, ([name, value]) => `${name}: ${shown(value)}`);
     event.excerpt = parts.join(", ").slice(0, 300);
   }
   return event.excerpt;

@@ -49,7 +49,8 @@ export function asPython(event, origin) {
     category: "category", name: "name", properties: "properties", traits: "traits", context: "context",
     integrations: "integrations",
   };
-  const given = Object.entries(names).filter(([, name]) => found.has(name) && !["null", "{}"].includes(found.get(name)));
+  const isGiven = (name) => found.has(name) && !["null", "{}"].includes(found.get(name));
+  const given = Object.entries(names).filter(([, name]) => isGiven(name));
   const taken = given.filter(([argument]) => argument !== "anonymous_id" || event.call !== "alias");
   const rest = taken.map(([argument, name]) => `    ${argument}=${python(found.get(name))},\n`).join("");
   // Python reads "Z" since 3.11 only. What is no time would end the program instead of sending the event.
@@ -57,15 +58,24 @@ export function asPython(event, origin) {
   const isTime = /^\d{4}-\d\d-\d\d(T\d\d:\d\d|$)/.test(time ?? "");
   const stamp = isTime ? `    timestamp=datetime.fromisoformat(${JSON.stringify(time)}),\n` : "";
   const call = event.call ?? "track";
-  return `${isTime ? "from datetime import datetime\n\n" : ""}import segment.analytics as analytics\n\nanalytics.write_key = "WRITE_KEY"\nanalytics.host = ${JSON.stringify(origin)}\nanalytics.${call}(\n${rest}${stamp})\nanalytics.flush()\n`;
+  return `${isTime ? "from datetime import datetime\n\n" : ""}import segment.analytics as analytics
+
+analytics.write_key = "WRITE_KEY"
+analytics.host = ${JSON.stringify(origin)}
+analytics.${call}(
+${rest}${stamp})
+analytics.flush()
+`;
 }
 
 /** A call of libsegment. */
 export function asC(event) {
   const found = members(event.json);
   const call = event.call ?? "track";
-  const name = { identify: null, track: "event", page: "name", screen: "name", group: "groupId", alias: "previousId" }[call];
-  const payload = { alias: null, identify: "traits", group: "traits" }[call] === undefined ? "properties" : call === "alias" ? null : "traits";
+  const names = { identify: null, track: "event", page: "name", screen: "name", group: "groupId", alias: "previousId" };
+  const name = names[call];
+  const payloads = { alias: null, identify: "traits", group: "traits" };
+  const payload = call in payloads ? payloads[call] : "properties";
   const string = (member) => (text(found, member) === null ? "NULL" : c(text(found, member)));
   const before = [];
   const after = [];

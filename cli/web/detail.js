@@ -51,13 +51,14 @@ export class Detail {
 
   head(title, type, copies) {
     const buttons = copies.map(([name, text]) => el("button", { onclick: () => copy(text(), name) }, name));
+    const onclick = () => this.app.close();
     return el(
       "header",
       {},
       type,
       el("h2", { title }, title),
       el("div", { class: "copies" }, el("span", {}, "Copy"), ...buttons),
-      el("button", { class: "icon", "aria-label": "Close", title: "Close (Esc)", onclick: () => this.app.close() }, "✕"),
+      el("button", { class: "icon", "aria-label": "Close", title: "Close (Esc)", onclick }, "✕"),
     );
   }
 
@@ -73,18 +74,23 @@ export class Detail {
       ["C", () => asC(event)],
     ]);
     const facts = [["Received", `${clock(event.at)}   ${new Date(event.at).toISOString()}`, "mono"]];
-    const filtering = (id, value) => el("button", { class: "link", title: "List only these", onclick: () => app.filter.set(id, value) }, clean(value));
+    const filtering = (id, value) => {
+      const onclick = () => app.filter.set(id, value);
+      return el("button", { class: "link", title: "List only these", onclick }, clean(value));
+    };
     if (event.name) facts.push(["Name", filtering("filter-name", event.name)]);
     if (event.user) facts.push(["User", filtering("filter-user", event.user)]);
     if (event.anonymous) facts.push(["Anonymous", filtering("filter-user", event.anonymous)]);
     facts.push(["Size", `${count(utf8(event.json))} bytes`]);
     if (request) {
       const retry = request.retry === null ? "" : `, retry ${clean(request.retry)}`;
-      const text = `${request.method} ${clean(request.path)} with ${many(request.events, "event")}, ${size(request.bytes)}${retry}`;
+      const held = `${many(request.events, "event")}, ${size(request.bytes)}${retry}`;
+      const text = `${request.method} ${clean(request.path)} with ${held}`;
       facts.push(["Request", el("button", { class: "link", onclick: () => app.pick(request) }, text)]);
     }
     const json = this.json(event);
-    return [head, this.facts(facts), this.flaws(event.flaws, json.jump), el("h3", {}, "JSON, as it was sent"), json.box];
+    const title = el("h3", {}, "JSON, as it was sent");
+    return [head, this.facts(facts), this.flaws(event.flaws, json.jump), title, json.box];
   }
 
   request(request) {
@@ -93,24 +99,30 @@ export class Detail {
     const head = this.head(clean(`${request.method} ${request.path}`), el("span", { class: `badge ${level}` }, text), [
       ["Headers", () => request.headers.map((pair) => pair.join(": ")).join("\n")],
     ]);
+    const isLost = request.fault && request.fault !== "slow";
+    const isPacked = request.bytes !== request.unpacked;
     const facts = [
       ["Received", `${clock(request.at)}   ${new Date(request.at).toISOString()}`, "mono"],
       ["Answer", request.status === null ? "none: the connection was cut" : String(request.status)],
-      ["Events", request.fault && request.fault !== "slow" ? `${count(request.events)}, none taken` : count(request.events)],
-      ["Size", request.bytes === request.unpacked ? `${count(request.bytes)} bytes` : `${count(request.bytes)} bytes, ${count(request.unpacked)} unpacked`],
+      ["Events", `${count(request.events)}${isLost ? ", none taken" : ""}`],
+      ["Size", `${count(request.bytes)} bytes${isPacked ? `, ${count(request.unpacked)} unpacked` : ""}`],
       ["Retry", request.retry === null ? "no, the first attempt" : clean(`${request.retry} (X-Retry-Count)`)],
       ["Sent by", clean(header(request, "user-agent") || "?")],
     ];
     if (request.fault) facts.push(["Fault switch", FAULTS[request.fault] ?? request.fault]);
-    const cells = request.headers.map(([name, value]) => el("tr", {}, el("td", {}, clean(name)), el("td", {}, clean(value))));
+    const cell = (text) => el("td", {}, clean(text));
+    const cells = request.headers.map(([name, value]) => el("tr", {}, cell(name), cell(value)));
     const inside = [];
     for (let n = request.n + 1; n <= request.n + Math.min(request.events, MAX_INSIDE); n += 1) {
       const event = app.rows.byNumber.get(n);
       if (event?.request !== request.n) continue;
       const type = el("span", { class: "type", data: { call: kind(event) } }, clean(typeName(event)));
-      inside.push(el("li", {}, el("button", { onclick: () => app.pick(event) }, type, el("span", { class: "cell" }, clean(event.name ?? event.user ?? "")))));
+      const title = el("span", { class: "cell" }, clean(event.name ?? event.user ?? ""));
+      inside.push(el("li", {}, el("button", { onclick: () => app.pick(event) }, type, title)));
     }
-    if (inside.length > 0 && request.events > MAX_INSIDE) inside.push(el("li", {}, `… and ${count(request.events - MAX_INSIDE)} more`));
+    if (inside.length > 0 && request.events > MAX_INSIDE) {
+      inside.push(el("li", {}, `… and ${count(request.events - MAX_INSIDE)} more`));
+    }
     return [
       head,
       this.facts(facts),
@@ -123,15 +135,23 @@ export class Detail {
   }
 
   facts(facts) {
-    return el("dl", { class: "facts" }, ...facts.flatMap(([name, value, style]) => [el("dt", {}, name), el("dd", { class: style }, value)]));
+    const pairs = facts.map(([name, value, style]) => [el("dt", {}, name), el("dd", { class: style }, value)]);
+    return el("dl", { class: "facts" }, ...pairs.flat());
   }
 
   flaws(flaws, jump) {
     if (flaws.length === 0) return el("div", { class: "good" }, "Segment takes this as it is");
     const items = worstFirst(flaws).map((flaw) => {
       const go = jump(flaw.member);
-      const source = flaw.source === null ? null : el("small", { title: flaw.source }, flaw.source.replace(/^segment\.com\/docs: (Connections, )?/, ""));
-      return el("li", { class: `${flaw.level}${go ? " jumps" : ""}`, onclick: go ?? undefined }, el("b", {}, WORDS[flaw.level]), el("span", {}, clean(flaw.text.replace(PREFIX, ""))), source);
+      const place = flaw.source?.replace(/^segment\.com\/docs: (Connections, )?/, "");
+      const source = flaw.source === null ? null : el("small", { title: flaw.source }, place);
+      return el(
+        "li",
+        { class: `${flaw.level}${go ? " jumps" : ""}`, onclick: go ?? undefined },
+        el("b", {}, WORDS[flaw.level]),
+        el("span", {}, clean(flaw.text.replace(PREFIX, ""))),
+        source,
+      );
     });
     return el("ul", { class: "flaws", "aria-label": "Problems" }, ...items);
   }
@@ -142,19 +162,25 @@ export class Detail {
     const shown = all.slice(0, MAX_LINES);
     const levels = new Map();
     for (const flaw of worstFirst(event.flaws)) {
-      if (flaw.member !== null && !levels.has(flaw.member)) levels.set(flaw.member, flaw.level === "advice" ? "flaw" : flaw.level);
+      if (flaw.member !== null && !levels.has(flaw.member)) {
+        levels.set(flaw.member, flaw.level === "advice" ? "flaw" : flaw.level);
+      }
     }
-    const levelOf = (line) => (line.path === null ? undefined : (levels.get(line.path) ?? levels.get(plain(line.path))));
+    const levelOf = ({ path }) => (path === null ? undefined : (levels.get(path) ?? levels.get(plain(path))));
     const elements = shown.map((line, index) => {
       const parts = line.parts.map(([flavour, text]) => this.part(flavour, text));
-      const fold = line.opens && index > 0 && line.end < shown.length
-        ? el("button", { "aria-label": "Fold", tabindex: "-1", onclick: (click) => this.fold(click.currentTarget, elements, line, index) }, "▾")
-        : null;
+      const onclick = (click) => this.fold(click.currentTarget, elements, line, index);
+      const folds = line.opens && index > 0 && line.end < shown.length;
+      const fold = folds ? el("button", { "aria-label": "Fold", tabindex: "-1", onclick }, "▾") : null;
       const code = el("code", {}, "  ".repeat(line.indent), ...parts);
       return el("div", { class: `line ${levelOf(line) ?? ""}` }, el("i", {}, String(index + 1)), fold, code);
     });
-    const box = el("div", { class: "scroll" }, el("div", { class: "json", role: "textbox", "aria-readonly": "true", "aria-label": "JSON" }, ...elements));
-    if (all.length > shown.length) box.append(el("p", { class: "facts" }, `… and ${count(all.length - shown.length)} lines more: copy the JSON to see them`));
+    const role = { role: "textbox", "aria-readonly": "true", "aria-label": "JSON" };
+    const box = el("div", { class: "scroll" }, el("div", { class: "json", ...role }, ...elements));
+    if (all.length > shown.length) {
+      const more = `… and ${count(all.length - shown.length)} lines more: copy the JSON to see them`;
+      box.append(el("p", { class: "facts" }, more));
+    }
     const jump = (member) => {
       const at = member === null ? -1 : shown.findIndex((line) => line.path === member || plain(line.path) === member);
       if (at < 0) return null;
@@ -169,7 +195,8 @@ export class Detail {
     const at = wanted === "" ? -1 : text.toLowerCase().indexOf(wanted);
     if (at < 0) return el("span", { class: flavour }, text);
     const end = at + wanted.length;
-    return el("span", { class: flavour }, text.slice(0, at), el("span", { class: "found" }, text.slice(at, end)), text.slice(end));
+    const found = el("span", { class: "found" }, text.slice(at, end));
+    return el("span", { class: flavour }, text.slice(0, at), found, text.slice(end));
   }
 
   fold(button, elements, line, index) {

@@ -33,7 +33,8 @@ const two = (n) => String(n).padStart(2, "0");
 /** The time of day here. */
 export function clock(ms) {
   const t = new Date(ms);
-  return `${two(t.getHours())}:${two(t.getMinutes())}:${two(t.getSeconds())}.${String(t.getMilliseconds()).padStart(3, "0")}`;
+  const thousandths = String(t.getMilliseconds()).padStart(3, "0");
+  return `${two(t.getHours())}:${two(t.getMinutes())}:${two(t.getSeconds())}.${thousandths}`;
 }
 
 const numbers = new Intl.NumberFormat("en");

@@ -36,7 +36,8 @@ export class Filter {
     };
     this.chips = KINDS.map((name) => {
       const number = el("b", {}, "0");
-      const chip = el("button", { "aria-pressed": "false", data: { call: name }, onclick: () => this.toggle(name) }, name, number);
+      const onclick = () => this.toggle(name);
+      const chip = el("button", { "aria-pressed": "false", data: { call: name }, onclick }, name, number);
       $("types").append(chip);
       return { name, chip, number };
     });
@@ -93,7 +94,8 @@ export class Filter {
   forRequests() {
     const outcome = OUTCOMES[$("outcomes").value];
     const text = part(this.text.trim());
-    const whole = (request) => [request.method, request.path, request.status ?? "", request.fault ?? "", ...request.headers.flat()].join(" ");
+    const whole = (request) =>
+      [request.method, request.path, request.status ?? "", request.fault ?? "", ...request.headers.flat()].join(" ");
     return (request) => (!outcome || outcome(request)) && (!text || text(whole(request)));
   }
 

@@ -61,8 +61,8 @@ function flavour(token) {
 }
 
 /**
- * The text in lines. A line has parts, each with a flavour and a text, the path of the member it begins, and how far it is
- * indented; one that opens something knows by `end` which line closes it.
+ * The text in lines. A line has parts, each with a flavour and a text, the path of the member it begins, and how far it
+ * is indented; one that opens something knows by `end` which line closes it.
  */
 export function lines(json) {
   const all = [];

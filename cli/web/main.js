@@ -1,4 +1,5 @@
-// The page: what arrives goes into the rows, the rows that pass go into the list, the one that is picked into the details.
+// The page: what arrives goes into the rows, the rows that pass go into the list, the one that is picked into the
+// details.
 
 import { Chart } from "./chart.js";
 import { EVENT_COLUMNS, REQUEST_COLUMNS, eventLevel, requestLevel } from "./columns.js";
@@ -141,8 +142,12 @@ class App {
     const why = !isEmpty ? "" : this.rows[this.tab].length > 0 ? "filtered" : this.tab;
     if (box.dataset.why === why) return;
     box.dataset.why = why;
-    if (why === "filtered") box.replaceChildren(el("h2", {}, "Nothing passes the filters"), "Press x to reset them.");
-    else if (why !== "") box.replaceChildren(el("h2", {}, `Waiting for ${why}`), "Give your app this address as the endpoint, or try:", el("br"), el("code", {}, EXAMPLE));
+    if (why === "filtered") {
+      box.replaceChildren(el("h2", {}, "Nothing passes the filters"), "Press x to reset them.");
+    } else if (why !== "") {
+      const advice = "Give your app this address as the endpoint, or try:";
+      box.replaceChildren(el("h2", {}, `Waiting for ${why}`), advice, el("br"), el("code", {}, EXAMPLE));
+    }
   }
 
   refilter() {
@@ -223,7 +228,8 @@ class App {
   export() {
     while (!this.view.advance(50)); // what is not filtered yet belongs to it
     const text = this.tab === "events" ? (event) => compact(event.json) : (request) => JSON.stringify(request);
-    const url = URL.createObjectURL(new Blob(this.view.items.map((row) => `${text(row)}\n`), { type: "application/jsonl" }));
+    const lines = this.view.items.map((row) => `${text(row)}\n`);
+    const url = URL.createObjectURL(new Blob(lines, { type: "application/jsonl" }));
     const time = new Date().toISOString().slice(0, 19).replace(/[-:]/g, "").replace("T", "-");
     el("a", { href: url, download: `${this.tab}-${time}.jsonl` }).click();
     setTimeout(() => URL.revokeObjectURL(url), 10_000);
@@ -238,7 +244,8 @@ class App {
   useTheme(name) {
     this.themeName = THEMES.includes(name) ? name : "system";
     localStorage.setItem("theme", this.themeName);
-    const isDark = this.themeName === "dark" || (this.themeName === "system" && matchMedia("(prefers-color-scheme: dark)").matches);
+    const systemIsDark = matchMedia("(prefers-color-scheme: dark)").matches;
+    const isDark = this.themeName === "dark" || (this.themeName === "system" && systemIsDark);
     document.documentElement.dataset.theme = isDark ? "dark" : "light";
     this.chart.draw();
   }

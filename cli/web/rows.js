@@ -23,7 +23,8 @@ export class Rows {
     this.events.length = 0;
     this.requests.length = 0;
     this.byNumber.clear();
-    this.sums = { loss: 0, flawed: 0, retries: 0, failed: 0, bytes: 0, kinds: Object.fromEntries(KINDS.map((k) => [k, 0])) };
+    const kinds = Object.fromEntries(KINDS.map((k) => [k, 0]));
+    this.sums = { loss: 0, flawed: 0, retries: 0, failed: 0, bytes: 0, kinds };
   }
 
   add(rows) {

@@ -45,7 +45,11 @@ export class Stream {
   /** Tells the collector something. */
   async send(path, body = {}) {
     try {
-      const answer = await fetch(path, { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify(body) });
+      const answer = await fetch(path, {
+        method: "POST",
+        headers: { "Content-Type": "application/json" },
+        body: JSON.stringify(body),
+      });
       return answer.ok;
     } catch {
       return false;

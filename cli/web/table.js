@@ -115,8 +115,9 @@ export class Table {
     if (index >= 0) {
       const { viewport } = this;
       const top = index * ROW;
+      const height = viewport.clientHeight;
       if (top < viewport.scrollTop) viewport.scrollTop = top;
-      else if (top + ROW > viewport.scrollTop + viewport.clientHeight) viewport.scrollTop = top + ROW - viewport.clientHeight;
+      else if (top + ROW > viewport.scrollTop + height) viewport.scrollTop = top + ROW - height;
       viewport.setAttribute("aria-activedescendant", `row-${item.n}`);
       this.follows = this.isAtEnd();
     } else {

@@ -109,7 +109,8 @@ impl Client {
             let (shutdown, stateful) = (config.shutdown, config.stateful);
             let sync_wait = config.spool_dir.is_some().then_some(shutdown.as_secs_f64());
             let detaches = stateful || config.before_send.is_some();
-            // What is made once must be there before there are other threads: a fork would leave it half made to the child.
+            // What is made once must be there before there are other threads: a fork would leave it half made to the
+            // child.
             error::support(py)?;
             let client = py.detach(|| {
                 let _ = Python::try_attach(|_| ());
@@ -139,7 +140,10 @@ impl Client {
     }
 
     /// Says who the user is, and what is known about them.
-    #[pyo3(signature = (user_id=None, traits=None, context=None, timestamp=None, anonymous_id=None, integrations=None, message_id=None))]
+    #[pyo3(signature = (
+        user_id=None, traits=None, context=None, timestamp=None, anonymous_id=None, integrations=None,
+        message_id=None
+    ))]
     #[allow(clippy::too_many_arguments)]
     fn identify<'py>(
         &self,
@@ -158,7 +162,10 @@ impl Client {
     }
 
     /// Says what the user did.
-    #[pyo3(signature = (user_id=None, event=None, properties=None, context=None, timestamp=None, anonymous_id=None, integrations=None, message_id=None))]
+    #[pyo3(signature = (
+        user_id=None, event=None, properties=None, context=None, timestamp=None, anonymous_id=None,
+        integrations=None, message_id=None
+    ))]
     #[allow(clippy::too_many_arguments)]
     fn track<'py>(
         &self,
@@ -178,7 +185,10 @@ impl Client {
     }
 
     /// Says which web page the user saw.
-    #[pyo3(signature = (user_id=None, category=None, name=None, properties=None, context=None, timestamp=None, anonymous_id=None, integrations=None, message_id=None))]
+    #[pyo3(signature = (
+        user_id=None, category=None, name=None, properties=None, context=None, timestamp=None, anonymous_id=None,
+        integrations=None, message_id=None
+    ))]
     #[allow(clippy::too_many_arguments)]
     fn page<'py>(
         &self,
@@ -200,7 +210,10 @@ impl Client {
     }
 
     /// Says which screen of an app the user saw.
-    #[pyo3(signature = (user_id=None, category=None, name=None, properties=None, context=None, timestamp=None, anonymous_id=None, integrations=None, message_id=None))]
+    #[pyo3(signature = (
+        user_id=None, category=None, name=None, properties=None, context=None, timestamp=None, anonymous_id=None,
+        integrations=None, message_id=None
+    ))]
     #[allow(clippy::too_many_arguments)]
     fn screen<'py>(
         &self,
@@ -222,7 +235,10 @@ impl Client {
     }
 
     /// Says which company, team or account the user belongs to, and what is known about it.
-    #[pyo3(signature = (user_id=None, group_id=None, traits=None, context=None, timestamp=None, anonymous_id=None, integrations=None, message_id=None))]
+    #[pyo3(signature = (
+        user_id=None, group_id=None, traits=None, context=None, timestamp=None, anonymous_id=None,
+        integrations=None, message_id=None
+    ))]
     #[allow(clippy::too_many_arguments)]
     fn group<'py>(
         &self,
@@ -242,7 +258,9 @@ impl Client {
     }
 
     /// Says that the user was known by another id before.
-    #[pyo3(signature = (previous_id=None, user_id=None, context=None, timestamp=None, integrations=None, message_id=None))]
+    #[pyo3(signature = (
+        previous_id=None, user_id=None, context=None, timestamp=None, integrations=None, message_id=None
+    ))]
     #[allow(clippy::too_many_arguments)]
     fn alias<'py>(
         &self,
@@ -288,8 +306,8 @@ impl Client {
         })
     }
 
-    /// Queues a whole message, `{"type": "track", ...}`, as a dict, a `Message` or JSON text. What it lacks of `messageId`,
-    /// `timestamp` and `context` is added.
+    /// Queues a whole message, `{"type": "track", ...}`, as a dict, a `Message` or JSON text. What it lacks of
+    /// `messageId`, `timestamp` and `context` is added.
     fn _enqueue(&self, py: Python<'_>, message: &Bound<'_, PyAny>) -> PyResult<()> {
         guard(py, || {
             let core = self.core(py)?;
@@ -362,8 +380,8 @@ impl Client {
         })
     }
 
-    /// From now on every message says what the user agreed to: a dict with a bool for each category. None: messages say nothing
-    /// any more.
+    /// From now on every message says what the user agreed to: a dict with a bool for each category. None: messages say
+    /// nothing any more.
     #[pyo3(signature = (categories))]
     fn set_consent(&self, py: Python<'_>, categories: Option<&Bound<'_, PyDict>>) -> PyResult<()> {
         guard(py, || {
@@ -377,8 +395,8 @@ impl Client {
         })
     }
 
-    /// The user does not want to be known: from now on nothing is taken and nothing is sent, and what waits is thrown away. It
-    /// stays so, with a spool in later runs too, until `opt_in`.
+    /// The user does not want to be known: from now on nothing is taken and nothing is sent, and what waits is thrown
+    /// away. It stays so, with a spool in later runs too, until `opt_in`.
     fn opt_out(&self, py: Python<'_>) -> PyResult<()> {
         self.detached(py, |client| client.opt_out())
     }
@@ -616,8 +634,8 @@ fn raising(py: Python<'_>, what: impl FnOnce() -> Result<(), Error> + Send) -> P
     py.detach(what).map_err(|error| hooks::take_raised().unwrap_or_else(|| error::raise(py, &error)))
 }
 
-/// Waits for at most so long by `what`, which is given how much of that is left and how long it may wait now; whether what it
-/// waited for has come. Only the main thread hears signals, and only between two waits.
+/// Waits for at most so long by `what`, which is given how much of that is left and how long it may wait now; whether
+/// what it waited for has come. Only the main thread hears signals, and only between two waits.
 fn wait(
     py: Python<'_>,
     limit: Duration,

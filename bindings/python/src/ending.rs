@@ -1,5 +1,6 @@
-//! The end of the interpreter. A thread that waits for Python then is ended by Python (before 3.14), and must not have frames of
-//! Rust's on its stack, or the process is aborted. So nobody may be inside a call when the interpreter goes on ending.
+//! The end of the interpreter. A thread that waits for Python then is ended by Python (before 3.14), and must not have
+//! frames of Rust's on its stack, or the process is aborted. So nobody may be inside a call when the interpreter goes
+//! on ending.
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};

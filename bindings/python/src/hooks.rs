@@ -12,8 +12,8 @@ use segment_native::{Config, Edit, Error, Level};
 use crate::error;
 use crate::message::{self, Message};
 
-/// Python's callables. They are locked only by threads that are attached and do not let go of that meanwhile, so no fork finds
-/// them locked.
+/// Python's callables. They are locked only by threads that are attached and do not let go of that meanwhile, so no
+/// fork finds them locked.
 #[derive(Default)]
 pub(crate) struct Hooks {
     on_error: Slot,

@@ -11,8 +11,9 @@ use crate::error::{self, Problem};
 use crate::once::once;
 use crate::value;
 
-/// A message as it was queued: a read-only mapping (`message["userId"]`) over the JSON that is sent. It is read when it is first
-/// looked at, so it costs nothing to leave it alone. `dict(message)` makes a dict of it, `message.json` has the bytes.
+/// A message as it was queued: a read-only mapping (`message["userId"]`) over the JSON that is sent. It is read when it
+/// is first looked at, so it costs nothing to leave it alone. `dict(message)` makes a dict of it, `message.json` has
+/// the bytes.
 #[pyclass(frozen, mapping, module = "segment_native._native")]
 pub(crate) struct Message {
     json: Box<[u8]>,

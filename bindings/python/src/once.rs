@@ -3,8 +3,9 @@
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 
-/// What is in the cell, or what `make` makes. A fork must not find the cell while it is filled: nobody would go on in the child, where
-/// whoever asks would wait for ever. Python may switch threads while something is made, so that is done first; not while it is kept.
+/// What is in the cell, or what `make` makes. A fork must not find the cell while it is filled: nobody would go on in
+/// the child, where whoever asks would wait for ever. Python may switch threads while something is made, so that is
+/// done first; not while it is kept.
 pub(crate) fn once<'a, T>(
     py: Python<'_>,
     cell: &'a PyOnceLock<T>,

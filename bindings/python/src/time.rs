@@ -7,7 +7,8 @@ use pyo3::types::{PyDict, PyType};
 use crate::error::{self, Problem};
 use crate::once::once;
 
-/// A class of a module that need not be loaded: where it is not, nothing can be an instance of it, and nobody pays for loading it.
+/// A class of a module that need not be loaded: where it is not, nothing can be an instance of it, and nobody pays for
+/// loading it.
 pub(crate) struct Class {
     module: &'static str,
     name: &'static str,
@@ -42,8 +43,8 @@ pub(crate) static DATE: Class = Class::new("datetime", "date");
 
 /// A datetime in milliseconds since 1970; none for what is "not a time", as pandas has it.
 ///
-/// What has no zone is read as segment-analytics-python reads it: the last five seconds and the future are local time, what is
-/// older is UTC. That is a guess, so it is warned about, once.
+/// What has no zone is read as segment-analytics-python reads it: the last five seconds and the future are local time,
+/// what is older is UTC. That is a guess, so it is warned about, once.
 pub(crate) fn milliseconds(time: &Bound<'_, PyAny>) -> Result<Option<i64>, Problem> {
     let py = time.py();
     let Some(plain) = plain(time)? else { return Ok(None) };

@@ -106,9 +106,11 @@ mod tests {
 
     #[test]
     fn the_nearest_mount_counts() {
-        let mounts = "22 1 8:1 / / rw - ext4 /dev/sda1 rw\n23 22 0:5 / /run/my\\040data rw shared:1 - tmpfs tmpfs rw\n24 22 0:9 / /run rw - nfs4 x rw\n";
+        let mounts = "22 1 8:1 / / rw - ext4 /dev/sda1 rw\n\
+            23 22 0:5 / /run/my\\040data rw shared:1 - tmpfs tmpfs rw\n\
+            24 22 0:9 / /run rw - nfs4 x rw\n";
         let kind = |folder: &str| kind(mounts, Path::new(folder));
-        assert_eq!(kind("/home/x").as_deref(), Some("ext4"));
+        assert_eq!(kind("/srv/x").as_deref(), Some("ext4"));
         assert_eq!(kind("/run/my data/spool").as_deref(), Some("tmpfs"));
         assert_eq!(kind("/run/other").as_deref(), Some("nfs4"));
         assert_eq!(kind("/runner").as_deref(), Some("ext4"));

@@ -138,7 +138,8 @@ fn reached(endpoint: &str, answer: &HttpResponse, took: Duration) -> Finding {
     let is_page =
         answer.header("content-type").is_some_and(|kind| kind.starts_with("text/html")) || body.starts_with(b"<");
     if is_page && (answer.status < 400 || answer.status == 511) {
-        let advice = "a login page of the network may be in between: open a browser; behind a proxy of a company, ask for api.segment.io to be let through";
+        let advice = "a login page of the network may be in between: open a browser; \
+            behind a proxy of a company, ask for api.segment.io to be let through";
         return Finding::doubtful(CHECK, format!("a web page answered, HTTP {}", answer.status), advice);
     }
     if answer.status == 407 {
@@ -150,7 +151,8 @@ fn reached(endpoint: &str, answer: &HttpResponse, took: Duration) -> Finding {
 fn unreached(error: &str) -> Finding {
     let lower = error.to_ascii_lowercase();
     let advice = if lower.contains("certificate") || lower.contains("unknownissuer") {
-        "something in between shows a certificate of its own: give its CA with --ca-file; or the clock of this machine is wrong"
+        "something in between shows a certificate of its own: give its CA with --ca-file; \
+         or the clock of this machine is wrong"
     } else if lower.contains("refused") {
         "nothing listens there: is the URL right, does the collector run?"
     } else if lower.contains("407") || lower.contains("proxy") {

@@ -234,9 +234,10 @@ mod tests {
                 "user_id,event,timestamp,price,name,context.ip",
                 "u1,Bought,T,9.5,Ball,"
             ),
-            Ok(
-                json!({"type": "track", "userId": "u1", "event": "Bought", "timestamp": "T", "properties": {"price": 9.5, "name": "Ball"}})
-            )
+            Ok(json!({
+                "type": "track", "userId": "u1", "event": "Bought", "timestamp": "T",
+                "properties": {"price": 9.5, "name": "Ball"},
+            }))
         );
         assert_eq!(
             row(&mapping(&[], &[]), "type,userId,name,traits.address.city", "identify,7,Ann,Bonn"),

@@ -60,8 +60,8 @@ pub(crate) struct Reading {
 type Rows = Box<dyn Iterator<Item = io::Result<Ready>> + Send>;
 
 impl Reading {
-    /// The rows of this shard behind those that are settled, of which the last must be as it was. `content` is the input from its
-    /// beginning.
+    /// The rows of this shard behind those that are settled, of which the last must be as it was. `content` is the
+    /// input from its beginning.
     pub(crate) fn rows(&self, input: &Input, content: Content, from: &Progress) -> io::Result<Rows> {
         let mut rows = match self.format {
             Format::Jsonl if from.row > 0 && content.is_plain_file => {
@@ -81,7 +81,8 @@ impl Reading {
                     Some(Err(error)) => return Some(Err(error)),
                     _ => {
                         let sentence = format!(
-                            "{name} is another file than the journal knows: row {number} is not the one that was imported; --anew begins at the first row"
+                            "{name} is another file than the journal knows: row {number} is not the \
+                             one that was imported; --anew begins at the first row"
                         );
                         return Some(Err(io::Error::new(io::ErrorKind::InvalidInput, sentence)));
                     }

@@ -12,8 +12,8 @@ pub(crate) struct Ids {
 }
 
 impl Ids {
-    /// `beginning`: the first row of the content. It tells one export from another, wherever it lies and however it is packed, and
-    /// stays when the export grows.
+    /// `beginning`: the first row of the content. It tells one export from another, wherever it lies and however it is
+    /// packed, and stays when the export grows.
     pub(crate) fn new(write_key: &str, beginning: &[u8]) -> Self {
         let key = Uuid::new_v5(&Uuid::NAMESPACE_URL, format!("segment import {write_key}").as_bytes());
         Ids { key, content: Uuid::new_v5(&key, beginning) }

@@ -52,7 +52,8 @@ impl FromStr for Target {
             1 if OBJECTS.contains(&root) => Ok(Target { path, kind: Kind::Json }),
             2.. if OBJECTS.contains(&root) && path.iter().all(|part| !part.is_empty()) => Ok(Target { path, kind }),
             _ => Err(format!(
-                "{text} is no place in a message: it must be one of {}, or begin with properties., traits., context. or integrations.",
+                "{text} is no place in a message: it must be one of {}, or begin with properties., traits., \
+                 context. or integrations.",
                 TEXTS.join(", ")
             )),
         }

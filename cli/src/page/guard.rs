@@ -1,5 +1,5 @@
-//! Who may see the page. What it shows is private: other web pages in the same browser must not reach it, neither by their own
-//! name for our address nor by sending what they cannot read the answer to.
+//! Who may see the page. What it shows is private: other web pages in the same browser must not reach it, neither by
+//! their own name for our address nor by sending what they cannot read the answer to.
 
 use std::net::Ipv4Addr;
 use std::sync::Arc;

@@ -1,5 +1,5 @@
-//! What the page is told while it is open: server-sent events. Nothing is queued for it: it is told what it has not seen
-//! whenever it has read what it was told, so a slow reader costs nothing.
+//! What the page is told while it is open: server-sent events. Nothing is queued for it: it is told what it has not
+//! seen whenever it has read what it was told, so a slow reader costs nothing.
 
 use std::convert::Infallible;
 use std::sync::Arc;

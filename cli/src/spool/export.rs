@@ -15,7 +15,8 @@ use crate::spool::{gone, human};
 
 /// Write the messages of clients that are gone into a file, as JSON Lines
 ///
-/// `segment import` and `segment send` read it. What a running client has is left to it. Damaged lines are skipped and told.
+/// `segment import` and `segment send` read it. What a running client has is left to it. Damaged lines are skipped and
+/// told.
 #[derive(clap::Args)]
 pub(crate) struct Options {
     /// A spool folder

@@ -1,4 +1,5 @@
-//! Files of clients that are gone. While they are held no client adopts them; what a running client has is never touched.
+//! Files of clients that are gone. While they are held no client adopts them; what a running client has is never
+//! touched.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions, TryLockError};

@@ -12,8 +12,8 @@ use crate::spool::{table, unless_closed};
 
 /// List what is in a spool folder
 ///
-/// Each file is a line: when it was begun (UTC), its age, how many messages and bytes are in it, how many lines are damaged, and
-/// whether the client that takes care of it is running; or why its messages were given up.
+/// Each file is a line: when it was begun (UTC), its age, how many messages and bytes are in it, how many lines are
+/// damaged, and whether the client that takes care of it is running; or why its messages were given up.
 #[derive(clap::Args)]
 pub(crate) struct Options {
     /// A spool folder

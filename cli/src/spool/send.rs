@@ -20,9 +20,9 @@ use crate::spool::human;
 
 /// Deliver what clients that are gone have left in a folder
 ///
-/// Only what was meant for this write key and this endpoint is sent; what a running client has is left to it. What is not delivered
-/// stays in the folder. Ends with 0 if all that was meant is delivered, with 1 if something is left or was refused,
-/// with 130 if Ctrl-C left something.
+/// Only what was meant for this write key and this endpoint is sent; what a running client has is left to it. What is
+/// not delivered stays in the folder. Ends with 0 if all that was meant is delivered, with 1 if something is left or
+/// was refused, with 130 if Ctrl-C left something.
 #[derive(clap::Args)]
 pub(crate) struct Options {
     /// A spool folder

@@ -11,8 +11,8 @@ use crate::text;
 
 /// Check every line in a spool folder
 ///
-/// Ends with 0 if all is as it was written, with 1 if something is damaged or cannot be read, and with 2 if there is no such
-/// folder. The line that a running client is writing just now is no damage.
+/// Ends with 0 if all is as it was written, with 1 if something is damaged or cannot be read, and with 2 if there is no
+/// such folder. The line that a running client is writing just now is no damage.
 #[derive(clap::Args)]
 pub(crate) struct Options {
     /// A spool folder

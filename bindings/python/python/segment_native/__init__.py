@@ -7,8 +7,8 @@
     analytics.write_key = "WRITE_KEY"
     analytics.track("u-42", "Plan Upgraded", {"plan": "pro"})
 
-The settings below are those of the client that the first call makes; afterwards they are not looked at any more. For more than
-one client, and for everything else, there is :class:`Client`.
+The settings below are those of the client that the first call makes; afterwards they are not looked at any more. For
+more than one client, and for everything else, there is :class:`Client`.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ from .client import Client
 from .errors import APIError, Error, InvalidError, TooLargeError
 
 __all__ = [
-    "APIError", "Address", "Client", "Company", "Delivery", "Error", "GroupTraits", "InvalidError", "Message", "Product",
-    "Response", "Revenue", "Stats", "TooLargeError", "Traits", "__version__", "alias", "flush", "group", "identify", "join",
-    "page", "screen", "shutdown", "track",
+    "APIError", "Address", "Client", "Company", "Delivery", "Error", "GroupTraits", "InvalidError", "Message",
+    "Product", "Response", "Revenue", "Stats", "TooLargeError", "Traits", "__version__", "alias", "flush", "group",
+    "identify", "join", "page", "screen", "shutdown", "track",
 ]  # fmt: skip
 
 # The settings of the default client: see Client.

@@ -10,9 +10,9 @@ from .errors import APIError, Error, InvalidError, TooLargeError
 from .typed import Address, Company, GroupTraits, Product, Revenue, Traits
 
 __all__ = [
-    "APIError", "Address", "Client", "Company", "Delivery", "Error", "GroupTraits", "InvalidError", "Message", "Product",
-    "Response", "Revenue", "Stats", "TooLargeError", "Traits", "__version__", "alias", "flush", "group", "identify", "join",
-    "page", "screen", "shutdown", "track",
+    "APIError", "Address", "Client", "Company", "Delivery", "Error", "GroupTraits", "InvalidError", "Message",
+    "Product", "Response", "Revenue", "Stats", "TooLargeError", "Traits", "__version__", "alias", "flush", "group",
+    "identify", "join", "page", "screen", "shutdown", "track",
 ]
 
 write_key: str | None

@@ -34,8 +34,9 @@ def error(kind, message, status):
 def log(level, line):
     """Writes a line to the logger ``segment``. It may be the delivery thread that does.
 
-    Nothing is imported here: a fork in the middle of an import would leave the child with half a module. Where nobody has loaded
-    ``logging``, nobody has said what is to become of its lines, and it would write those that matter to ``sys.stderr``.
+    Nothing is imported here: a fork in the middle of an import would leave the child with half a module. Where nobody
+    has loaded ``logging``, nobody has said what is to become of its lines, and it would write those that matter to
+    ``sys.stderr``.
     """
     get = getattr(sys.modules.get("logging"), "getLogger", None)
     if get is not None:
@@ -92,7 +93,10 @@ def key(given):
 def unsupported(name, given):
     """Warns that a value was left out."""
     logger().warning(
-        'Dictionary values must be serializeable to JSON "%s" value %s of type %s is unsupported.', name, given, type(given)
+        'Dictionary values must be serializeable to JSON "%s" value %s of type %s is unsupported.',
+        name,
+        given,
+        type(given),
     )
 
 

@@ -16,48 +16,51 @@ class _Log:
 class Client(_native.Client):
     """A queue of messages, and the thread that delivers them.
 
-    Every call writes its message into the queue and returns; nothing waits for the network but :meth:`flush`, :meth:`shutdown`
-    and :meth:`call`. A client can be used from all threads at once, and goes on working in a forked child, which has a queue of
-    its own.
+    Every call writes its message into the queue and returns; nothing waits for the network but :meth:`flush`,
+    :meth:`shutdown` and :meth:`call`. A client can be used from all threads at once, and goes on working in a forked
+    child, which has a queue of its own.
 
     The arguments up to ``max_rate_limit_duration`` are those of segment-analytics-python.
 
     Args:
         write_key: The write key of your source.
-        host: Where to send: Segment in the United States. ``"eu"`` is short for the EU's host; a proxy of your own is given by
-            its URL.
+        host: Where to send: Segment in the United States. ``"eu"`` is short for the EU's host; a proxy of your own is
+            given by its URL.
         debug: Log every message, to the logger ``segment``, and have it print.
-        max_queue_size: How many messages may wait; a call that finds the queue full returns ``(False, message)``. None, zero or
-            less: as many as fit into ``queue_max_bytes``.
+        max_queue_size: How many messages may wait; a call that finds the queue full returns ``(False, message)``. None,
+            zero or less: as many as fit into ``queue_max_bytes``.
         send: Whether anything is sent. No: everything else happens.
         on_error: Called as ``on_error(error, messages)`` when messages are given up, on the delivery thread.
         gzip: Compress what is sent.
-        max_retries: How often a request is tried again before its messages are given up. With a ``spool_dir`` nothing is given
-            up for having failed often.
-        sync_mode: Every call waits until its message is settled, and raises if it was given up. With a ``spool_dir``, which
-            keeps it, for ``shutdown_timeout`` at most.
+        max_retries: How often a request is tried again before its messages are given up. With a ``spool_dir`` nothing
+            is given up for having failed often.
+        sync_mode: Every call waits until its message is settled, and raises if it was given up. With a ``spool_dir``,
+            which keeps it, for ``shutdown_timeout`` at most.
         timeout: Seconds for one request; of a tuple, as requests has it, the second.
         proxies: ``{"https": "http://user:password@host:port"}``, as for requests. None: what ``HTTPS_PROXY`` says.
         thread: Without effect: there is one delivery thread.
         upload_size: Send when so many messages wait.
         upload_interval: Send what waits every so many seconds.
         log_handler: Added to the logger ``segment``.
-        oauth_client_id, oauth_client_key, oauth_key_id: OAuth 2.0 instead of Basic authentication; the key is the private key in
-            PEM.
+        oauth_client_id, oauth_client_key, oauth_key_id: OAuth 2.0 instead of Basic authentication; the key is the
+            private key in PEM.
         oauth_auth_server: The token server. None: Segment's, in the region of ``host``.
         oauth_scope: What the token is to allow.
         max_total_backoff_duration, max_rate_limit_duration: Checked, and without effect.
         flush_at, flush_interval: Other names for ``upload_size`` and ``upload_interval``.
-        spool_dir: A folder in which accepted messages are kept until they are delivered; they survive whatever becomes of the
-            process.
+        spool_dir: A folder in which accepted messages are kept until they are delivered; they survive whatever becomes
+            of the process.
         sync: With a spool: survive a loss of power too, but for the last tenth of a second.
         queue_max_bytes: How many bytes of messages may wait.
         drop_oldest: When the queue is full, drop the oldest messages instead of refusing new ones.
-        shutdown_timeout: How many seconds the end of the interpreter, or of the client, may take for delivering what waits.
+        shutdown_timeout: How many seconds the end of the interpreter, or of the client, may take for delivering what
+            waits.
         stateful: Remember who the user is: for apps on a user's machine, not for servers.
         strict: Refuse what is only doubtful, not just what Segment would discard.
-        before_send: Called with each message on the calling thread; returns it, or a dict in its place, or None to drop it.
-        on_delivery: Called with a :class:`Delivery` for messages that were delivered or given up, on the delivery thread.
+        before_send: Called with each message on the calling thread; returns it, or a dict in its place, or None to drop
+            it.
+        on_delivery: Called with a :class:`Delivery` for messages that were delivered or given up, on the delivery
+            thread.
         context: Part of every message's context.
         integrations: Every message's integrations.
         device_context: Add the operating system, locale and time zone to every message's context.
@@ -151,7 +154,8 @@ class Client(_native.Client):
             if not log_handler:
                 self.log.addHandler(logging.StreamHandler())
         if on_error or on_delivery or before_send or sync_mode:
-            # Callbacks look at messages. A fork while the delivery thread imports would leave the child with half a module.
+            # Callbacks look at messages. A fork while the delivery thread imports would leave the child with half a
+            # module.
             import json  # noqa: F401
         has_oauth = oauth_client_id and oauth_client_key and oauth_key_id
         self._open(
@@ -211,8 +215,8 @@ class Client(_native.Client):
         """Sends what waits, and waits until every message accepted before is settled: delivered, given up or dropped.
 
         Args:
-            timeout: At most so many seconds; 0 only starts the sending. None: as long as it takes; with a ``spool_dir``, which
-                never gives up and keeps what is left, as long as ``shutdown_timeout``.
+            timeout: At most so many seconds; 0 only starts the sending. None: as long as it takes; with a
+                ``spool_dir``, which never gives up and keeps what is left, as long as ``shutdown_timeout``.
 
         Returns:
             Whether all are settled.
@@ -235,7 +239,8 @@ class Client(_native.Client):
         """Takes no more messages, and delivers what waits. May be repeated.
 
         Args:
-            timeout: At most so many seconds. None: as long as it takes; with a ``spool_dir`` as long as ``shutdown_timeout``.
+            timeout: At most so many seconds. None: as long as it takes; with a ``spool_dir`` as long as
+                ``shutdown_timeout``.
 
         Returns:
             Whether nothing is left. What is, is kept by the spool or, without one, given up.
@@ -264,8 +269,8 @@ class Client(_native.Client):
         """Queues a whole message.
 
         Args:
-            message: ``{"type": "track", ...}``, as a dict, a :class:`Message` or JSON text. What it lacks of ``messageId``,
-                ``timestamp`` and ``context`` is added.
+            message: ``{"type": "track", ...}``, as a dict, a :class:`Message` or JSON text. What it lacks of
+                ``messageId``, ``timestamp`` and ``context`` is added.
 
         In ``sync_mode`` it waits as the calls do, but does not raise if the message is given up: ``on_error`` is told.
 
@@ -277,8 +282,8 @@ class Client(_native.Client):
         self._enqueue(message)
 
     def call(self, method, path, body=None, *, api="tracking", query=None, headers=None, timeout=None):
-        """Makes one request to one of Segment's HTTP APIs, now. Whatever the status, an answer is an answer; nothing is tried
-        again, and nothing is queued. Ctrl-C is heard when it is over.
+        """Makes one request to one of Segment's HTTP APIs, now. Whatever the status, an answer is an answer; nothing is
+        tried again, and nothing is queued. Ctrl-C is heard when it is over.
 
         Args:
             method: ``"GET"``, ``"POST"``, ``"PUT"``, ``"PATCH"`` or ``"DELETE"``.
@@ -315,8 +320,8 @@ class Client(_native.Client):
         return await _elsewhere(lambda: self.call(method, path, body, **options))
 
     def pages(self, path, *, query=None, headers=None, timeout=None, api="public"):
-        """All pages of a list of the Public API, as an iterator of :class:`Response`: the request again and again, with the cursor
-        that each answer names. Ends after an answer that is no success: it is the last.
+        """All pages of a list of the Public API, as an iterator of :class:`Response`: the request again and again, with
+        the cursor that each answer names. Ends after an answer that is no success: it is the last.
 
         Raises:
             Error: As :meth:`call` does, from the iterator.

@@ -4,8 +4,8 @@
 class Error(Exception):
     """Why a call failed, or why messages were given up.
 
-    ``kind`` says it in one word that a program can act on: ``invalid``, ``too_large``, ``queue_full``, ``closed``, ``timeout``,
-    ``network``, ``rejected``, ``storage``, ``opted_out`` or ``internal``.
+    ``kind`` says it in one word that a program can act on: ``invalid``, ``too_large``, ``queue_full``, ``closed``,
+    ``timeout``, ``network``, ``rejected``, ``storage``, ``opted_out`` or ``internal``.
     """
 
     def __init__(self, message, kind="invalid"):
