@@ -2,14 +2,26 @@
 
 import gzip
 import json
+import os
 import threading
 import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
+# So many seconds only a hang takes.
+PATIENCE = 120 * float(os.environ.get("SEGMENT_TEST_PATIENCE", "1"))
+
+
+def until(is_true, *told):
+    """Waits until it is true."""
+    end = time.monotonic() + PATIENCE
+    while not is_true():
+        assert time.monotonic() < end, told
+        time.sleep(0.005)
+
 
 class Collector:
-    """Takes batches. ``script`` has the answers to the next requests, as (status, headers) or a number of seconds to hang for;
-    after those the answer is 200."""
+    """Takes batches. ``script`` has the answers to the next requests, as (status, headers), or an event to wait
+    for first; after those the answer is 200."""
 
     def __init__(self):
         self.script = []
@@ -17,6 +29,8 @@ class Collector:
         self.messages = []
         self.pages = {}
         self.tunnels = []
+        self.holds = []
+        self.held = 0
         collector = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -28,8 +42,9 @@ class Collector:
                 if self.headers.get("Content-Encoding") == "gzip":
                     body = gzip.decompress(body)
                 answer = collector.script.pop(0) if collector.script else (200, {})
-                if isinstance(answer, (int, float)):
-                    time.sleep(answer)
+                if isinstance(answer, threading.Event):
+                    collector.held += 1
+                    answer.wait()
                     answer = (200, {})
                 status, more = answer
                 batch = json.loads(body) if body else {}
@@ -81,14 +96,20 @@ class Collector:
         taken = {message["messageId"]: message for message in self.messages}
         return sorted(message.get("event", message["type"]) for message in taken.values())
 
-    def wait_for(self, count, timeout=15):
+    def wait_for(self, count):
         """Waits until so many different messages were taken; the messages."""
-        until = time.monotonic() + timeout
-        while time.monotonic() < until and len({m["messageId"] for m in self.messages}) < count:
-            time.sleep(0.01)
-        assert len({m["messageId"] for m in self.messages}) >= count, self.messages
+        until(lambda: len({m["messageId"] for m in self.messages}) >= count, count, self.messages)
         return self.messages
 
+    def hold(self):
+        """The next request gets no answer before the event that this returns is set, or the test is over."""
+        event = threading.Event()
+        self.holds.append(event)
+        self.script.append(event)
+        return event
+
     def close(self):
+        for event in self.holds:
+            event.set()
         self.server.shutdown()
         self.server.server_close()

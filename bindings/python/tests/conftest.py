@@ -6,7 +6,7 @@ import textwrap
 
 import pytest
 import segment_native
-from collector import Collector
+from collector import PATIENCE, Collector
 
 # A proxy of the environment's would stand between the client and the local server.
 for name in ("http_proxy", "https_proxy", "all_proxy", "no_proxy"):
@@ -41,13 +41,12 @@ def make(collector):
 def run(collector, tmp_path):
     """Runs a program in an interpreter of its own, which must not say anything that means a crash."""
 
-    def run(program, *args, expect=0, timeout=60, prelude=True):
+    def run(program, *args, expect=0, prelude=True):
         path = tmp_path / "program.py"
-        head = f"import segment_native\nURL = {collector.url!r}\n" if prelude else ""
+        head = f"import segment_native\nURL, PATIENCE = {collector.url!r}, {PATIENCE}\n" if prelude else ""
         path.write_text(head + textwrap.dedent(program))
-        done = subprocess.run(
-            [sys.executable, "-X", "faulthandler", str(path), *args], capture_output=True, text=True, timeout=timeout
-        )
+        command = [sys.executable, "-X", "faulthandler", str(path), *args]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=2 * PATIENCE)
         assert "Fatal Python error" not in done.stderr and "panicked" not in done.stderr, done.stderr
         assert "Traceback" not in done.stderr or expect != 0, done.stderr
         if expect is not None:

@@ -30,7 +30,8 @@ done: bool = analytics.flush(timeout=1.5)
 
 
 async def main() -> None:
-    with Client("k", send=False, spool_dir=Path("spool"), on_delivery=told, on_error=failed, before_send=edit) as client:
+    spool = Path("spool")
+    with Client("k", send=False, spool_dir=spool, on_delivery=told, on_error=failed, before_send=edit) as client:
         client.identify(7, Traits(email="a@b.c", birthday=date(1990, 1, 1), address=Address(city="Oslo"), mine=[1]))
         client.track("u", "Order", {**Revenue(Decimal("1.5"), "EUR"), "products": [Product(price=1, quantity=2)]})
         client.set_consent({"Ads": False})

@@ -5,13 +5,15 @@ import sys
 from pathlib import Path
 
 import pytest
+from collector import PATIENCE
 
 pytest.importorskip("mypy")
 HERE = Path(__file__).parent
 
 
 def mypy(*arguments, cwd):
-    done = subprocess.run([sys.executable, "-m", *arguments], capture_output=True, text=True, cwd=cwd, timeout=300)
+    command = [sys.executable, "-m", *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=cwd, timeout=5 * PATIENCE)
     return done.returncode, done.stdout + done.stderr
 
 
@@ -46,5 +48,6 @@ def test_the_stubs_say_what_is_there(tmp_path):
         # It is one for the class and its instances.
         "segment_native(.client)?.Client.log\n"
     )
-    status, said = mypy("mypy.stubtest", "segment_native", "--allowlist", str(allow), "--ignore-unused-allowlist", cwd=tmp_path)
+    options = ("--allowlist", str(allow), "--ignore-unused-allowlist")
+    status, said = mypy("mypy.stubtest", "segment_native", *options, cwd=tmp_path)
     assert status == 0, said

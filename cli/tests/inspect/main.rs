@@ -4,6 +4,8 @@ mod endpoints;
 mod http;
 mod output;
 mod page;
+#[path = "../common/patience.rs"]
+mod patience;
 mod process;
 mod refusals;
 mod warnings;
@@ -11,7 +13,11 @@ mod warnings;
 /// An event with which nothing is wrong.
 fn good(id: &str) -> String {
     format!(
-        r#"{{"type":"track","event":"Song Played","userId":"u1","messageId":"{id}","timestamp":"2026-01-02T03:04:05.678Z","properties":{{"n":1}}}}"#
+        concat!(
+            r#"{{"type":"track","event":"Song Played","userId":"u1","messageId":"{id}","#,
+            r#""timestamp":"2026-01-02T03:04:05.678Z","properties":{{"n":1}}}}"#,
+        ),
+        id = id
     )
 }
 

@@ -5,13 +5,17 @@ use std::net::TcpListener;
 use std::{
     io::{BufRead as _, BufReader, Read as _},
     process::{Child, ChildStdout, Command, Stdio},
-    time::{Duration, Instant},
+    sync::mpsc::channel,
+    thread,
 };
 
-#[cfg(unix)]
-use crate::http;
 use crate::process::{Collector, inspect, output};
 use crate::{batch, good};
+#[cfg(unix)]
+use crate::{
+    http,
+    patience::{ended, patience},
+};
 
 #[cfg(unix)]
 #[test]
@@ -147,16 +151,20 @@ fn a_request_that_never_ends_does_not_keep_it() {
     assert_eq!(lines.last().map(String::as_str), Some("1 requests, 1 events, 0 with warnings, 0 repeated"));
 }
 
-/// A collector whose lines nobody has read since the first, and there are more than a pipe and its own memory for them hold.
+/// A collector whose lines nobody has read since the first, and there are more than a pipe and its own memory for them
+/// hold.
 #[cfg(unix)]
 struct Unread {
     child: Child,
     output: Option<BufReader<ChildStdout>>,
+    port: u16,
 }
 
 #[cfg(unix)]
 impl Unread {
     const REQUESTS: usize = 1500;
+    /// Those of one event.
+    const LINES: usize = 11;
 
     fn start() -> Self {
         let mut command = inspect(&["--port", "0", "--print"]);
@@ -164,13 +172,17 @@ impl Unread {
         let mut output = BufReader::new(child.stdout.take().expect("its output"));
         let mut line = String::new();
         output.read_line(&mut line).expect("a line");
-        let unread = Unread { child, output: Some(output) };
         let port = line.trim_end().rsplit(':').next().and_then(|port| port.parse().ok()).expect("a port");
+        let unread = Unread { child, output: Some(output), port };
         for request in 0..Self::REQUESTS {
-            let event = good(&format!("{request:04}")).replace("Song", &"S".repeat(500));
-            assert_eq!(http::send(port, "POST", "/v1/batch", "", batch(&[event]).as_bytes()).status, 200);
+            unread.send(&format!("{request:04}"));
         }
         unread
+    }
+
+    fn send(&self, id: &str) {
+        let event = good(id).replace("Song", &"S".repeat(500));
+        assert_eq!(http::send(self.port, "POST", "/v1/batch", "", batch(&[event]).as_bytes()).status, 200);
     }
 
     fn terminate(&self) {
@@ -192,27 +204,33 @@ impl Drop for Unread {
 fn requests_are_answered_while_nobody_reads_the_lines() {
     let mut unread = Unread::start();
     let output = unread.output.take().expect("its output");
-    unread.terminate(); // what waits is printed all the same
-    let lines: Vec<_> = output.lines().map(|line| line.expect("a line")).collect();
-    assert_eq!(unread.child.wait().expect("it ends").code(), Some(0));
+    let (sender, told) = channel();
+    thread::spawn(move || output.lines().map_while(Result::ok).try_for_each(|line| sender.send(line)));
+    // What waits is printed as soon as somebody reads, and what comes then follows.
+    let read = || told.recv_timeout(patience()).expect("a line");
+    let mut lines: Vec<String> = (0..1000 * Unread::LINES).map(|_| read()).collect();
+    unread.send("Last");
+    while lines.last().is_none_or(|line| !line.contains("\"messageId\": \"Last\"")) {
+        lines.push(read());
+    }
+    unread.terminate();
+    lines.extend(told.iter());
+    assert_eq!(ended(&mut unread.child).code(), Some(0));
     let ids: Vec<_> = lines.iter().filter(|line| line.contains("messageId")).collect();
     assert!(ids.len() > 1000 && ids.is_sorted(), "{ids:#?}");
-    let told = lines.iter().filter_map(|line| line.strip_suffix(" lines were left out, because nobody read them"));
-    let left_out: usize = told.map(|count| count.parse::<usize>().expect("a number")).sum();
+    let missing = lines.iter().filter_map(|line| line.strip_suffix(" lines were left out, because nobody read them"));
+    let left_out: usize = missing.map(|count| count.parse::<usize>().expect("a number")).sum();
     assert!(left_out > 0);
-    let lines_of_an_event = 11;
-    assert_eq!(ids.len() * lines_of_an_event + left_out, Unread::REQUESTS * lines_of_an_event);
-    assert_eq!(lines.last().map(String::as_str), Some("1500 requests, 1500 events, 0 with warnings, 0 repeated"));
+    assert_eq!(ids.len() * Unread::LINES + left_out, (Unread::REQUESTS + 1) * Unread::LINES);
+    assert_eq!(lines.last().map(String::as_str), Some("1501 requests, 1501 events, 0 with warnings, 0 repeated"));
 }
 
 #[cfg(unix)]
 #[test]
 fn it_ends_though_nobody_reads_the_lines() {
     let mut unread = Unread::start();
-    let before = Instant::now();
     unread.terminate();
-    assert_eq!(unread.child.wait().expect("it ends").code(), Some(2));
-    assert!(before.elapsed() < Duration::from_secs(10));
+    assert_eq!(ended(&mut unread.child).code(), Some(2));
     let mut sentence = String::new();
     unread.child.stderr.take().expect("its errors").read_to_string(&mut sentence).expect("text");
     assert_eq!(sentence, "segment: the summary was not written, because nobody reads standard output\n");

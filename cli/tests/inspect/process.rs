@@ -4,11 +4,10 @@ use std::io::{BufRead as _, BufReader};
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use crate::http::{self, Answer};
-
-const PATIENCE: Duration = Duration::from_secs(10);
+use crate::patience::{self, ended, patience};
 
 /// A collector that runs until it is ended or dropped.
 pub(crate) struct Collector {
@@ -43,7 +42,7 @@ impl Collector {
 
     /// Waits for the next line that holds `part`.
     pub(crate) fn line(&mut self, part: &str) -> String {
-        let end = Instant::now() + PATIENCE;
+        let end = Instant::now() + patience();
         let mut seen = Vec::new();
         while let Ok(line) = self.lines.recv_timeout(end.saturating_duration_since(Instant::now())) {
             if line.contains(part) {
@@ -75,13 +74,13 @@ impl Collector {
         assert!(status.expect("kill runs").success());
         let mut lines = Vec::new();
         loop {
-            match self.lines.recv_timeout(PATIENCE) {
+            match self.lines.recv_timeout(patience()) {
                 Ok(line) => lines.push(line),
                 Err(RecvTimeoutError::Disconnected) => break,
                 Err(RecvTimeoutError::Timeout) => panic!("{signal} did not end it: {lines:#?}"),
             }
         }
-        let status = self.child.wait().expect("it ends");
+        let status = ended(&mut self.child);
         assert_eq!(status.code(), Some(0), "{lines:#?}");
         lines
     }
@@ -96,5 +95,5 @@ impl Drop for Collector {
 
 /// Runs the command to its end.
 pub(crate) fn output(arguments: &[&str]) -> Output {
-    inspect(arguments).output().expect("the program runs")
+    patience::output(&mut inspect(arguments), b"")
 }

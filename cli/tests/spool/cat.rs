@@ -7,6 +7,7 @@ use std::process::Stdio;
 use serde_json::Value;
 
 use crate::folder::{Folder, command, damage, run};
+use crate::patience::{said, start};
 
 fn names(text: &str) -> Vec<String> {
     let name = |line| serde_json::from_str::<Value>(line).expect("JSON")["event"].as_str().expect("a name").to_owned();
@@ -25,7 +26,7 @@ fn messages_are_json_lines_in_their_order() {
     }
     let client = folder.living(30..35);
     assert_eq!(names(&run(&["cat"], &folder.path).good()), events(0..35), "of all queues");
-    drop(client);
+    folder.end(client);
     let chunks = folder.chunks();
     let chunk = chunks.iter().find(|chunk| fs::read_to_string(chunk).is_ok_and(|text| text.contains("Event 15")));
     let chunk = chunk.expect("the second");
@@ -92,14 +93,10 @@ fn a_file_that_cannot_be_read_does_not_hide_the_others() {
 fn whoever_reads_may_stop_at_any_time() {
     let folder = Folder::new();
     folder.offline(0..5_000); // more than a pipe takes
-    let mut child = command(&["cat"], &folder.path)
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .expect("the program starts");
+    let mut child = start(command(&["cat"], &folder.path).stdout(Stdio::piped()).stderr(Stdio::piped()));
     let mut first = String::new();
     BufReader::new(child.stdout.take().expect("its output")).read_line(&mut first).expect("a line");
     assert_eq!(names(&first), events(0..1));
-    let output = child.wait_with_output().expect("it ends");
+    let output = said(child);
     assert_eq!((output.status.code(), String::from_utf8_lossy(&output.stderr).as_ref()), (Some(0), ""));
 }

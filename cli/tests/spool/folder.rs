@@ -2,22 +2,22 @@
 
 use std::fs;
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
-use std::io::{Read as _, Write as _};
-use std::net::{TcpListener, TcpStream};
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, SystemTime};
 
 use segment_native::{Client, Config};
 
-const LONG: Duration = Duration::from_secs(60);
+use crate::patience::{STARTING, output, patience, until};
+use crate::server::{Answers, Segment};
 
 /// A folder that goes away with the test.
 pub(crate) struct Folder {
     pub(crate) path: PathBuf,
-    /// Where nobody listens.
-    pub(crate) endpoint: String,
+    /// Where the messages are meant to go. It answers nobody until it is told to.
+    pub(crate) segment: Segment,
 }
 
 impl Folder {
@@ -26,8 +26,7 @@ impl Folder {
         let name = format!("segment-cli-spool-{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::SeqCst));
         let path = std::env::temp_dir().join(name);
         fs::create_dir_all(&path).expect("made");
-        let port = TcpListener::bind("127.0.0.1:0").expect("a port").local_addr().expect("its number").port();
-        Folder { path, endpoint: format!("http://127.0.0.1:{port}") }
+        Folder { path, segment: Segment::new(Answers::None) }
     }
 
     /// A client that lives, with a queue of its own: it would adopt what others left in another.
@@ -35,12 +34,12 @@ impl Folder {
         let before = self.chunks().len();
         let client = self.client("http://127.0.0.1:1");
         track(&client, events);
-        // It makes the next chunk in the background, and has nothing to do from then on.
-        let end = Instant::now() + Duration::from_secs(2);
-        while self.chunks().len() < before + 2 && Instant::now() < end {
-            std::thread::sleep(Duration::from_millis(1));
+        // It makes the next chunk in the background, as large as this one, and has nothing to do from then on.
+        until("there is a second chunk", || self.chunks().len() == before + 2);
+        let is_reserved = |chunk: &&PathBuf| fs::read(chunk).is_ok_and(|content| content.ends_with(&[0]));
+        if self.chunks().iter().any(|chunk| is_reserved(&chunk)) {
+            until("there is room in both", || self.chunks().iter().filter(is_reserved).count() == 2);
         }
-        std::thread::sleep(Duration::from_millis(20));
         client
     }
 
@@ -48,7 +47,7 @@ impl Folder {
         let config = Config {
             endpoint: endpoint.to_owned(),
             spool_dir: Some(self.path.clone()),
-            flush_interval: LONG,
+            flush_interval: patience() * 9, // never
             shutdown: Duration::ZERO,
             ..Config::new("WRITE_KEY")
         };
@@ -57,22 +56,32 @@ impl Folder {
 
     /// Leaves messages behind in one chunk.
     pub(crate) fn offline(&self, events: std::ops::Range<usize>) {
-        let client = self.client(&self.endpoint);
+        let client = self.client(&self.segment.url);
         track(&client, events);
-        let _ = client.shutdown(Duration::ZERO); // nobody listens
-        drop(client);
-        std::thread::sleep(Duration::from_millis(2)); // the names of files count milliseconds
+        let _ = client.shutdown(Duration::ZERO); // nobody answers
+        self.end(client);
+        let now = || SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).expect("a clock").as_millis();
+        let before = now();
+        until("the clock shows another millisecond", || now() != before); // the names of files count them
     }
 
     /// Leaves messages behind that were given up, in another queue.
     pub(crate) fn refused(&self, events: std::ops::Range<usize>) {
-        let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
-        let endpoint = format!("http://{}", listener.local_addr().expect("its address"));
-        // Lives as long as the test program does.
-        std::thread::spawn(move || listener.incoming().map_while(Result::ok).for_each(forbid));
-        let client = self.client(&endpoint);
+        let client = self.client(&Segment::new(Answers::Status(403)).url);
         track(&client, events);
-        client.flush(LONG).expect("settled");
+        client.flush(patience()).expect("settled");
+        self.end(client);
+    }
+
+    /// Ends the only client that runs. Its thread may take a moment longer, and with it its lock.
+    pub(crate) fn end(&self, client: Client) {
+        drop(client);
+        let mut locks = self.files();
+        locks.retain(|file| file.extension().is_some_and(|end| end == "lock"));
+        until("its lock is free", || {
+            let _nobody_has_a_copy = STARTING.write();
+            locks.iter().all(|lock| fs::File::open(lock).map_or(true, |file| file.try_lock_shared().is_ok()))
+        });
     }
 
     /// All files, sorted.
@@ -105,14 +114,16 @@ impl Folder {
         files
     }
 
-    /// Everything that could change: names, sizes, times, and a hash of the content.
-    pub(crate) fn state(&self) -> Vec<(PathBuf, u64, SystemTime, u64)> {
+    /// Everything that could change: names, sizes, a hash of the content, and times but for a chunk in which nothing is
+    /// yet: its client may still be touching its pages.
+    pub(crate) fn state(&self) -> Vec<(PathBuf, u64, Option<SystemTime>, u64)> {
         let state = |path: PathBuf| {
             let metadata = fs::metadata(&path).expect("there");
             let content = if metadata.is_dir() { Vec::new() } else { fs::read(&path).expect("readable") };
             let mut hasher = DefaultHasher::new();
             content.hash(&mut hasher);
-            (path, metadata.len(), metadata.modified().expect("a time"), hasher.finish())
+            let is_used = metadata.is_dir() || content.iter().any(|byte| *byte != 0);
+            (path, metadata.len(), is_used.then(|| metadata.modified().expect("a time")), hasher.finish())
         };
         let mut paths = self.files();
         let folders: Vec<PathBuf> =
@@ -127,23 +138,6 @@ impl Folder {
 impl Drop for Folder {
     fn drop(&mut self) {
         let _ = fs::remove_dir_all(&self.path);
-    }
-}
-
-/// Answers whatever comes with 403.
-fn forbid(mut stream: TcpStream) {
-    let mut request = Vec::new();
-    let mut buffer = [0; 4096];
-    while let Ok(bytes @ 1..) = stream.read(&mut buffer) {
-        request.extend_from_slice(&buffer[..bytes]);
-        let Some(head) = request.windows(4).position(|four| four == b"\r\n\r\n") else { continue };
-        let text = String::from_utf8_lossy(&request[..head]).to_ascii_lowercase();
-        let length = text.lines().find_map(|line| line.strip_prefix("content-length:")).expect("a length");
-        if request.len() - head - 4 == length.trim().parse::<usize>().expect("a number") {
-            let answer = "HTTP/1.1 403 Forbidden\r\nContent-Type: text/plain\r\nContent-Length: 6\r\nConnection: close\r\n\r\nno way";
-            let _ = stream.write_all(answer.as_bytes()); // the client may have given up
-            return;
-        }
     }
 }
 
@@ -192,7 +186,12 @@ pub(crate) fn command(arguments: &[&str], path: &Path) -> Command {
 
 /// Runs the command to its end.
 pub(crate) fn run(arguments: &[&str], path: &Path) -> Done {
-    let output = command(arguments, path).output().expect("the program runs");
+    done(&mut command(arguments, path))
+}
+
+/// Runs a command to its end.
+pub(crate) fn done(command: &mut Command) -> Done {
+    let output = output(command, b"");
     Done {
         code: output.status.code().expect("no signal ended it"),
         out: String::from_utf8(output.stdout).expect("text"),

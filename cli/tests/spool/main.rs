@@ -3,7 +3,10 @@
 mod cat;
 mod folder;
 mod ls;
+#[path = "../common/patience.rs"]
+mod patience;
 mod rescue;
+mod server;
 mod verify;
 
 use std::fs;

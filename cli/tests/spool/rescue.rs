@@ -1,71 +1,18 @@
-//! `segment spool export`, `send` and `purge`: what clients that are gone have left is rescued, what running ones have is theirs.
+//! `segment spool export`, `send` and `purge`: what clients that are gone have left is rescued, what running ones have
+//! is theirs.
 
 use std::fs;
-use std::io::{Read as _, Write as _};
-use std::net::TcpListener;
+use std::io::Read as _;
 use std::path::Path;
-use std::sync::{Arc, Mutex};
+#[cfg(unix)]
+use std::process::Stdio;
 
 use flate2::read::GzDecoder;
 
-use crate::folder::{Done, Folder, command, damage, run};
-
-/// Takes what comes and answers with a status; the events in order.
-struct Segment {
-    url: String,
-    events: Arc<Mutex<Vec<String>>>,
-}
-
-impl Segment {
-    fn new(status: u16) -> Self {
-        Segment::at(TcpListener::bind("127.0.0.1:0").expect("a port"), status)
-    }
-
-    /// At the very address where nobody listened before: the queue of a folder is for one endpoint.
-    fn back(folder: &Folder, status: u16) -> Self {
-        let address = folder.endpoint.strip_prefix("http://").expect("an address");
-        Segment::at(TcpListener::bind(address).expect("the port is free"), status)
-    }
-
-    fn at(listener: TcpListener, status: u16) -> Self {
-        let url = format!("http://{}", listener.local_addr().expect("its address"));
-        let events = Arc::new(Mutex::new(Vec::new()));
-        let shared = events.clone();
-        std::thread::spawn(move || {
-            for mut stream in listener.incoming().map_while(Result::ok) {
-                let mut request = Vec::new();
-                let mut buffer = [0; 4096];
-                while let Ok(bytes @ 1..) = stream.read(&mut buffer) {
-                    request.extend_from_slice(&buffer[..bytes]);
-                    let Some(head) = request.windows(4).position(|four| four == b"\r\n\r\n") else { continue };
-                    let text = String::from_utf8_lossy(&request[..head]).to_ascii_lowercase();
-                    let length = text.lines().find_map(|line| line.strip_prefix("content-length:")).expect("a length");
-                    if request.len() - head - 4 < length.trim().parse::<usize>().expect("a number") {
-                        continue;
-                    }
-                    let mut body = String::new();
-                    GzDecoder::new(&request[head + 4..]).read_to_string(&mut body).expect("gzip");
-                    if status == 200 {
-                        shared.lock().expect("a lock").extend(names(&body));
-                    }
-                    let answer = format!("HTTP/1.1 {status} X\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
-                    let _ = stream.write_all(answer.as_bytes()); // it may be gone
-                    break;
-                }
-            }
-        });
-        Segment { url, events }
-    }
-
-    fn events(&self) -> Vec<String> {
-        self.events.lock().expect("a lock").clone()
-    }
-}
-
-/// The events in a text, in order.
-fn names(text: &str) -> Vec<String> {
-    text.split("\"event\":\"").skip(1).filter_map(|rest| rest.split('"').next()).map(str::to_owned).collect()
-}
+use crate::folder::{Done, Folder, command, damage, done, run};
+#[cfg(unix)]
+use crate::patience::{said, start, until};
+use crate::server::{Answers, Segment, names};
 
 fn expected(events: std::ops::Range<usize>) -> Vec<String> {
     events.map(|n| format!("Event {n}")).collect()
@@ -73,12 +20,7 @@ fn expected(events: std::ops::Range<usize>) -> Vec<String> {
 
 fn send(folder: &Path, endpoint: &str, more: &[&str]) -> Done {
     let mut command = command(&[&["send", "--endpoint", endpoint], more].concat(), folder);
-    let output = command.env("SEGMENT_WRITE_KEY", "WRITE_KEY").output().expect("the program runs");
-    Done {
-        code: output.status.code().expect("no signal ended it"),
-        out: String::from_utf8(output.stdout).expect("text"),
-        err: String::from_utf8(output.stderr).expect("text"),
-    }
+    done(command.env("SEGMENT_WRITE_KEY", "WRITE_KEY"))
 }
 
 #[test]
@@ -86,12 +28,12 @@ fn what_waits_is_sent_once_the_network_is_back() {
     let folder = Folder::new();
     folder.offline(0..5);
     folder.offline(5..8);
-    let done = send(&folder.path, &folder.endpoint, &["--wait", "0.3"]);
+    let done = send(&folder.path, &folder.segment.url, &["--wait", "0.3"]);
     assert_eq!((done.code, done.out.as_str()), (1, "0 messages delivered, 8 left\n"), "{}", done.err);
-    let segment = Segment::back(&folder, 200);
-    let done = send(&folder.path, &folder.endpoint, &[]);
+    folder.segment.answer(Answers::Status(200));
+    let done = send(&folder.path, &folder.segment.url, &[]);
     assert_eq!((done.code, done.out.as_str()), (0, "8 messages delivered\n"), "{}", done.err);
-    assert_eq!(segment.events(), expected(0..8));
+    assert_eq!(folder.segment.events(), expected(0..8));
     assert!(folder.chunks().is_empty(), "{:?}", folder.files());
 }
 
@@ -100,14 +42,14 @@ fn what_waits_is_sent_once_the_network_is_back() {
 fn an_interrupt_leaves_what_waits_and_says_so() {
     let folder = Folder::new();
     folder.offline(0..3);
-    for signal in ["-INT", "-TERM"] {
-        let mut command = command(&["send", "--endpoint", &folder.endpoint], &folder.path);
-        let child = command.env("SEGMENT_WRITE_KEY", "WRITE_KEY").stdout(std::process::Stdio::piped()).spawn();
-        let child = child.expect("the program runs");
-        std::thread::sleep(std::time::Duration::from_millis(700));
-        let killed = std::process::Command::new("kill").args([signal, &child.id().to_string()]).status();
+    folder.segment.answer(Answers::Never);
+    for (before, signal) in ["-INT", "-TERM"].into_iter().enumerate() {
+        let mut command = command(&["send", "--endpoint", &folder.segment.url], &folder.path);
+        let child = start(command.env("SEGMENT_WRITE_KEY", "WRITE_KEY").stdout(Stdio::piped()).stderr(Stdio::null()));
+        until("it sends", || folder.segment.unanswered() > before);
+        let killed = start(std::process::Command::new("kill").args([signal, &child.id().to_string()])).wait();
         assert!(killed.expect("kill").success());
-        let output = child.wait_with_output().expect("it ends");
+        let output = said(child);
         let out = String::from_utf8_lossy(&output.stdout);
         assert_eq!((output.status.code(), &*out), (Some(130), "0 messages delivered, 3 left\n"));
     }
@@ -118,11 +60,11 @@ fn a_queue_can_be_sent_by_its_own_folder() {
     let folder = Folder::new();
     folder.offline(0..3);
     let inside = folder.chunks()[0].parent().expect("a folder").to_owned();
-    let segment = Segment::back(&folder, 200);
-    let done = send(&inside, &folder.endpoint, &["--json"]);
+    folder.segment.answer(Answers::Status(200));
+    let done = send(&inside, &folder.segment.url, &["--json"]);
     assert_eq!(done.code, 0, "{}", done.err);
     assert!(done.out.contains("\"delivered\":3"), "{}", done.out);
-    assert_eq!(segment.events(), expected(0..3));
+    assert_eq!(folder.segment.events(), expected(0..3));
 }
 
 #[test]
@@ -130,7 +72,7 @@ fn what_was_meant_for_another_endpoint_stays() {
     let folder = Folder::new();
     folder.offline(0..4);
     let before = folder.state();
-    let elsewhere = Segment::new(200);
+    let elsewhere = Segment::new(Answers::Status(200));
     let done = send(&folder.path, &elsewhere.url, &[]);
     assert_eq!((done.code, done.out.as_str()), (1, "0 messages delivered\n"));
     assert!(done.err.contains("4 messages left, meant for another write key or another endpoint"), "{}", done.err);
@@ -146,8 +88,8 @@ fn names_of<T, U, V>(state: &[(std::path::PathBuf, T, U, V)]) -> Vec<&Path> {
 fn what_is_refused_is_kept_as_rejected() {
     let folder = Folder::new();
     folder.offline(0..2);
-    let _segment = Segment::back(&folder, 403);
-    let done = send(&folder.path, &folder.endpoint, &[]);
+    folder.segment.answer(Answers::Status(403));
+    let done = send(&folder.path, &folder.segment.url, &[]);
     assert_eq!(done.code, 1, "{}", done.err);
     assert_eq!(done.out, "0 messages delivered, 2 refused and kept in rejected/\n");
     assert_eq!(folder.rejected().len(), 1);
@@ -233,6 +175,6 @@ fn wrong_arguments_end_with_two() {
         let done = run(arguments, &missing);
         assert_eq!((done.code, done.out.as_str()), (2, ""), "{arguments:?}");
     }
-    assert_eq!(send(&missing, &folder.endpoint, &[]).code, 2);
+    assert_eq!(send(&missing, &folder.segment.url, &[]).code, 2);
     assert!(!missing.exists());
 }

@@ -13,7 +13,7 @@ fn what_is_as_it_was_written_is_good() {
     let client = folder.living(7..9);
     let out = run(&["verify"], &folder.path).good();
     assert!(out.ends_with(" files checked, 9 messages good, 0 lines damaged\n"), "{out}");
-    drop(client);
+    folder.end(client);
 }
 
 #[test]
@@ -58,7 +58,7 @@ fn the_line_that_a_running_client_is_writing_is_no_damage() {
     assert_eq!(done.code, 1);
     assert!(done.out.ends_with(", 1 message good, 1 line damaged in 1 file\n"), "{}", done.out);
     fs::remove_file(&chunk).expect("removed");
-    drop(client);
+    folder.end(client);
     // The same, with nobody there who could finish it.
     content[3] ^= 1;
     fs::write(&chunk, &content).expect("written");

@@ -1,5 +1,6 @@
 //! `segment doctor`.
 
+use crate::patience::patience;
 use crate::program::{Folder, command, finish, nowhere, run};
 use crate::server::{Answer, Server};
 
@@ -7,7 +8,8 @@ const GOOD_KEY: &str = "abcdefghijklmnopqrstuvwxyz012345";
 
 /// What it says about one thing.
 fn verdict(url: &str, key: &str, arguments: &[&str], check: &str) -> (String, String) {
-    let mut command = command(url, &[&["doctor", "--json", "--timeout", "5"], arguments].concat());
+    let timeout = patience().as_secs().to_string();
+    let mut command = command(url, &[&["doctor", "--json", "--timeout", &timeout], arguments].concat());
     let done = finish(command.env("SEGMENT_WRITE_KEY", key), b"");
     let findings = done.json();
     let findings = findings.as_array().expect("a list");

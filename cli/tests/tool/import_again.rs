@@ -1,12 +1,13 @@
-//! `segment import`, run again: files that have grown, changed or are still being written, and endpoints that refuse everything.
+//! `segment import`, run again: files that have grown, changed or are still being written, and endpoints that refuse
+//! everything.
 
 use std::fs;
 use std::process::Stdio;
-use std::time::Duration;
 
 use serde_json::json;
 
 use crate::import::{gzip, ids, numbers, rows};
+use crate::patience::{ended, until};
 use crate::program::{Done, Folder, command, finish, run, run_with};
 use crate::server::{Answer, Server};
 
@@ -39,15 +40,17 @@ fn a_small_file_that_has_grown_is_imported_from_its_old_end() {
 fn what_is_added_while_the_last_rows_are_on_their_way_is_not_missed() {
     let (server, folder) = (Server::new(), Folder::new());
     let file = folder.write("a.jsonl", rows(10));
-    server.answers([Answer::status(200).slow(1_500)]);
+    server.hold_at(0);
     let mut child = command(&server.url, &["import", &file, "--quiet"])
         .stdout(Stdio::null())
         .stderr(Stdio::null())
         .spawn()
         .expect("it starts");
-    std::thread::sleep(Duration::from_millis(800));
+    // Nothing is sent before the end of the file was seen, or a second has passed.
+    until("they are on their way", || server.held() == 1);
     folder.write("a.jsonl", rows(12));
-    assert!(child.wait().expect("it ends").success());
+    server.release();
+    assert!(ended(&mut child).success());
     assert_eq!(server.messages().len(), 10);
     import(&server, &file, &[]).good();
     assert_eq!(numbers(&server.messages()), [10, 11]);

@@ -3,15 +3,16 @@
 use std::collections::BTreeMap;
 use std::process::Stdio;
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use crate::import::{numbers, rows};
+use crate::patience::until;
 use crate::program::{Folder, command, run};
 use crate::server::{Answer, Server};
 
 #[test]
 fn ten_kills_in_the_middle_lose_nothing_and_repeat_no_id() {
-    let rows_max = 30_000;
+    let (rows_max, life_max) = (12_000, 700);
     for name in ["a.jsonl", "b.csv"] {
         let (server, folder) = (Server::new(), Folder::new());
         let text = if name.ends_with("csv") {
@@ -32,15 +33,16 @@ fn ten_kills_in_the_middle_lose_nothing_and_repeat_no_id() {
                 .stderr(Stdio::null())
                 .spawn()
                 .expect("it starts");
-            let end = Instant::now() + Duration::from_secs(20);
-            while server.count() < before + 300 && Instant::now() < end {
-                thread::sleep(Duration::from_millis(3));
-            }
+            // However slowly we look, it does not come to its end.
+            server.hold_at(before + life_max);
+            until("some rows have arrived", || server.count() >= before + 300);
             thread::sleep(Duration::from_millis(kill * 23 % 90));
             assert!(child.try_wait().expect("asked").is_none(), "{name}: it ended before kill {kill}");
             child.kill().expect("killed"); // SIGKILL
             child.wait().expect("it ends");
+            server.cut();
         }
+        server.release();
         server.always(Answer::status(200));
         let last: Vec<&str> =
             arguments.iter().map(|argument| if *argument == "8000" { "0" } else { argument }).collect();

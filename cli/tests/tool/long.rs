@@ -76,8 +76,13 @@ fn memory_does_not_grow_with_the_file() {
         let mut table = GzEncoder::new(BufWriter::new(packed), Compression::fast());
         writeln!(table, "userId,event,timestamp,n").expect("written");
         for n in 0..rows {
-            writeln!(lines, "{{\"type\":\"track\",\"userId\":\"u{}\",\"event\":\"E\",\"timestamp\":\"2020-01-02T03:04:05.678Z\",\"properties\":{{\"n\":{n}}}}}", n % 1000)
-                .expect("written");
+            writeln!(
+                lines,
+                "{{\"type\":\"track\",\"userId\":\"u{}\",\"event\":\"E\",\
+                 \"timestamp\":\"2020-01-02T03:04:05.678Z\",\"properties\":{{\"n\":{n}}}}}",
+                n % 1000
+            )
+            .expect("written");
             if n < rows / 10 {
                 writeln!(table, "u{},E,2020-01-02T03:04:05.678Z,{n}", n % 1000).expect("written");
             }

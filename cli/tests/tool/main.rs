@@ -8,6 +8,8 @@ mod import_again;
 mod kill;
 mod long;
 mod message;
+#[path = "../common/patience.rs"]
+mod patience;
 mod peers;
 mod program;
 mod send;

@@ -46,11 +46,13 @@ fn each_of_the_six_arrives_with_all_its_fields() {
             r#"{"All":false}"#
         ]),
         json!({"type": "track", "anonymousId": "a", "event": "E",
-            "properties": {"n": 1.5, "t": true, "z": null, "s": "x y", "zip": "01"}, "context": {"ip": "1.2.3.4"}, "integrations": {"All": false}})
+            "properties": {"n": 1.5, "t": true, "z": null, "s": "x y", "zip": "01"},
+            "context": {"ip": "1.2.3.4"}, "integrations": {"All": false}})
     );
     assert_eq!(
         arrives(&["page", "--user-id", "u", "--name", "N", "--category", "C", "url=http://x"]),
-        json!({"type": "page", "userId": "u", "name": "N", "category": "C", "properties": {"url": "http://x"}, "context": {}})
+        json!({"type": "page", "userId": "u", "name": "N", "category": "C",
+            "properties": {"url": "http://x"}, "context": {}})
     );
     assert_eq!(arrives(&["screen", "--user-id", "u"]), json!({"type": "screen", "userId": "u", "context": {}}));
     assert_eq!(

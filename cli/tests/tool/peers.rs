@@ -5,6 +5,7 @@ use std::io::{BufRead as _, BufReader, Read as _};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
+use crate::patience::{self, output};
 use crate::program::{KEY, command, skip};
 
 /// So many track events besides one of each of the six calls.
@@ -63,10 +64,10 @@ fn seen(client: &mut Command) -> Vec<String> {
         out.read_to_string(&mut rest).expect("text");
         rest
     });
-    let sent = client.args([&url, KEY, &TRACKS.to_string()]).output().expect("the client runs");
+    let sent = output(client.args([&url, KEY, &TRACKS.to_string()]), b"");
     let ended = Command::new("kill").args(["-TERM", &collector.id().to_string()]).status().expect("kill runs");
     assert!(ended.success());
-    collector.wait().expect("it ends");
+    patience::ended(&mut collector);
     let lines = reader.join().expect("no panic");
     assert!(sent.status.success(), "{}\n{lines}", String::from_utf8_lossy(&sent.stderr));
     lines.lines().map(str::to_owned).collect()

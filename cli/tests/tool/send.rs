@@ -2,12 +2,12 @@
 
 use std::io::Write as _;
 use std::process::Stdio;
-use std::time::{Duration, Instant};
 
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use serde_json::json;
 
+use crate::patience::{ended, said, until};
 use crate::program::{Folder, command, nowhere, run, run_with};
 use crate::server::{Answer, Server};
 
@@ -84,14 +84,10 @@ fn messages_are_sent_as_they_come() {
     let mut stdin = child.stdin.take().expect("its input");
     for n in 1..=3 {
         stdin.write_all(page(n).as_bytes()).expect("written");
-        let end = Instant::now() + Duration::from_secs(10);
-        while server.count() < n && Instant::now() < end {
-            std::thread::sleep(Duration::from_millis(10));
-        }
-        assert_eq!(server.count(), n);
+        until("it has arrived", || server.count() == n);
     }
     drop(stdin);
-    assert!(child.wait().expect("it ends").success());
+    assert!(ended(&mut child).success());
 }
 
 #[cfg(unix)]
@@ -102,14 +98,11 @@ fn an_interrupt_ends_it_after_what_was_read() {
     let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("it starts");
     let mut stdin = child.stdin.take().expect("its input");
     stdin.write_all(page(1).as_bytes()).expect("written");
-    let end = Instant::now() + Duration::from_secs(10);
-    while server.count() < 1 && Instant::now() < end {
-        std::thread::sleep(Duration::from_millis(10));
-    }
+    until("it has arrived", || server.count() == 1);
     assert!(
         std::process::Command::new("kill").args(["-INT", &child.id().to_string()]).status().expect("kill").success()
     );
-    let output = child.wait_with_output().expect("it ends");
+    let output = said(child);
     assert_eq!(output.status.code(), Some(130));
     assert_eq!(String::from_utf8_lossy(&output.stdout), "1 delivered, 0 refused, 0 not delivered\n");
     drop(stdin);

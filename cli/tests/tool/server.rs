@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -64,55 +64,98 @@ struct State {
     script: VecDeque<Answer>,
     usual: Option<Answer>,
     requests: Vec<Request>,
+    /// How many messages were acknowledged in them.
+    count: usize,
     /// A message whose text holds this is answered with 400.
     poison: Option<String>,
+    /// Once so many messages were acknowledged, requests wait.
+    limit: Option<usize>,
+    /// How many requests wait.
+    held: usize,
+    /// Grows as those that wait are cut off.
+    cuts: usize,
+}
+
+#[derive(Default)]
+struct Shared {
+    state: Mutex<State>,
+    changed: Condvar,
 }
 
 /// Serves until the test program ends.
 pub(crate) struct Server {
     pub(crate) url: String,
-    state: Arc<Mutex<State>>,
+    shared: Arc<Shared>,
 }
 
 impl Server {
     pub(crate) fn new() -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
         let url = format!("http://{}", listener.local_addr().expect("its address"));
-        let state = Arc::new(Mutex::new(State::default()));
-        let shared = state.clone();
+        let shared = Arc::new(Shared::default());
+        let server = Server { url, shared: shared.clone() };
         thread::spawn(move || {
             for stream in listener.incoming().map_while(Result::ok) {
                 let shared = shared.clone();
                 thread::spawn(move || serve(stream, &shared));
             }
         });
-        Server { url, state }
+        server
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.shared.state.lock().expect("a lock")
     }
 
     /// The next answers; then it is 200 again.
     pub(crate) fn answers(&self, answers: impl IntoIterator<Item = Answer>) -> &Self {
-        self.state.lock().expect("a lock").script.extend(answers);
+        self.state().script.extend(answers);
         self
     }
 
     /// What is answered from now on.
     pub(crate) fn always(&self, answer: Answer) -> &Self {
-        self.state.lock().expect("a lock").usual = Some(answer);
+        self.state().usual = Some(answer);
         self
     }
 
     pub(crate) fn refuses(&self, poison: &str) -> &Self {
-        self.state.lock().expect("a lock").poison = Some(poison.to_owned());
+        self.state().poison = Some(poison.to_owned());
         self
     }
 
+    /// Has requests wait for their answers once so many messages were acknowledged.
+    pub(crate) fn hold_at(&self, count: usize) {
+        self.state().limit = Some(count);
+    }
+
+    /// How many requests wait for their answers.
+    pub(crate) fn held(&self) -> usize {
+        self.state().held
+    }
+
+    /// Answers what waits, and no longer has anything wait.
+    pub(crate) fn release(&self) {
+        self.state().limit = None;
+        self.shared.changed.notify_all();
+    }
+
+    /// Cuts off what waits: it was never acknowledged.
+    pub(crate) fn cut(&self) {
+        self.state().cuts += 1;
+        self.shared.changed.notify_all();
+    }
+
+    /// What came since the last time.
     pub(crate) fn requests(&self) -> Vec<Request> {
-        std::mem::take(&mut self.state.lock().expect("a lock").requests)
+        let mut state = self.state();
+        state.count = 0;
+        std::mem::take(&mut state.requests)
     }
 
     /// How many messages were acknowledged so far.
     pub(crate) fn count(&self) -> usize {
-        self.state.lock().expect("a lock").requests.iter().map(|request| request.messages().len()).sum()
+        self.state().count
     }
 
     /// All messages of all requests.
@@ -121,7 +164,7 @@ impl Server {
     }
 }
 
-fn serve(mut stream: TcpStream, state: &Mutex<State>) -> Option<()> {
+fn serve(mut stream: TcpStream, shared: &Shared) -> Option<()> {
     let mut reader = BufReader::new(stream.try_clone().ok()?);
     loop {
         let mut head = String::new();
@@ -144,21 +187,30 @@ fn serve(mut stream: TcpStream, state: &Mutex<State>) -> Option<()> {
         }
         let body = String::from_utf8(body).expect("UTF-8");
         let answer = {
-            let mut state = state.lock().expect("a lock");
+            let mut state = shared.state.lock().expect("a lock");
+            let cuts = state.cuts;
+            state.held += 1;
+            let mut state = shared
+                .changed
+                .wait_while(state, |state| state.cuts == cuts && state.limit.is_some_and(|limit| state.count >= limit))
+                .expect("a lock");
+            state.held -= 1;
+            if state.cuts != cuts {
+                return None;
+            }
             let is_poisoned = state.poison.as_ref().is_some_and(|poison| body.contains(poison));
             let scripted = state.script.pop_front().or_else(|| state.usual.clone());
             if is_poisoned { Answer::status(400) } else { scripted.unwrap_or_else(|| Answer::status(200)) }
         };
         thread::sleep(answer.delay);
         // Noted before the answer: whoever has read it finds what it sent.
-        let status = answer.status;
-        state.lock().expect("a lock").requests.push(Request {
-            at: Instant::now(),
-            line,
-            head: head.clone(),
-            body,
-            status,
-        });
+        let request = Request { at: Instant::now(), line, head: head.clone(), body, status: answer.status };
+        let count = request.messages().len();
+        {
+            let mut state = shared.state.lock().expect("a lock");
+            state.count += count;
+            state.requests.push(request);
+        }
         let text = if answer.status == 200 { r#"{"success": true}"# } else { r#"{"code":"x","message":"no"}"# };
         let answer = format!(
             "HTTP/1.1 {} X\r\nContent-Type: application/json\r\n{}Content-Length: {}\r\n\r\n{text}",
