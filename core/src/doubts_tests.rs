@@ -40,14 +40,16 @@ fn good_messages_leave_no_doubt() {
     for message in [
         identify(concat!(
             r#""address":{"street":"s","city":"c","state":"s","postalCode":"p","country":"c","floor":3},"age":7,"#,
-            r#""avatar":"https://a.test/","birthday":"1990-05-17","createdAt":"2026-01-02T03:04:05.678Z","description":"d","#,
+            r#""avatar":"https://a.test/","birthday":"1990-05-17","createdAt":"2026-01-02T03:04:05.678Z","#,
+            r#""description":"d","#,
             r#""company":{"name":"n","id":5,"industry":"i","employee_count":7,"plan":"p"},"email":"a@b.test","#,
-            r#""firstName":"f","gender":"g","id":"i","lastName":"l","name":"n","phone":"p","title":"t","username":"u","#,
-            r#""website":"w","plan":7,"logins":12,"fav_color":"red""#
+            r#""firstName":"f","gender":"g","id":"i","lastName":"l","name":"n","phone":"p","title":"t","#,
+            r#""username":"u","website":"w","plan":7,"logins":12,"fav_color":"red""#
         )),
-        identify(
-            r#""first_name":"f","last_name":"l","created_at":"2026-01-02T03:04:05+01:00","address":{"postal_code":"p"}"#,
-        ),
+        identify(concat!(
+            r#""first_name":"f","last_name":"l","created_at":"2026-01-02T03:04:05+01:00","#,
+            r#""address":{"postal_code":"p"}"#
+        )),
         identify(r#""company":{"employeeCount":7,"id":"c"},"birthday":"1990-05-17T00:00:00""#),
         group(r#""address":{},"createdAt":"2026-01-02","employees":5,"industry":"i","plan":"p","title":9,"age":"old""#),
         group(r#""employees":"5""#),

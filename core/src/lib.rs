@@ -101,9 +101,9 @@ pub use writer::{Mark, Writer};
 /// The version of this library.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");
 
-/// How many rounds a test with random input makes: as many as usual, times what `./test long` asks for.
+/// The tests of this crate and those in `tests/` wait alike.
 #[cfg(test)]
-fn rounds(usual: usize) -> usize {
-    let times = std::env::var("SEGMENT_TEST_ROUNDS").ok().and_then(|times| times.parse().ok());
-    usual * times.unwrap_or(1)
-}
+#[path = "../tests/patience/mod.rs"]
+mod patience;
+#[cfg(test)]
+use patience::rounds;

@@ -1,5 +1,6 @@
-//! Tokens, over a token server of our own that is as strict as Segment's: it checks the signature, every claim by its own
-//! clock, and the form. What needs no server has none, and nothing here waits for time to pass but where that is the point.
+//! Tokens, over a token server of our own that is as strict as Segment's: it checks the signature, every claim by its
+//! own clock, and the form. What needs no server has none, and nothing here waits for time to pass but where that is
+//! the point.
 
 use std::collections::{HashMap, VecDeque};
 use std::io::{BufRead, BufReader, Read, Write};
@@ -12,12 +13,12 @@ use ring::signature::{RSA_PKCS1_2048_8192_SHA256, UnparsedPublicKey};
 use serde_json::Value;
 
 use super::*;
+use crate::patience::{NEVER, patience, wait_until};
 
 const PKCS8: &str = include_str!("../tests/keys/oauth-pkcs8.pem");
 const PKCS1: &str = include_str!("../tests/keys/oauth-pkcs1.pem");
 const PUBLIC: &[u8] = include_bytes!("../tests/keys/oauth-public.der");
 
-const LONG: Duration = Duration::from_secs(20);
 const HOUR: Duration = Duration::from_secs(3600);
 
 // ---- The server. ----
@@ -270,7 +271,7 @@ fn signer(pem: &str) -> Arc<Signer> {
 }
 
 fn get(tokens: &Tokens) -> Result<String, Denied> {
-    tokens.authorization(&Plain, LONG)
+    tokens.authorization(&Plain, patience())
 }
 
 fn value(tokens: &Tokens) -> String {
@@ -467,7 +468,7 @@ fn a_server_that_is_not_there_is_tried_once_more() {
         requests.fetch_add(1, Ordering::SeqCst);
         Err(Error::new(ErrorKind::Internal, "no idea"))
     });
-    let denied = Tokens::new(signer(PKCS8), "http://x").authorization(&nothing, LONG).expect_err("no token");
+    let denied = Tokens::new(signer(PKCS8), "http://x").authorization(&nothing, patience()).expect_err("no token");
     assert_eq!(denied.error, Error::new(ErrorKind::Network, "the token server could not be reached: no idea"));
     assert_eq!(requests.into_inner(), 2);
 }
@@ -783,7 +784,7 @@ fn a_token_that_was_refused_is_not_fallen_back_on() {
         tokens.drop_token(&first);
         Ok(HttpResponse { status: 403, ..HttpResponse::default() })
     });
-    assert_eq!(tokens.authorization(&refusing, LONG).expect_err("no token").http_status, Some(403));
+    assert_eq!(tokens.authorization(&refusing, patience()).expect_err("no token").http_status, Some(403));
 }
 
 // ---- Many at once, and time. ----
@@ -801,7 +802,29 @@ fn many_threads_ask_once() {
     assert_eq!(server.requests(), 1);
 }
 
-/// Starts a call that holds its request until the returned sender is dropped or used.
+/// A thread that will wait for another.
+struct Sleeper(std::path::PathBuf);
+
+impl Sleeper {
+    fn this() -> Sleeper {
+        let thread = std::fs::read_link("/proc/thread-self").unwrap_or_default();
+        Sleeper(std::path::Path::new("/proc").join(thread).join("status"))
+    }
+
+    /// Returns when it sleeps and has not run for a while. Where the system does not tell, after a while.
+    fn wait_until_asleep(&self) {
+        let mut before = String::new();
+        let is_asleep = || {
+            thread::sleep(Duration::from_millis(20));
+            let now = std::fs::read_to_string(&self.0).unwrap_or_default();
+            let is_same = now == std::mem::replace(&mut before, now.clone()); // the switches to it are counted there
+            is_same && (now.is_empty() || now.contains("State:\tS"))
+        };
+        assert!(wait_until(is_asleep));
+    }
+}
+
+/// Starts a call that holds its request until another call waits for it.
 fn while_one_asks(
     tokens: &Tokens,
     outcome: impl Fn() -> Result<HttpResponse, Error> + Send + Sync,
@@ -814,13 +837,11 @@ fn while_one_asks(
             let _ = gone.lock().expect("one at a time").recv();
             outcome()
         });
-        let one = scope.spawn(move || tokens.authorization(&holding, LONG));
-        while !tokens.lock().asking {
-            thread::yield_now();
-        }
+        let one = scope.spawn(move || tokens.authorization(&holding, patience()));
+        assert!(wait_until(|| tokens.lock().asking));
+        let this = Sleeper::this();
         scope.spawn(move || {
-            // Until the others wait, as far as can be told.
-            thread::sleep(Duration::from_millis(100));
+            this.wait_until_asleep(); // it waits for the other
             drop(go);
         });
         meanwhile();
@@ -867,26 +888,30 @@ fn those_who_wait_ask_themselves_if_the_other_died() {
 
 #[test]
 fn nobody_waits_longer_than_the_own_timeout() {
-    let server = Server::with([granted("slow").after(Duration::from_secs(3))]);
+    let server = Server::with([granted("slow").after(NEVER)]);
     let tokens = server.tokens();
+    let (own, start) = (Duration::from_millis(300), Instant::now());
+    let denied = tokens.authorization(&Plain, own).expect_err("too slow");
+    assert!(start.elapsed() >= own);
+    assert_eq!((denied.error.kind(), denied.verdict), (ErrorKind::Timeout, TokenVerdict::Retry));
+    assert!(server.requests() <= 1, "a second attempt would have had no time");
+
+    let (go, gone) = std::sync::mpsc::channel::<()>();
+    let gone = Mutex::new(gone);
     thread::scope(|scope| {
-        let one = scope.spawn(|| {
-            let start = Instant::now();
-            let denied = tokens.authorization(&Plain, Duration::from_millis(700)).expect_err("too slow");
-            (denied, start.elapsed())
+        let tokens = &tokens;
+        let holding = Fake(move |_: &HttpRequest<'_>| {
+            let _ = gone.lock().expect("one at a time").recv_timeout(patience());
+            Err(Error::new(ErrorKind::Timeout, "too slow"))
         });
-        while server.requests() == 0 {
-            thread::yield_now();
-        }
-        let start = Instant::now();
-        let denied = tokens.authorization(&Plain, Duration::from_millis(50)).expect_err("too slow");
-        assert!(start.elapsed() >= Duration::from_millis(50) && start.elapsed() < Duration::from_millis(400));
-        assert_eq!(denied, Denied::late());
-        let (denied, took) = one.join().expect("no panic");
-        assert!(took >= Duration::from_millis(650) && took < Duration::from_millis(1500), "{took:?}");
-        assert_eq!((denied.error.kind(), denied.verdict), (ErrorKind::Timeout, TokenVerdict::Retry));
+        let one = scope.spawn(move || tokens.authorization(&holding, patience()));
+        assert!(wait_until(|| tokens.lock().asking));
+        let (own, start) = (Duration::from_millis(50), Instant::now());
+        assert_eq!(tokens.authorization(&Plain, own).expect_err("too slow"), Denied::late());
+        assert!(start.elapsed() >= own && !one.is_finished());
+        drop(go);
+        one.join().expect("no panic").expect_err("no token");
     });
-    assert_eq!(server.requests(), 1, "a second attempt would have had no time");
 }
 
 #[test]
@@ -901,7 +926,7 @@ fn a_renewal_takes_only_some_of_the_time() {
         *longest = request.timeout.max(*longest);
         Err(Error::new(ErrorKind::Network, "gone"))
     });
-    assert_eq!(tokens.authorization(&failing, LONG).expect("the old one"), "Bearer token-1");
+    assert_eq!(tokens.authorization(&failing, patience()).expect("the old one"), "Bearer token-1");
     let longest = longest.into_inner().expect("no panic");
     assert!(longest <= RENEWAL_MAX && longest > RENEWAL_MAX / 2, "{longest:?}");
 }

@@ -1,5 +1,5 @@
-//! What cannot be had from a real disk and a real network: a file call that fails, each in turn, and somebody who changes their
-//! mind in the middle of whatever the delivery thread is doing.
+//! What cannot be had from a real disk and a real network: a file call that fails, each in turn, and somebody who
+//! changes their mind in the middle of whatever the delivery thread is doing.
 
 use std::collections::HashSet;
 use std::io;
@@ -12,10 +12,10 @@ use std::time::Duration;
 use super::*;
 use crate::Config;
 use crate::exchange::{HttpRequest, HttpResponse, Transport};
+use crate::patience::patience;
 use crate::spool::tests::{Faulty, Folder, Receiver, balanced, client, config, track, wait_for};
 use crate::storage::{Appended, Appending, Disk, Entry, Lock, Map, Storage};
 
-const LONG: Duration = Duration::from_secs(60);
 const SHORT: Duration = Duration::from_millis(200);
 
 fn stateful(folder: &Folder) -> Config {
@@ -26,7 +26,8 @@ fn arrived(receiver: &Receiver) -> HashSet<String> {
     receiver.ids.lock().expect("no panic").iter().cloned().collect()
 }
 
-/// Tracks as the user who is known; whether that was taken. Refused it is only where the user has opted out, or may have.
+/// Tracks as the user who is known; whether that was taken. Refused it is only where the user has opted out, or may
+/// have.
 fn track_as_known(client: &Client, id: &str) -> bool {
     let options = Options { message_id: Some(id), ..Options::default() };
     match client.track(None, "E", None, options) {
@@ -84,7 +85,8 @@ fn life(fails_at: usize, for_ever: bool, errno: i32) -> usize {
             assert!(matches!(error.kind(), ErrorKind::Storage | ErrorKind::OptedOut), "{case}: {error}");
         }
         if n % 4 == 3 {
-            let _ = living.flush(SHORT);
+            // As long as the disk does not say whether the user has opted out, nothing settles.
+            let _ = living.flush(if living.is_opted_out() { Duration::ZERO } else { SHORT });
         }
         balanced(&living);
     }
@@ -92,7 +94,7 @@ fn life(fails_at: usize, for_ever: bool, errno: i32) -> usize {
     let calls = calls.load(Ordering::SeqCst);
 
     let next = client(stateful(&folder), Disk, &receiver);
-    next.flush(LONG).expect("a disk that works again");
+    next.flush(patience()).expect("a disk that works again");
     assert!(!next.is_opted_out(), "{case}: nobody opted out");
     assert!(next.user_id().is_none_or(|user| user == "u" || user == "v"), "{case}: {:?}", next.user_id());
     assert!(track_as_known(&next, "next"));
@@ -136,12 +138,12 @@ fn life_of_one_who_opts_out(fails_at: usize, for_ever: bool, errno: i32) -> usiz
     if is_known {
         assert!(next.is_opted_out(), "{case}: it was said that it is kept");
         assert!(!folder.0.join("identity.json").exists(), "{case}");
-        next.flush(LONG).expect("nothing is left");
+        next.flush(patience()).expect("nothing is left");
         assert_eq!(arrived(&receiver).len(), 0, "{case}");
     }
     next.opt_in().expect("a disk that works again");
     assert!(track_as_known(&next, "next"), "{case}");
-    next.flush(LONG).expect("delivered");
+    next.flush(patience()).expect("delivered");
     balanced(&next);
     drop(next);
     let arrived = arrived(&receiver);
@@ -348,8 +350,9 @@ fn who_opts_out_in_the_middle_of_anything_is_left_alone_and_what_comes_later_sur
             // While a file is being made nobody else can have one.
             let messages = if call == "create" { 1 } else { 4 };
             (0..messages).for_each(|n| track_large(&living, &format!("before {n}")));
-            entered.recv_timeout(LONG).unwrap_or_else(|_| panic!("{case}: it never comes there"));
-            std::thread::sleep(Duration::from_millis(3)); // so that the names of files differ
+            entered.recv_timeout(patience()).unwrap_or_else(|_| panic!("{case}: it never comes there"));
+            let time = crate::time::now_ms();
+            wait_for("the names of files differ", || crate::time::now_ms() > time);
             let mut seen = HashSet::new();
             std::thread::scope(|scope| {
                 // Deleting a file waits for one that is just being made.
@@ -382,25 +385,23 @@ fn who_opts_out_in_the_middle_of_anything_is_left_alone_and_what_comes_later_sur
                     let stats = living.stats();
                     stats.requests > 0 && stats.queued == 4
                 });
-                std::thread::sleep(Duration::from_millis(50));
                 (4..8).for_each(|n| track_large(&living, &format!("after {n}")));
-                std::thread::sleep(Duration::from_millis(50));
                 let dead = as_of_the_dead(&folder);
                 let heir = client(stateful(&dead), Disk, &receiver);
-                heir.flush(LONG).expect("delivered");
+                heir.flush(patience()).expect("delivered");
                 let after: HashSet<String> = arrived(&receiver).difference(&seen).cloned().collect();
                 let expected: HashSet<String> = (0..8).map(|n| format!("after {n}")).collect();
                 assert_eq!(after, expected, "{case}: had it died, this would have come of it");
                 receiver.ids.lock().expect("no panic").retain(|id| !id.starts_with("after"));
                 answering.status.store(200, Ordering::SeqCst);
             }
-            living.flush(LONG).expect("all is settled");
+            living.shutdown(patience()).expect("all is settled");
             balanced(&living);
             let after: HashSet<String> = arrived(&receiver).difference(&seen).cloned().collect();
             assert_eq!(after.len(), if opts_in { 8 } else { 0 }, "{case}: {after:?}");
             assert!(after.iter().all(|id| id.starts_with("after")), "{case}: {after:?}");
-            assert_eq!(chunks(&folder.0), Vec::<String>::new(), "{case}");
             drop(living);
+            assert_eq!(chunks(&folder.0), Vec::<String>::new(), "{case}");
         }
     }
 }
@@ -453,15 +454,15 @@ fn no_request_begins_after_the_user_has_opted_out() {
     let config = Config { flush_at: 1, ..Config::new("k") };
     let client = Client::with(config, Arc::new(Disk), make).expect("good settings");
     assert!(track(&client, "before"));
-    wait.recv_timeout(LONG).expect("it has been decided");
+    wait.recv_timeout(patience()).expect("it has been decided");
     client.opt_out().expect("in memory");
     release.send(()).expect("it waits");
-    client.flush(LONG).expect("nothing is left");
+    client.flush(patience()).expect("nothing is left");
     client.opt_in().expect("in memory");
     assert!(track(&client, "after"));
-    wait.recv_timeout(LONG).expect("it has been decided");
+    wait.recv_timeout(patience()).expect("it has been decided");
     release.send(()).expect("it waits");
-    client.flush(LONG).expect("delivered");
+    client.flush(patience()).expect("delivered");
     assert_eq!((made.load(Ordering::SeqCst), client.stats().dropped, client.stats().delivered), (1, 1, 1));
 }
 
@@ -493,7 +494,7 @@ fn the_network_makes_no_request_that_was_decided_on_before_an_interruption() {
 
 #[test]
 fn threads_that_cannot_agree_leave_the_queue_as_the_last_of_them_wants_it() {
-    for _ in 0..crate::rounds(50) {
+    for _ in 0..crate::rounds(20) {
         let folder = Folder::new();
         let client = client(stateful(&folder), Disk, &Receiver::default());
         std::thread::scope(|scope| {

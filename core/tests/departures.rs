@@ -1,16 +1,16 @@
 //! What must not leave: after an opt-out, and about somebody else than the message says.
 
+mod patience;
 mod server;
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, mpsc};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
+use patience::{NEVER, patience, wait_until};
 use segment_native::{BeforeSend, Client, Config, Edit, Error, ErrorKind, HttpResponse, Object, OnHttp, Request};
 use server::{Reply, Server, nobody};
-
-const LONG: Duration = Duration::from_secs(60);
 
 struct Folder(PathBuf);
 
@@ -112,7 +112,7 @@ fn a_message_begun_before_an_opt_out_is_not_taken_after_an_opt_in() {
     let refused = client.track(None, "of the one who opted out", None, None);
     assert_eq!(refused.map_err(|error| error.kind()), Err(ErrorKind::OptedOut));
     client.track(None, "of the one who opted in", None, None).expect("taken");
-    client.flush(LONG).expect("settled");
+    client.flush(patience()).expect("settled");
     let all = all(&server);
     assert!(!all.contains(&before) && all.contains("opted in") && !all.contains("opted out"), "{all}");
 }
@@ -133,7 +133,7 @@ fn opting_out_stops_at_once_whoever_is_changing_something() {
     let config = Config {
         endpoint: server.url(),
         stateful: true,
-        flush_interval: LONG,
+        flush_interval: NEVER,
         before_send: Some(before_send),
         ..Config::new("k")
     };
@@ -143,11 +143,8 @@ fn opting_out_stops_at_once_whoever_is_changing_something() {
         let identify = scope.spawn(|| client.identify("u", None, None));
         entered.recv().expect("before_send is at it");
         let opt_out = scope.spawn(|| client.opt_out());
-        let start = Instant::now();
-        while client.stats().dropped == 0 {
-            assert!(start.elapsed() < LONG, "what waits is thrown away before anybody else is waited for");
-            std::thread::yield_now();
-        }
+        let is_dropped = wait_until(|| client.stats().dropped > 0);
+        assert!(is_dropped, "what waits is thrown away before anybody else is waited for");
         assert!(client.track(None, "F", None, None).is_err());
         leave.send(()).expect("it waits");
         opt_out.join().expect("no panic").expect("no disk, no error");
@@ -170,7 +167,7 @@ fn a_consent_whose_event_is_refused_is_not_taken_for_given() {
     assert_eq!(client.set_consent(&categories).expect_err("refused").message(), "not now");
     client.set_consent(&categories).expect("given");
     client.set_consent(&categories).expect("the same again");
-    client.flush(LONG).expect("settled");
+    client.flush(patience()).expect("settled");
     let all = all(&server);
     assert_eq!(all.matches("Segment Consent Preference Updated").count(), 1, "{all}");
     assert!(all.contains(r#""consent":{"categoryPreferences":{"ads":true}}"#), "{all}");
@@ -182,16 +179,16 @@ fn one_users_traits_and_anonymous_id_are_not_on_anothers_message() {
     let client =
         Client::new(Config { endpoint: server.url(), stateful: true, ..Config::new("k") }).expect("good settings");
     client.identify("ada", &Object::from([("email", "ada@example.com")]), None).expect("taken");
-    client.flush(LONG).expect("settled");
+    client.flush(patience()).expect("settled");
     let ada = client.anonymous_id().expect("stateful");
     client.track("bob", "E", None, None).expect("taken");
     client.enqueue(r#"{"type":"track","userId":"bob","event":"E"}"#).expect("taken");
     client.enqueue(r#"{"type":"identify","userId":"bob"}"#).expect("taken");
-    client.flush(LONG).expect("settled");
+    client.flush(patience()).expect("settled");
     let last = server.requests().pop().expect("a batch").body.to_string();
     assert!(!last.contains("ada@example.com") && !last.contains(&ada), "{last}");
     client.track("ada", "E", None, None).expect("taken");
-    client.flush(LONG).expect("settled");
+    client.flush(patience()).expect("settled");
     let last = server.requests().pop().expect("a batch").body.to_string();
     assert!(last.contains("ada@example.com") && last.contains(&ada), "{last}");
 }
@@ -211,7 +208,7 @@ fn what_was_kept_under_another_write_key_is_thrown_away_too() {
     assert_eq!(folder.holding("secret-user").len(), 1);
     let new = Client::new(config("new")).expect("good settings");
     new.opt_out().expect("kept");
-    let _ = new.flush(LONG);
+    let _ = new.flush(patience());
     assert_eq!(folder.holding("secret-user"), Vec::<PathBuf>::new());
 }
 
@@ -221,7 +218,7 @@ fn what_was_rejected_goes_too_even_if_the_client_was_shut_down() {
     let config = Config { endpoint: server.url(), spool_dir: Some(folder.0.clone()), ..Config::new("k") };
     let client = Client::new(config).expect("good settings");
     client.track("secret-user", "E", None, None).expect("taken");
-    client.shutdown(LONG).expect("all settled");
+    client.shutdown(patience()).expect("all settled");
     assert_eq!(folder.holding("secret-user").len(), 1);
     client.opt_out().expect("kept");
     assert_eq!(folder.holding("secret-user"), Vec::<PathBuf>::new());
@@ -238,7 +235,7 @@ fn an_authorization_of_the_callers_own_makes_a_token_needless() {
     let client = Client::new(config).expect("good settings");
     client.call(&event()).expect("an answer");
     client.track("u", "E", None, None).expect("taken");
-    client.flush(LONG).expect("settled");
+    client.flush(patience()).expect("settled");
     assert_eq!((client.stats().delivered, tokens.begun()), (1, 0));
     assert!(server.requests().iter().all(|request| request.header("authorization") == Some("Gateway 1")));
 }

@@ -1,11 +1,12 @@
 //! Doubtful data: warned about once, or refused; what was said is what Segment gets all the same.
 
+mod patience;
+
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use patience::{NEVER, patience};
 use segment_native::{Client, Config, Edit, ErrorKind, Level, Object, Options, Revenue, Time, Traits};
-
-const LONG: Duration = Duration::from_secs(60);
 
 #[derive(Clone, Default)]
 struct Log(Arc<Mutex<Vec<String>>>);
@@ -19,7 +20,7 @@ impl Log {
 fn client(change: impl FnOnce(&mut Config)) -> (Client, Log) {
     let log = Log::default();
     let lines = log.0.clone();
-    let mut config = Config { dry_run: true, flush_interval: LONG, ..Config::new("k") };
+    let mut config = Config { dry_run: true, flush_interval: NEVER, ..Config::new("k") };
     config.on_log = Some(Box::new(move |level, line| {
         if level == Level::Warning {
             lines.lock().expect("no panic").push(line.to_owned());
@@ -39,8 +40,8 @@ fn a_doubt_is_warned_about_once_for_each_kind_and_name() {
         client.track("u", "Order Completed", &properties, None).expect("taken");
         client.enqueue(r#"{"type":"track","userId":"u","event":"E","properties":{"value":"much"}}"#).expect("taken");
     }
-    client.flush(LONG).expect("settled");
-    client.shutdown(LONG).expect("all out");
+    client.flush(patience()).expect("settled");
+    client.shutdown(patience()).expect("all out");
     let stats = client.stats();
     drop(client);
     assert_eq!((stats.accepted, stats.delivered), (300, 300));
@@ -84,7 +85,7 @@ fn strict_refuses_what_is_doubtful_with_the_same_sentence() {
     client.track("u", "Order Completed", &good, None).expect("taken");
     let stats = client.stats();
     assert_eq!((stats.accepted, stats.refused), (2, 5));
-    client.shutdown(LONG).expect("all out");
+    client.shutdown(patience()).expect("all out");
     drop(client);
     assert_eq!(log.warnings(), Vec::<String>::new());
 }

@@ -1,5 +1,5 @@
-//! A process may end in any way it likes: it ends at once, as it would without us and without a word of ours, and with a spool
-//! nothing that was accepted is lost.
+//! A process may end in any way it likes: it ends at once, as it would without us and without a word of ours, and with
+//! a spool nothing that was accepted is lost.
 
 #![cfg(unix)]
 #![allow(clippy::print_stdout)] // the figures are for a person to read
@@ -18,9 +18,6 @@ use std::time::Duration;
 
 use child::*;
 use segment_native::Client;
-
-/// How long an ending may take.
-const SOON: Duration = Duration::from_secs(10);
 
 static CLIENT: OnceLock<Client> = OnceLock::new();
 static NOTES: OnceLock<Notes> = OnceLock::new();
@@ -95,7 +92,7 @@ fn track_on_threads() {
             }
         });
     }
-    wait_until(SOON, || TRACKED.load(Ordering::SeqCst) > 100);
+    assert!(wait_until(|| TRACKED.load(Ordering::SeqCst) > 100));
 }
 
 #[allow(unconditional_recursion)]
@@ -126,8 +123,8 @@ thread_local! {
     static LATE: RefCell<Option<TracksWhenDropped>> = const { RefCell::new(None) };
 }
 
-/// Values of a thread are dropped in the order in which they were made, or the other way round: one of these two is dropped
-/// after those of the library.
+/// Values of a thread are dropped in the order in which they were made, or the other way round: one of these two is
+/// dropped after those of the library.
 fn track_in_destructors() {
     EARLY.with_borrow_mut(|value| *value = Some(TracksWhenDropped("early")));
     CLIENT.get().expect("made").track("u", "makes the library's own", None, None).expect("taken");
@@ -170,7 +167,7 @@ fn ends(ending: &str, end: &End, times: usize) {
             let folder = if spooled { beside.text() } else { "" };
             let mut command = program(ending, &[("URL", &url), ("FOLDER", folder), ("NOTES", &notes)]);
             command.stderr(Stdio::piped());
-            let (status, text) = Program::start(command).output(SOON);
+            let (status, text) = Program::start(command).output();
             let what = format!("{ending}, {mode:?}, with a spool: {spooled}: {status}: {text}");
             assert_eq!((status.code(), status.signal()), (end.code, end.signal), "{what}");
             let is_known = |line: &str| line.is_empty() || end.says.iter().any(|known| line.contains(known));

@@ -10,7 +10,7 @@ use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, Weak};
 
-use child::{Folder, LONG, Program, balanced, died_by_kill, kill, part, program, told};
+use child::{Folder, Program, balanced, died_by_kill, kill, part, patience, program, told};
 use segment_native::{BeforeSend, Call, Client, Config, Edit, Error, ErrorKind, Message, Object, Options};
 use serde_json::{Value, json};
 use server::{Reply, Server};
@@ -31,12 +31,12 @@ fn open_the_app(dies: bool) {
     if dies {
         kill(std::process::id().try_into().expect("a pid"), libc::SIGKILL);
     }
-    client.flush(LONG).expect("delivered");
+    client.flush(patience()).expect("delivered");
 }
 
 /// All messages that the server got, in their order.
 fn sent(server: &Server, client: &Client) -> Vec<Value> {
-    client.flush(LONG).expect("delivered");
+    client.flush(patience()).expect("delivered");
     balanced(&client.stats());
     server.events()
 }
@@ -179,8 +179,8 @@ fn the_same_client_in_its_own_before_send_is_an_error_and_no_deadlock() {
         |client| client.set_consent(None),
         |client| client.opt_out(),
         |client| client.opt_in(),
-        |client| client.flush(LONG),
-        |client| client.shutdown(LONG),
+        |client| client.flush(patience()),
+        |client| client.shutdown(patience()),
     ];
     for using in uses {
         let server = Server::good();
@@ -202,7 +202,7 @@ fn another_client_may_be_used_in_before_send() {
     let client = editing(&server, move |_| using.track("o", "Other", None, None).map(|()| Edit::Keep));
     client.identify("u", None, None).expect("taken");
     client.track(None, "Own", None, None).expect("taken");
-    client.flush(LONG).expect("delivered");
+    client.flush(patience()).expect("delivered");
     let sent = sent(&server, &other);
     assert_eq!(names(&sent).into_iter().filter(|name| *name == "Other").count(), 2);
 }
@@ -228,7 +228,7 @@ fn before_send_runs_on_all_threads_at_once() {
             });
         }
     });
-    client.flush(LONG).expect("delivered");
+    client.flush(patience()).expect("delivered");
     let stats = client.stats();
     balanced(&stats);
     assert_eq!((stats.accepted, stats.dropped, stats.delivered), (8 * 204, 8 * 50, 8 * 154));
@@ -246,7 +246,7 @@ fn before_send_sees_nothing_of_those_who_opted_out_or_after_the_end() {
     client.opt_out().expect("in memory");
     assert_eq!(client.track("u", "E", None, None).expect_err("refused").kind(), ErrorKind::OptedOut);
     client.opt_in().expect("in memory");
-    client.shutdown(LONG).expect("nothing is left");
+    client.shutdown(patience()).expect("nothing is left");
     assert_eq!(client.track("u", "E", None, None).expect_err("refused").kind(), ErrorKind::Closed);
     assert_eq!((seen.load(Ordering::SeqCst), client.stats().accepted), (0, 0));
 }
@@ -318,12 +318,12 @@ fn an_app_without_a_version_or_without_a_folder_is_still_opened() {
 fn an_app_of_somebody_who_opted_out_says_nothing() {
     let (server, folder) = (Server::good(), Folder::new());
     let client = Client::new(app(&server.url(), &folder.0, "1.0", "1")).expect("good settings");
-    client.flush(LONG).expect("delivered");
+    client.flush(patience()).expect("delivered");
     client.opt_out().expect("kept");
     drop(client);
     let seen = server.begun();
     let client = Client::new(app(&server.url(), &folder.0, "2.0", "2")).expect("good settings");
-    client.flush(LONG).expect("nothing to wait for");
+    client.flush(patience()).expect("nothing to wait for");
     assert_eq!((server.begun(), client.stats().refused), (seen, 0));
 }
 
@@ -353,7 +353,7 @@ fn an_app_that_dies_at_once_is_installed_once() {
     let url = server.url();
     let told = [("URL", url.as_str()), ("FOLDER", folder.text())];
     for _ in 0..3 {
-        let status = Program::start(program("open the app and die", &told)).ended(LONG);
+        let status = Program::start(program("open the app and die", &told)).ended(patience());
         assert!(died_by_kill(status), "{status}");
     }
     good.store(true, Ordering::SeqCst);

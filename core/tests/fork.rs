@@ -1,8 +1,9 @@
-//! A process that forks, and its children: none hangs, nothing is lost, and no message is anybody's but its own process's.
+//! A process that forks, and its children: none hangs, nothing is lost, and no message is anybody's but its own
+//! process's.
 //!
-//! This is a program whose `main` is C's, as those that fork are in C, C++ and Python. Where `main` is Rust's, the standard
-//! library takes a lock of its own whenever a thread starts or ends; in a child forked at that moment it is never given back,
-//! and no thread of the standard library's can start there, ours among them.
+//! This is a program whose `main` is C's, as those that fork are in C, C++ and Python. Where `main` is Rust's, the
+//! standard library takes a lock of its own whenever a thread starts or ends; in a child forked at that moment it is
+//! never given back, and no thread of the standard library's can start there, ours among them.
 
 #![cfg(unix)]
 #![no_main]
@@ -21,9 +22,6 @@ use std::time::Duration;
 
 use child::*;
 use segment_native::{Client, Config, Object, Stats};
-
-/// A child that takes longer hangs.
-const PATIENCE: Duration = Duration::from_secs(20);
 
 /// Runs the tests, or one of the programs that they start.
 #[unsafe(no_mangle)]
@@ -89,7 +87,7 @@ fn fork_to(what: impl FnOnce()) -> i32 {
 
 /// Waits for a forked child, which must have ended as it should.
 fn expect_end(pid: i32, what: &str, by_kill: bool) {
-    let Some(status) = ended(pid, PATIENCE) else { panic!("deadlock: {what}") };
+    let Some(status) = ended(pid, patience()) else { panic!("deadlock: {what}") };
     assert!(if by_kill { died_by_kill(status) } else { status.success() }, "{what}: {status}");
 }
 
@@ -151,7 +149,7 @@ fn fork_while_threads_track() {
                 // With a spool a message survives all of these ends; without, somebody has to wait for it.
                 0..=2 if !spooled => {
                     track_three(client, &notes, &name);
-                    client.flush(LONG).expect("delivered");
+                    client.flush(patience()).expect("delivered");
                     assert_eq!((client.stats().accepted, client.stats().delivered), (3, 3));
                 }
                 0 => track_three(client, &notes, &name),
@@ -165,7 +163,7 @@ fn fork_while_threads_track() {
                 }
                 3 => {
                     track_three(client, &notes, &name);
-                    client.flush(LONG).expect("delivered");
+                    client.flush(patience()).expect("delivered");
                     let stats = client.stats();
                     balanced(&stats);
                     assert_eq!(stats.accepted - stats.recovered, 3);
@@ -197,14 +195,14 @@ fn fork_while_threads_track() {
     stop.store(true, Ordering::SeqCst);
     threads.into_iter().for_each(|thread| thread.join().expect("no panic"));
     let client = inherited.get();
-    client.flush(LONG).expect("all is delivered");
+    client.flush(patience()).expect("all is delivered");
     balanced(&client.stats());
     assert_eq!(client.stats().queued, 0);
     inherited.drop_in_this_process();
 }
 
-/// The standard library takes a lock of its own when a thread starts or ends. In a child of that moment nobody ever gives it
-/// back, and no thread can be started by its means.
+/// The standard library takes a lock of its own when a thread starts or ends. In a child of that moment nobody ever
+/// gives it back, and no thread can be started by its means.
 fn fork_while_threads_start_and_end() {
     let inherited = Inherited::new(new_client());
     let notes = Notes::open(&told("NOTES"));
@@ -219,7 +217,7 @@ fn fork_while_threads_start_and_end() {
         let name = format!("child{n}");
         let pid = fork_to(|| {
             track_three(inherited.get(), &notes, &name);
-            inherited.get().flush(PATIENCE / 2).expect("delivered");
+            inherited.get().flush(patience()).expect("delivered");
         });
         expect_end(pid, &name, false);
     }
@@ -248,16 +246,16 @@ fn fork_in_a_callback() {
             IS_CHILD.store(true, Ordering::SeqCst);
             assert!(!client.is_in_callback(), "the callback is the parent's");
             track_three(client, &noting, &name);
-            client.flush(LONG).expect("delivered");
+            client.flush(patience()).expect("delivered");
         });
-        if !matches!(ended(pid, PATIENCE), Some(status) if status.success()) {
+        if !matches!(ended(pid, patience()), Some(status) if status.success()) {
             noting.write(&format!("the child {name} failed"));
         }
     }));
     let client = CLIENT.get_or_init(|| Client::new(config).expect("good settings"));
     for n in 0.. {
         track_and_note(client, &notes, &format!("parent-{n}"), n % 2 == 0);
-        client.flush(LONG).expect("delivered");
+        client.flush(patience()).expect("delivered");
         if FORKS.load(Ordering::SeqCst) >= forks {
             break;
         }
@@ -292,12 +290,12 @@ fn fork_in_a_callback_and_return_from_it() {
     };
     let client = CLIENT.get_or_init(|| Client::new(config).expect("good settings"));
     track_and_note(client, &notes, "parent-first", true);
-    client.flush(LONG).expect("delivered");
+    client.flush(patience()).expect("delivered");
     notes.write("parent-second");
-    client.flush(LONG).expect("delivered");
+    client.flush(patience()).expect("delivered");
     let pid = i32::try_from(FORKED.load(Ordering::SeqCst)).expect("a pid");
     // Its only thread was the delivery thread of its parent. When that ends, so does the child.
-    if ended(pid, Duration::from_secs(5)).is_none() {
+    if ended(pid, patience() / 2).is_none() {
         exit_now(STILL_THERE);
     }
 }
@@ -309,13 +307,13 @@ fn fork_while_a_request_hangs() {
         track_and_note(client.get(), &notes, &format!("parent-{n}"), n > 0);
     }
     let _ = client.get().flush(Duration::ZERO);
-    assert!(wait_until(LONG, || Path::new(&told("GO")).exists()), "told that the server has the request");
+    assert!(wait_until(|| Path::new(&told("GO")).exists()), "told that the server has the request");
     for n in 0..told_number("FORKS") {
         let name = format!("child{n}");
         let pid = fork_to(|| {
             if n % 4 != 0 {
                 track_three(client.get(), &notes, &name);
-                client.get().flush(LONG).expect("delivered");
+                client.get().flush(patience()).expect("delivered");
             }
             client.drop_in_this_process();
         });
@@ -323,7 +321,7 @@ fn fork_while_a_request_hangs() {
     }
     notes.write("parent-all children have ended");
     track(client.get(), "parent-all children have ended");
-    client.get().flush(LONG).expect("delivered");
+    client.get().flush(patience()).expect("delivered");
     client.drop_in_this_process();
 }
 
@@ -363,7 +361,7 @@ fn fork_while_threads_identify() {
             client.track(None, &format!("Event {name}"), None, None).expect("taken");
             notes.write(&name);
             client.identify(None, &Object::from([("child", n as u64)]), None).expect("taken");
-            client.flush(LONG).expect("delivered");
+            client.flush(patience()).expect("delivered");
             assert_eq!((client.user_id().as_deref(), client.anonymous_id()), (Some("u"), anonymous.clone()));
             if !spooled {
                 client.identify("v", None, None).expect("taken"); // which is nobody else's business
@@ -375,7 +373,7 @@ fn fork_while_threads_identify() {
     stop.store(true, Ordering::SeqCst);
     threads.into_iter().for_each(|thread| thread.join().expect("no panic"));
     assert_eq!((client.user_id().as_deref(), client.anonymous_id()), (Some("u"), anonymous));
-    client.flush(LONG).expect("delivered");
+    client.flush(patience()).expect("delivered");
     inherited.drop_in_this_process();
 }
 
@@ -389,19 +387,24 @@ fn opt_out_in_a_child() {
         expect_end(fork_to(|| client.opt_out().expect("kept")), &name, false);
         // It was forked before anybody there had to look.
         let pid = fork_to(|| {
-            assert!(wait_until(PATIENCE, || client.track(None, "Event never", None, None).is_err()), "it notices");
+            assert!(wait_until(|| client.track(None, "Event never", None, None).is_err()), "it notices");
         });
         expect_end(pid, &name, false);
-        assert!(wait_until(PATIENCE, || client.track(None, "Event never", None, None).is_err()), "the parent notices");
+        assert!(wait_until(|| client.track(None, "Event never", None, None).is_err()), "the parent notices");
         client.opt_in().expect("kept");
         let pid = fork_to(|| {
             client.track(None, &format!("Event {name}"), None, None).expect("taken");
             notes.write(&name);
-            client.flush(LONG).expect("delivered");
+            client.flush(patience()).expect("delivered");
         });
         expect_end(pid, &name, false);
     }
     inherited.drop_in_this_process();
+}
+
+/// The bound of a program that forks thousands of times. Each of its own waits has the usual one.
+fn campaign() -> Duration {
+    patience() * 10 * u32::try_from(rounds(1)).expect("few")
 }
 
 /// Starts a program that forks.
@@ -411,8 +414,8 @@ fn start(part: &str, sink: &Sink, folder: &str, beside: &Folder, forks: usize) -
     Program::start(program(part, &told))
 }
 
-/// Every message that was accepted has arrived under one id, and no two share one. Messages of processes that nobody killed
-/// came once. How many there were.
+/// Every message that was accepted has arrived under one id, and no two share one. Messages of processes that nobody
+/// killed came once. How many there were.
 fn check(sink: &Sink, beside: &Folder, once: impl Fn(&str) -> bool) -> usize {
     let accepted = read_notes(&beside.beside("notes"));
     let received = sink.received();
@@ -438,7 +441,7 @@ fn check(sink: &Sink, beside: &Folder, once: impl Fn(&str) -> bool) -> usize {
 fn a_process_forks_while_its_threads_track_and_nothing_is_lost() {
     let forks = rounds(2_000);
     let (folder, sink) = (Folder::new(), Sink::new(Mode::Good));
-    let status = start("fork while threads track", &sink, folder.text(), &folder, forks).ended(LONG * 10);
+    let status = start("fork while threads track", &sink, folder.text(), &folder, forks).ended(campaign());
     assert!(status.success(), "{status}");
     deliver(&sink, &folder);
     // Children of the kinds 0 to 2 end in the middle of a request; whoever adopts what they left cannot know about it.
@@ -455,7 +458,7 @@ fn a_process_forks_while_its_threads_track_and_nothing_is_lost() {
 fn without_a_spool_a_child_starts_with_nothing_and_delivers_its_own() {
     let forks = rounds(300);
     let (beside, sink) = (Folder::new(), Sink::new(Mode::Good));
-    let status = start("fork while threads track", &sink, "", &beside, forks).ended(LONG * 10);
+    let status = start("fork while threads track", &sink, "", &beside, forks).ended(campaign());
     assert!(status.success(), "{status}");
     let accepted = check(&sink, &beside, |_| true);
     println!("forks without a spool: {forks}, accepted: {accepted}, lost: 0, deadlocks: 0");
@@ -464,7 +467,7 @@ fn without_a_spool_a_child_starts_with_nothing_and_delivers_its_own() {
 /// S28.
 fn a_child_delivers_whatever_threads_were_starting_or_ending_when_it_was_forked() {
     let (folder, sink) = (Folder::new(), Sink::new(Mode::Good));
-    let status = start("fork while threads start and end", &sink, folder.text(), &folder, 200).ended(LONG * 10);
+    let status = start("fork while threads start and end", &sink, folder.text(), &folder, 200).ended(campaign());
     assert!(status.success(), "{status}");
     assert_eq!(check(&sink, &folder, |_| false), 200 * 3);
 }
@@ -486,7 +489,7 @@ fn a_child_that_returns_from_its_parents_callback_does_not_deliver_for_its_paren
     for spooled in [true, false] {
         let (beside, sink) = (Folder::new(), Sink::new(Mode::Good));
         let folder = if spooled { beside.text() } else { "" };
-        let status = start("fork in a callback and return from it", &sink, folder, &beside, 0).ended(LONG);
+        let status = start("fork in a callback and return from it", &sink, folder, &beside, 0).ended(patience());
         assert_eq!(check(&sink, &beside, |_| true), 2);
         assert_ne!(status.code(), Some(STILL_THERE), "the child has its parent's delivery thread for ever");
         assert!(status.success(), "{status}");
@@ -499,10 +502,10 @@ fn a_child_forked_while_a_request_hangs_leaves_its_parents_connection_alone() {
         let (beside, sink) = (Folder::new(), Sink::new(Mode::HangFor("parent")));
         let folder = if spooled { beside.text() } else { "" };
         let program = start("fork while a request hangs", &sink, folder, &beside, 40);
-        assert!(wait_until(LONG, || sink.requests() > 0), "the request of the parent");
+        assert!(wait_until(|| sink.requests() > 0), "the request of the parent");
         std::fs::write(beside.beside("go"), "").expect("written");
         let done = || read_notes(&beside.beside("notes")).iter().any(|note| note.starts_with("parent-all"));
-        assert!(wait_until(LONG, done), "the children end while the parent's request hangs");
+        assert!(wait_until(done), "the children end while the parent's request hangs");
         sink.set(Mode::Good);
         program.succeeded();
         assert_eq!(check(&sink, &beside, |_| true), 3 + 30 * 3 + 1);
@@ -515,7 +518,7 @@ fn a_child_knows_its_parents_user_whoever_was_changing_it_when_it_was_forked() {
         let (beside, sink) = (Folder::new(), Sink::new(Mode::Good));
         let folder = if spooled { beside.text() } else { "" };
         let forks = rounds(200);
-        let status = start("fork while threads identify", &sink, folder, &beside, forks).ended(LONG * 10);
+        let status = start("fork while threads identify", &sink, folder, &beside, forks).ended(campaign());
         assert!(status.success(), "{status}");
         let received = sink.received();
         let tracked: Vec<_> = received.values().filter(|message| message.event.starts_with("Event child")).collect();

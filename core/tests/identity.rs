@@ -1,4 +1,5 @@
-//! Who the user is, as a client remembers it: in messages that a server got, in files on the disk, in several processes.
+//! Who the user is, as a client remembers it: in messages that a server got, in files on the disk, in several
+//! processes.
 
 #![cfg(unix)]
 
@@ -11,7 +12,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use child::{Folder, LONG, Notes, Program, Random, part, program, read_notes, rounds, told, wait_until};
+use child::{Folder, NEVER, Notes, Program, Random, part, patience, program, read_notes, rounds, told, wait_until};
 use segment_native::{Call, Client, Config, ErrorKind, Message, Object, Options};
 use serde_json::{Value, json};
 use server::Server;
@@ -31,7 +32,7 @@ fn child_main() {
 fn say_who_you_are() {
     let (notes, go) = (Notes::open(&told("NOTES")), told("GO"));
     notes.write("ready");
-    assert!(wait_until(LONG, || Path::new(&go).exists()), "told to go");
+    assert!(wait_until(|| Path::new(&go).exists()), "told to go");
     let client = Client::new(stateful(&told("URL"), Path::new(&told("FOLDER")))).expect("good settings");
     notes.write(&format!("id {}", client.anonymous_id().expect("one")));
 }
@@ -44,7 +45,7 @@ fn become_somebody() {
         let name = format!("{}_{n}", told("RUN"));
         client.identify(None, &Object::from([(name.as_str(), n)]), None).expect("taken");
     }
-    client.flush(LONG).expect("delivered");
+    client.flush(patience()).expect("delivered");
     notes.write("done");
 }
 
@@ -62,7 +63,7 @@ fn in_memory(server: &Server) -> Client {
 
 /// All messages that the server got, in their order.
 fn sent(server: &Server, client: &Client) -> Vec<Value> {
-    client.flush(LONG).expect("delivered");
+    client.flush(patience()).expect("delivered");
     child::balanced(&client.stats());
     server.events()
 }
@@ -277,7 +278,7 @@ fn traits_as_deep_as_can_be_are_remembered_or_left_out_and_nothing_is_refused() 
 #[test]
 fn what_is_refused_is_not_remembered() {
     let server = Server::good();
-    let config = Config { queue_max_bytes: 600, flush_interval: LONG, ..stateful(&server.url(), Path::new("")) };
+    let config = Config { queue_max_bytes: 600, flush_interval: NEVER, ..stateful(&server.url(), Path::new("")) };
     let client = Client::new(config).expect("good settings");
     client.track("u", "Fills the queue", &Object::from([("x", "y".repeat(300).as_str())]), None).expect("taken");
     assert_eq!(client.identify("u", None, None).expect_err("full").kind(), ErrorKind::QueueFull);
@@ -296,7 +297,7 @@ fn a_folder_that_cannot_be_written_any_more_does_not_bring_back_who_was_there_be
     client.identify("second", None, None).expect("taken");
     for n in 0..5 {
         client.track(None, &format!("E{n}"), None, None).expect("taken");
-        client.flush(LONG).expect("delivered");
+        client.flush(patience()).expect("delivered");
     }
     assert_eq!((client.user_id().as_deref(), file(&folder)["userId"].as_str()), (Some("second"), Some("first")));
     assert!(sent(&server, &client)[2..].iter().all(|message| message["userId"] == "second"));
@@ -328,7 +329,7 @@ fn processes_that_start_at_once_give_the_user_one_anonymous_id() {
         fs::remove_dir(&folder.0).expect("not even the folder is there");
         let told = [("URL", url.as_str()), ("FOLDER", folder.text()), ("NOTES", &notes), ("GO", &go)];
         let programs: Vec<_> = (0..PROCESSES).map(|_| Program::start(program("say who you are", &told))).collect();
-        assert!(wait_until(LONG, || read_notes(&notes).len() == PROCESSES), "all are ready");
+        assert!(wait_until(|| read_notes(&notes).len() == PROCESSES), "all are ready");
         fs::write(&go, "").expect("written");
         programs.into_iter().for_each(Program::succeeded);
         let ids: Vec<String> = read_notes(&notes).into_iter().filter(|note| note.starts_with("id ")).collect();

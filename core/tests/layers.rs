@@ -1,4 +1,5 @@
-//! A file uses only files of lower layers: those that stand above it in the list. (The map in `lib.rs` is the same list.)
+//! A file uses only files of lower layers: those that stand above it in the list. (The map in `lib.rs` is the same
+//! list.)
 
 use std::fs;
 use std::path::Path;

@@ -1,7 +1,9 @@
-//! OAuth from the outside: a real token server that verifies what it is shown, and a real Tracking API that asks for its tokens.
+//! OAuth from the outside: a real token server that verifies what it is shown, and a real Tracking API that asks for
+//! its tokens.
 
 #![cfg(feature = "oauth")]
 
+mod patience;
 mod server;
 
 use std::io::{BufRead, BufReader, Read, Write};
@@ -9,15 +11,14 @@ use std::net::{TcpListener, TcpStream};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
 
 use base64::prelude::{BASE64_URL_SAFE_NO_PAD, Engine};
+use patience::{NEVER, patience};
 use ring::signature::{RSA_PKCS1_2048_8192_SHA256, UnparsedPublicKey};
 use segment_native::{Client, Config, ErrorKind, Level, OAuth, Request};
 use serde_json::Value;
 use server::{Reply, Server};
 
-const LONG: Duration = Duration::from_secs(60);
 const KEYS: [&str; 2] = [include_str!("keys/oauth-pkcs8.pem"), include_str!("keys/oauth-pkcs1.pem")];
 const PUBLIC: &[u8] = include_bytes!("keys/oauth-public.der");
 
@@ -115,7 +116,8 @@ fn config(tokens: &TokenServer, api: &Server, told: &Told) -> Config {
     Config {
         endpoint: api.url(),
         oauth: Some(oauth),
-        flush_interval: LONG,
+        flush_interval: NEVER,
+        timeout: NEVER,
         proxy: Some(String::new()),
         on_log: Some(Box::new(move |level, line| lines.lock().expect("no panic").push((level, line.to_owned())))),
         on_delivery: Some(Box::new(move |delivery| {
@@ -139,7 +141,7 @@ fn batches_bear_one_token_and_the_write_key_in_the_body() {
         let client = Client::new(config).expect("good settings");
         for _ in 0..3 {
             client.track("u", "E", None, None).expect("taken");
-            client.flush(LONG).expect("settled");
+            client.flush(patience()).expect("settled");
         }
         assert_eq!(bearers(&api), ["Bearer token-1"; 3]);
         assert_eq!(api.requests()[0].body["writeKey"], "WRITE_KEY");
@@ -153,7 +155,7 @@ fn a_token_that_is_refused_with_511_is_replaced_and_the_batch_sent_again() {
     let (tokens, api, told) = (TokenServer::good(), Server::new(script), Told::default());
     let client = Client::new(config(&tokens, &api, &told)).expect("good settings");
     client.track("u", "E", None, None).expect("taken");
-    client.flush(LONG).expect("settled");
+    client.flush(patience()).expect("settled");
     assert_eq!(bearers(&api), ["Bearer token-1", "Bearer token-2"]);
     assert_eq!(api.requests()[1].header("x-retry-count"), Some("1"));
     assert_eq!((tokens.asked(), client.stats().delivered), (2, 1));
@@ -167,7 +169,7 @@ fn a_token_that_is_refused_otherwise_is_replaced_for_the_next_batch() {
         let client = Client::new(config(&tokens, &api, &told)).expect("good settings");
         for _ in 0..2 {
             client.track("u", "E", None, None).expect("taken");
-            client.flush(LONG).expect("settled");
+            client.flush(patience()).expect("settled");
         }
         assert_eq!(bearers(&api), ["Bearer token-1", "Bearer token-2"], "{status}");
         assert_eq!((client.stats().failed, client.stats().delivered), (1, 1));
@@ -180,7 +182,7 @@ fn without_a_token_nothing_is_sent_and_messages_in_memory_fail_with_the_reason()
     let (tokens, api, told) = (TokenServer::new(move |_| Some(refused)), Server::good(), Told::default());
     let client = Client::new(config(&tokens, &api, &told)).expect("good settings");
     client.track("u", "E", None, None).expect("taken");
-    client.flush(LONG).expect("settled");
+    client.flush(patience()).expect("settled");
     assert_eq!(api.begun(), 0);
     let stats = client.stats();
     assert_eq!((stats.failed, stats.requests, stats.queued), (1, 0, 0));
@@ -199,7 +201,7 @@ fn what_is_in_a_spool_waits_for_the_settings_to_be_corrected() {
     config.spool_dir = Some(folder.0.clone());
     let client = Client::new(config).expect("good settings");
     client.track("u", "E", None, None).expect("taken");
-    client.flush(LONG).expect("settled at the second try");
+    client.flush(patience()).expect("settled at the second try");
     assert_eq!((client.stats().delivered, client.stats().failed), (1, 0));
     assert_eq!(api.requests()[0].header("x-retry-count"), None, "no request for it was made before");
 }
@@ -210,7 +212,7 @@ fn a_pause_of_the_token_server_is_kept_and_not_counted() {
     let (tokens, api, told) = (TokenServer::new(script), Server::good(), Told::default());
     let client = Client::new(Config { retry_max: 1, ..config(&tokens, &api, &told) }).expect("good settings");
     client.track("u", "E", None, None).expect("taken");
-    client.flush(LONG).expect("settled");
+    client.flush(patience()).expect("settled");
     assert_eq!((tokens.asked(), api.begun(), client.stats().delivered), (2, 1, 1));
 }
 
@@ -220,7 +222,7 @@ fn a_token_server_that_fails_is_asked_again() {
     let (tokens, api, told) = (TokenServer::new(script), Server::good(), Told::default());
     let client = Client::new(config(&tokens, &api, &told)).expect("good settings");
     client.track("u", "E", None, None).expect("taken");
-    client.flush(LONG).expect("settled");
+    client.flush(patience()).expect("settled");
     assert_eq!((tokens.asked(), api.begun(), client.stats().delivered), (4, 1, 1));
     let lines = told.lines.lock().expect("no panic").clone();
     assert!(lines.iter().any(|(_, line)| line.contains("no token could be had")), "{lines:?}");
@@ -244,7 +246,7 @@ fn a_dry_run_asks_for_no_token_and_a_bad_key_is_named() {
     let (tokens, api, told) = (TokenServer::good(), Server::good(), Told::default());
     let client = Client::new(Config { dry_run: true, ..config(&tokens, &api, &told) }).expect("good settings");
     client.track("u", "E", None, None).expect("taken");
-    client.flush(LONG).expect("settled");
+    client.flush(patience()).expect("settled");
     assert_eq!((tokens.asked(), api.begun(), client.stats().delivered), (0, 0, 1));
     let mut config = config(&tokens, &api, &told);
     config.oauth.as_mut().expect("given").private_key = "no key".to_owned();

@@ -1,5 +1,5 @@
-//! A process that is killed at any moment while it changes what it knows of its user knows all of it afterwards or, of the one
-//! call that was under way, nothing; and whoever has opted out has opted out.
+//! A process that is killed at any moment while it changes what it knows of its user knows all of it afterwards or, of
+//! the one call that was under way, nothing; and whoever has opted out has opted out.
 
 #![allow(clippy::print_stdout)] // the figures are for a person to read
 #![cfg(unix)]
@@ -109,7 +109,8 @@ impl Known {
     }
 }
 
-/// Changes its mind and tracks until it is killed; says before each call what it is about to do, and afterwards what is known.
+/// Changes its mind and tracks until it is killed; says before each call what it is about to do, and afterwards what is
+/// known.
 fn live() {
     let folder = told("FOLDER");
     let client = Arc::new(Client::new(stateful(&told("URL"), Path::new(&folder))).expect("good settings"));
@@ -189,6 +190,8 @@ fn read(notes: &[String]) -> Story {
     let mut known: Option<Known> = None;
     let mut under_way: Option<&str> = None;
     let mut has_died = false;
+    // Accepted before an opting out of which nobody knows yet how far it comes.
+    let mut doubtful = HashSet::new();
     let mut tried: HashMap<&str, Must> = HashMap::new();
     for note in notes {
         match note.split_once(' ').expect("two words") {
@@ -198,7 +201,7 @@ fn read(notes: &[String]) -> Story {
                     tried.values_mut().for_each(|must| *must = Must::Whatever);
                 }
                 if call == "out" {
-                    story.purged.extend(story.wanted.drain());
+                    doubtful.extend(story.wanted.drain());
                 }
             }
             ("is", now) => {
@@ -212,8 +215,9 @@ fn read(notes: &[String]) -> Story {
                     story.changed += usize::from(has_died && now != *before);
                 }
                 if now.out {
-                    story.purged.extend(story.wanted.drain());
+                    story.purged.extend(story.wanted.drain().chain(doubtful.drain()));
                 }
+                doubtful.clear(); // it died, and the user has not opted out: nothing can be said of these
                 story.is_out = now.out;
                 (known, has_died) = (Some(now), false);
             }
@@ -243,10 +247,6 @@ fn read(notes: &[String]) -> Story {
             }
             _ => panic!("{note}"),
         }
-    }
-    if under_way == Some("out") {
-        // Nobody knows how far that came.
-        story.wanted.clear();
     }
     story
 }
@@ -287,7 +287,7 @@ impl Scene {
         self.sink.set(Mode::Good);
         let client = Client::new(stateful(&self.sink.url(), &self.folder.0)).expect("good settings");
         client.opt_in().expect("kept");
-        client.flush(LONG).expect("all is settled");
+        client.flush(patience()).expect("all is settled");
         balanced(&client.stats());
         drop(client);
         let received = self.sink.received().into_iter();
@@ -346,7 +346,7 @@ fn a_process_killed_while_it_changes_what_it_knows_never_knows_a_mixture() {
         for run in 0..KILLS_A_FOLDER {
             let before = notes_bytes(&scene.notes);
             let program = scene.start(&format!("{cycle}-{run}"), random.below(1 << 30), None);
-            assert!(wait_until(LONG, || notes_bytes(&scene.notes) > before), "it lives");
+            assert!(wait_until(|| notes_bytes(&scene.notes) > before), "it lives");
             std::thread::sleep(Duration::from_micros(1_000 + random.below(39_000)));
             program.kill();
             scene.died(&run.to_string());
@@ -363,16 +363,22 @@ fn a_process_killed_at_any_step_of_a_change_never_knows_a_mixture() {
     let mut figures = Figures::default();
     let mut kills = 0;
     for point in ["lock-made", "create-named", "replace-written", "replaced", "remove-before", "removed"] {
-        for is_offline in [true, false] {
+        let live = |is_offline| {
             let scene = Scene::new(is_offline);
             for time in 1..=12 {
                 let program = scene.start(&format!("{point}-{time}"), time, Some(format!("{point}:{time}")));
-                let status = program.ended(LONG);
+                let status = program.ended(patience());
                 assert!(died_by_kill(status), "{point}:{time}: {status}");
                 scene.died(point);
-                kills += 1;
             }
-            figures.add(&scene.check());
+            scene.check()
+        };
+        let stories = std::thread::scope(|scope| {
+            [true, false].map(|is_offline| scope.spawn(move || live(is_offline))).map(|story| story.join())
+        });
+        for story in stories {
+            figures.add(&story.expect("no mixture"));
+            kills += 12;
         }
     }
     figures.print(kills);

@@ -1,27 +1,25 @@
-//! What users of another tool fill in when they send to Segment: the forms of its three modules, field by field, and byte for
-//! byte what arrives for them. (`tests/seed.c` is the same from C.)
+//! What users of another tool fill in when they send to Segment: the forms of its three modules, field by field, and
+//! byte for byte what arrives for them. (`tests/seed.c` is the same from C.)
 
+mod patience;
 mod server;
 
-use std::time::Duration;
-
+use patience::{NEVER, patience};
 use segment_native::{Address, Client, Company, Config, ErrorKind, Object, Options, Request, Revenue, Time, Traits};
 use server::Server;
-
-const LONG: Duration = Duration::from_secs(60);
 
 /// `base64("your_Write_Key:")`
 const BASIC: &str = "Basic eW91cl9Xcml0ZV9LZXk6";
 
 fn client(server: &Server) -> Client {
-    let config = Config { endpoint: server.url(), gzip: false, flush_interval: LONG, ..Config::new("your_Write_Key") };
+    let config = Config { endpoint: server.url(), gzip: false, flush_interval: NEVER, ..Config::new("your_Write_Key") };
     Client::new(config).expect("good settings")
 }
 
-/// Sends what waits, and checks that it is this message and nothing else. Its context is ours; only the time of sending is
-/// nobody's to know.
+/// Sends what waits, and checks that it is this message and nothing else. Its context is ours; only the time of sending
+/// is nobody's to know.
 fn assert_sends(client: &Client, server: &Server, message: &str) {
-    client.flush(LONG).expect("settled");
+    client.flush(patience()).expect("settled");
     let request = server.requests().pop().expect("a request");
     assert_eq!(request.line, "POST /v1/batch HTTP/1.1");
     assert_eq!(request.all_headers("authorization"), [BASIC]);
@@ -29,9 +27,8 @@ fn assert_sends(client: &Client, server: &Server, message: &str) {
     let sent_at = request.body["sentAt"].as_str().expect("a time");
     sent_at.parse::<jiff::Timestamp>().expect("a time");
     let version = env!("CARGO_PKG_VERSION");
-    let expected = format!(
-        r#"{{"batch":[{message},"context":{{"library":{{"name":"segment-native","version":"{version}"}}}}}}],"sentAt":"{sent_at}","writeKey":"your_Write_Key"}}"#
-    );
+    let context = format!(r#""context":{{"library":{{"name":"segment-native","version":"{version}"}}}}"#);
+    let expected = format!(r#"{{"batch":[{message},{context}}}],"sentAt":"{sent_at}","writeKey":"your_Write_Key"}}"#);
     assert_eq!(String::from_utf8(request.raw).expect("UTF-8"), expected);
 }
 
@@ -167,7 +164,7 @@ fn what_just_happened_bears_the_time_of_now() {
     let before = now();
     client.track("u", "E", None, None).expect("taken");
     let after = now();
-    client.flush(LONG).expect("settled");
+    client.flush(patience()).expect("settled");
     let request = &server.requests()[0];
     let timestamp: jiff::Timestamp = request.events()[0]["timestamp"].as_str().expect("text").parse().expect("a time");
     assert!((before..=after).contains(&timestamp.as_millisecond()));

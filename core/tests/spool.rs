@@ -1,5 +1,6 @@
 //! The spool: what is accepted arrives, whatever becomes of client, server and folder in between.
 
+mod patience;
 mod server;
 
 use std::collections::HashSet;
@@ -9,10 +10,9 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use segment_native::{Client, Config, ErrorKind, Overflow, Stats};
+use patience::{NEVER, patience, wait_until};
+use segment_native::{Client, Config, Overflow, Stats};
 use server::{Reply, Server, nobody};
-
-const LONG: Duration = Duration::from_secs(60);
 
 /// A folder that goes away with the test.
 struct Folder(PathBuf);
@@ -57,7 +57,8 @@ fn config(endpoint: &str, folder: &Path) -> Config {
     Config {
         endpoint: endpoint.to_owned(),
         spool_dir: Some(folder.to_owned()),
-        flush_interval: LONG,
+        flush_interval: NEVER,
+        timeout: NEVER,
         shutdown: Duration::from_millis(1),
         ..Config::new("WRITE_KEY")
     }
@@ -100,7 +101,7 @@ fn what_could_not_be_delivered_is_delivered_by_the_next_client() {
     assert_eq!(folder.chunks().len(), 3, "one of each run, cut to its content: {:?}", folder.files());
     up.store(true, std::sync::atomic::Ordering::SeqCst);
     let client = client(&server.url(), &folder.0);
-    client.flush(LONG).expect("all is delivered");
+    client.flush(patience()).expect("all is delivered");
     let stats = client.stats();
     balanced(&stats);
     assert_eq!((stats.accepted, stats.recovered, stats.delivered, stats.queued), (300, 300, 300, 0));
@@ -119,7 +120,7 @@ fn recovered_messages_come_in_their_order_and_with_their_ids() {
     drop(offline);
     let text = fs::read_to_string(&folder.chunks()[0]).expect("a chunk");
     let client = client(&server.url(), &folder.0);
-    client.flush(LONG).expect("all is delivered");
+    client.flush(patience()).expect("all is delivered");
     let requests = server.requests();
     assert_eq!(requests[0].names(), ["Event 0", "Event 1", "Event 2"]);
     for id in requests[0].ids() {
@@ -157,7 +158,7 @@ fn several_clients_share_a_folder_and_rob_nobody() {
         track(client, n * 100..n * 100 + 100);
     }
     for client in &clients {
-        client.flush(LONG).expect("settled");
+        client.flush(patience()).expect("settled");
         let stats = client.stats();
         assert_eq!((stats.delivered, stats.recovered), (100, 0), "the chunks of the living are their own");
     }
@@ -174,7 +175,7 @@ fn another_key_or_endpoint_is_another_queue() {
     track(&offline, 0..1);
     drop(offline);
     let other = Client::new(Config { write_key: "OTHER".into(), ..config(&server.url(), &folder.0) }).expect("good");
-    other.flush(LONG).expect("nothing to do");
+    other.flush(patience()).expect("nothing to do");
     assert_eq!((other.stats().recovered, server.requests().len()), (0, 0));
 }
 
@@ -197,7 +198,7 @@ fn damaged_lines_are_skipped_and_all_others_delivered() {
     let mut config = config(&server.url(), &folder.0);
     config.on_log = Some(Box::new(move |_, line| log.lock().expect("no panic").push(line.to_owned())));
     let client = Client::new(config).expect("good settings");
-    client.flush(LONG).expect("settled");
+    client.flush(patience()).expect("settled");
     let stats = client.stats();
     assert_eq!((stats.recovered, stats.delivered), (9, 9));
     assert!(!names(&server).contains("Event 4"));
@@ -218,7 +219,7 @@ fn files_of_a_newer_format_and_of_strangers_are_left_alone() {
         fs::write(inside.join(name), "not ours\n").expect("written");
     }
     let client = client(&server.url(), &folder.0);
-    client.flush(LONG).expect("nothing to do");
+    client.flush(patience()).expect("nothing to do");
     drop(client);
     for name in strangers {
         assert_eq!(fs::read_to_string(inside.join(name)).expect("still there"), "not ours\n");
@@ -235,7 +236,7 @@ fn what_is_given_up_for_good_is_kept_aside_with_its_reason() {
     });
     let client = client(&server.url(), &folder.0);
     track(&client, 0..10);
-    client.flush(LONG).expect("settled");
+    client.flush(patience()).expect("settled");
     let stats = client.stats();
     assert_eq!((stats.delivered, stats.failed), (9, 1));
     drop(client);
@@ -259,7 +260,7 @@ fn rejected_messages_take_a_mebibyte_at_most_and_the_newest_stay() {
     for n in 0..120 {
         client.track("u", &format!("Event {n}"), &properties, None).expect("taken");
         if n % 10 == 9 {
-            client.flush(LONG).expect("settled");
+            client.flush(patience()).expect("settled");
         }
     }
     assert_eq!(client.stats().failed, 120);
@@ -281,10 +282,7 @@ fn the_quota_counts_what_is_in_the_folder() {
     assert!((80..120).contains(&filled), "{filled}");
     drop(first);
     let second = Client::new(limited()).expect("good settings");
-    let until = Instant::now() + LONG;
-    while second.stats().recovered == 0 && Instant::now() < until {
-        std::thread::yield_now();
-    }
+    assert!(wait_until(|| second.stats().recovered > 0));
     assert!(fill(&second) <= 1, "the folder was full already");
     let stats = second.stats();
     balanced(&stats);
@@ -312,23 +310,45 @@ fn a_full_folder_drops_its_oldest_if_that_is_wanted() {
 
 #[test]
 fn a_pause_is_kept_across_a_restart() {
+    const PAUSE: Duration = Duration::from_secs(1);
     let folder = Folder::new();
-    let server = Server::new(|n, _| if n == 0 { Reply::retry_after(429, "3") } else { Reply::status(200) });
+    let server = Server::new(|n, _| if n == 0 { Reply::retry_after(429, "1") } else { Reply::status(200) });
     let first = client(&server.url(), &folder.0);
     track(&first, 0..1);
-    let _ = first.flush(Duration::from_millis(300));
+    let _ = first.flush(Duration::ZERO);
+    assert!(wait_until(|| folder.files().iter().any(|file| file.ends_with("pace"))), "it is remembered");
     drop(first);
-    let started = server.requests()[0].at;
     for run in 1..=3 {
         let again = client(&server.url(), &folder.0);
         track(&again, run..run + 1);
-        assert_eq!(again.flush(Duration::from_millis(100)).err().map(|e| e.kind()), Some(ErrorKind::Timeout));
+        let _ = again.flush(Duration::from_millis(30));
     }
-    assert_eq!(server.requests().len(), 1, "a program that starts again and again does not hammer the server");
     let last = client(&server.url(), &folder.0);
-    last.flush(LONG).expect("settled after the pause");
-    assert!(server.requests()[1].at - started >= Duration::from_millis(2_900));
+    last.flush(patience()).expect("settled after the pause");
+    let requests = server.requests();
+    let after = requests[1].at - requests[0].at;
+    assert!(after >= PAUSE * 9 / 10, "a program that starts again and again does not hammer the server: {after:?}");
     assert_eq!(names(&server).len(), 4);
+}
+
+#[test]
+fn the_end_of_a_client_is_a_last_chance_in_a_backoff() {
+    let folder = Folder::new();
+    let server = Server::good();
+    let before = client(&server.url(), &folder.0);
+    track(&before, 0..1);
+    drop(before);
+    // Another failure after many: the next attempt of its own would come after a minute.
+    let inside = folder.chunks()[0].parent().expect("a folder").to_owned();
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).expect("later").as_millis();
+    fs::write(inside.join("pace"), format!("1 8 {} 0\n", now + 60_000)).expect("written");
+    let client = client(&server.url(), &folder.0);
+    track(&client, 1..2);
+    assert!(client.flush(Duration::from_millis(50)).is_err() && server.begun() == 0, "it keeps to the back-off");
+    let start = Instant::now();
+    client.shutdown(patience()).expect("settled");
+    assert!(start.elapsed() < Duration::from_secs(50), "{:?}", start.elapsed());
+    assert_eq!(names(&server).len(), 2);
 }
 
 #[test]
@@ -350,7 +370,7 @@ fn a_folder_that_cannot_be_used_is_said_and_the_client_works_in_memory() {
         let stats = client.stats();
         balanced(&stats);
         assert_eq!(stats.in_memory + stats.delivered, 10, "{spool_dir:?}");
-        client.flush(LONG).expect("delivered");
+        client.flush(patience()).expect("delivered");
         assert_eq!(client.stats().delivered, 10);
         drop(client);
         let lines = lines.lock().expect("no panic");
@@ -369,12 +389,12 @@ fn a_folder_deleted_while_running_costs_no_more_than_what_was_in_it() {
     track(&client, 0..100);
     fs::remove_dir_all(&folder.0).expect("deleted");
     track(&client, 100..200);
-    client.flush(LONG).expect("settled");
+    client.flush(patience()).expect("settled");
     let stats = client.stats();
     balanced(&stats);
     assert_eq!(stats.delivered, 200, "the maps hold what was stored: {stats:?}");
     track(&client, 200..300);
-    client.flush(LONG).expect("settled");
+    client.flush(patience()).expect("settled");
     let stats = client.stats();
     balanced(&stats);
     assert_eq!(stats.delivered, 300);
@@ -382,20 +402,21 @@ fn a_folder_deleted_while_running_costs_no_more_than_what_was_in_it() {
 
 #[test]
 fn an_outage_costs_few_requests_and_no_message() {
-    // Three failures take 3.5 s; in the long campaign six take half a minute.
-    let failures = if std::env::var_os("SEGMENT_TEST_ROUNDS").is_some() { 6 } else { 3 };
+    // Two failures take 1.5 s; in the long campaign six take half a minute.
+    let failures = if std::env::var_os("SEGMENT_TEST_ROUNDS").is_some() { 6 } else { 2 };
     let folder = Folder::new();
     let server = Server::new(move |n, _| Reply::status(if n < failures { 503 } else { 200 }));
     let client = Client::new(Config { flush_at: 10, ..config(&server.url(), &folder.0) }).expect("good settings");
-    let until = Instant::now() + LONG;
     let mut sent = 0;
-    while server.requests().len() <= failures && Instant::now() < until {
+    let is_over = wait_until(|| {
         track(&client, sent..sent + 10);
         sent += 10;
         balanced(&client.stats());
-        std::thread::sleep(Duration::from_millis(10));
-    }
-    client.flush(LONG).expect("all is delivered");
+        std::thread::sleep(Duration::from_millis(10)); // other programs do something else too
+        server.begun() > failures
+    });
+    assert!(is_over);
+    client.flush(patience()).expect("all is delivered");
     let stats = client.stats();
     assert_eq!((stats.delivered, stats.failed, names(&server).len()), (sent as u64, 0, sent));
     // The chunk of the first attempt, and what has come together since: full chunks hold more than a thousand of these.
@@ -421,12 +442,12 @@ fn acknowledgements_that_are_lost_cost_repetitions_and_nothing_else() {
         let client = client(&server.url(), &folder.0);
         for n in 0..5 {
             track(&client, run * 50 + n * 10..run * 50 + n * 10 + 10);
-            let _ = client.flush(Duration::from_millis(100));
+            let _ = client.flush(Duration::from_millis(20));
             balanced(&client.stats());
         }
     }
     let last = client(&server.url(), &folder.0);
-    last.flush(LONG).expect("all is delivered");
+    last.flush(patience()).expect("all is delivered");
     let stored = stored.lock().expect("no panic");
     assert_eq!(stored.len(), 500);
     assert!(stored.values().any(|(_, times)| *times > 1), "some acknowledgement was lost");
@@ -441,14 +462,9 @@ fn what_keeps_failing_lets_others_pass() {
     config.flush_at = 1;
     let client = Client::new(config).expect("good settings");
     track(&client, 0..1);
-    let until = Instant::now() + LONG;
-    while server.requests().is_empty() && Instant::now() < until {
-        std::thread::yield_now();
-    }
+    assert!(wait_until(|| server.begun() > 0));
     track(&client, 1..10);
-    while client.stats().delivered < 9 && Instant::now() < until {
-        std::thread::yield_now();
-    }
+    assert!(wait_until(|| client.stats().delivered == 9));
     let stats = client.stats();
     balanced(&stats);
     assert_eq!((stats.delivered, stats.failed, stats.queued), (9, 0, 1), "and with a spool it is not given up");

@@ -1,7 +1,11 @@
-//! Programs that die: this test binary started again to play a part, a server to compare with, and what is left in the folder.
+//! Programs that die: this test binary started again to play a part, a server to compare with, and what is left in the
+//! folder.
 
-#![allow(dead_code, unreachable_pub)] // each test program uses a part of it
+#![allow(dead_code, unreachable_pub, unused_imports)] // each test program uses a part of it
 #![allow(unsafe_code)] // fork, kill and waitpid, each in a function of its own below
+
+#[path = "../patience/mod.rs"]
+mod patience;
 
 use std::collections::hash_map::DefaultHasher;
 use std::collections::{HashMap, HashSet};
@@ -15,33 +19,12 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use flate2::read::GzDecoder;
+pub use patience::{NEVER, patience, rounds, wait_until, wait_within};
 use segment_native::{Client, Config, Options, Stats};
 use serde_json::Value;
-
-pub const LONG: Duration = Duration::from_secs(60);
-
-/// As many as usual, times what `./test long` asks for.
-pub fn rounds(usual: usize) -> usize {
-    let times = std::env::var("SEGMENT_TEST_ROUNDS").ok().and_then(|times| times.parse().ok());
-    usual * times.unwrap_or(1)
-}
-
-/// Waits until something is so; whether it came to be in time.
-pub fn wait_until(time: Duration, mut is_so: impl FnMut() -> bool) -> bool {
-    let until = Instant::now() + time;
-    loop {
-        if is_so() {
-            return true;
-        }
-        if Instant::now() >= until {
-            return false;
-        }
-        std::thread::sleep(Duration::from_micros(300));
-    }
-}
 
 /// Numbers that look random, the same for the same seed.
 pub struct Random(pub u64);
@@ -55,7 +38,8 @@ impl Random {
 
 // ---- The settings that all programs share ----
 
-/// A client on this folder that sends soon, and does not deliver when it is dropped.
+/// A client on this folder that sends soon, waits for an answer as long as it takes, and does not deliver when it is
+/// dropped.
 ///
 /// No folder, no spool.
 pub fn config(url: &str, folder: &Path) -> Config {
@@ -64,6 +48,8 @@ pub fn config(url: &str, folder: &Path) -> Config {
         spool_dir: (!folder.as_os_str().is_empty()).then(|| folder.to_owned()),
         queue_max_bytes: 1 << 30,
         flush_interval: Duration::from_millis(5),
+        timeout: NEVER,
+        gzip: false, // which costs the most by far, unoptimized as tests are
         shutdown: Duration::from_millis(1),
         ..Config::new("WRITE_KEY")
     }
@@ -91,7 +77,7 @@ pub fn deliver(sink: &Sink, folder: &Folder) -> Stats {
 pub fn deliver_all(sink: &Sink, config: Config) -> Stats {
     sink.set(Mode::Good);
     let client = Client::new(config).expect("good settings");
-    client.flush(LONG).expect("all is settled");
+    client.flush(patience()).expect("all is settled");
     let stats = client.stats();
     balanced(&stats);
     assert_eq!((stats.queued, stats.dropped, stats.failed, stats.in_memory), (0, 0, 0, 0), "{stats:?}");
@@ -181,7 +167,7 @@ impl Program {
     /// How it ended; fails if it does not.
     pub fn ended(mut self, time: Duration) -> ExitStatus {
         let mut status = None;
-        wait_until(time, || {
+        let _ = wait_within(time, || {
             status = self.0.try_wait().expect("it is ours");
             status.is_some()
         });
@@ -189,14 +175,15 @@ impl Program {
     }
 
     pub fn succeeded(self) {
-        let status = self.ended(LONG);
+        let status = self.ended(patience());
         assert!(status.success(), "{status}");
     }
 
-    pub fn output(mut self, time: Duration) -> (ExitStatus, String) {
+    /// How it ended, and all that it said on standard error, which is little enough for the pipe.
+    pub fn output(mut self) -> (ExitStatus, String) {
         let mut text = String::new();
         let mut stderr = self.0.stderr.take().expect("a pipe");
-        let status = self.ended(time);
+        let status = self.ended(patience());
         stderr.read_to_string(&mut text).expect("text");
         (status, text)
     }
@@ -215,9 +202,9 @@ pub fn died_by_kill(status: ExitStatus) -> bool {
 
 // ---- What programs report ----
 
-/// Where programs write what was accepted, a line each and one write(2) a line, after the call has returned. A file takes the
-/// place of a pipe: what is written is there whatever becomes of the writer, many can write, and nobody is ever held up because
-/// nobody reads.
+/// Where programs write what was accepted, a line each and one write(2) a line, after the call has returned. A file
+/// takes the place of a pipe: what is written is there whatever becomes of the writer, many can write, and nobody is
+/// ever held up because nobody reads.
 pub struct Notes(File);
 
 /// Ends a note that was written whole.
@@ -228,8 +215,9 @@ impl Notes {
         Notes(OpenOptions::new().append(true).create(true).open(path).expect("the notes"))
     }
 
-    /// Takes no lock and asks for no memory: it is used between fork and exec. A kill can cut a write in two where a page of the
-    /// file ends, so a note has a mark at its end, and begins on a line of its own whatever stands before it.
+    /// Takes no lock and asks for no memory: it is used between fork and exec. A kill can cut a write in two where a
+    /// page of the file ends, so a note has a mark at its end, and begins on a line of its own whatever stands before
+    /// it.
     pub fn write(&self, line: &str) {
         let mut bytes = [b'\n'; 128];
         let end = line.len() + 1;
@@ -252,8 +240,8 @@ pub fn notes_bytes(path: &str) -> u64 {
 
 // ---- The folder ----
 
-/// A folder that goes away with the test. Its file system is one whose files the library maps, if this machine has one: there
-/// a message takes the most steps.
+/// A folder that goes away with the test. Its file system is one whose files the library maps, if this machine has one:
+/// there a message takes the most steps.
 pub struct Folder(pub PathBuf);
 
 impl Folder {
@@ -534,7 +522,8 @@ pub enum Forked {
 }
 
 pub fn fork() -> Forked {
-    // SAFETY: what a child may do after it is what the tests are about; all of them end by `exit_now`, exec or a signal.
+    // SAFETY: what a child may do after it is what the tests are about; all of them end by `exit_now`, exec or a
+    // signal.
     match unsafe { libc::fork() } {
         -1 => panic!("no fork: {}", std::io::Error::last_os_error()),
         0 => Forked::Child,
@@ -572,7 +561,7 @@ pub fn ended(pid: i32, time: Duration) -> Option<ExitStatus> {
     let mut status = 0;
     // SAFETY: the status is where it can be written.
     let mut has_ended = |options| unsafe { libc::waitpid(pid, &raw mut status, options) == pid };
-    if wait_until(time, || has_ended(libc::WNOHANG)) {
+    if wait_within(time, || has_ended(libc::WNOHANG)) {
         return Some(ExitStatus::from_raw(status));
     }
     if std::env::var_os("SEGMENT_TEST_LEAVE_HANGING").is_some() {
@@ -580,7 +569,7 @@ pub fn ended(pid: i32, time: Duration) -> Option<ExitStatus> {
         {
             eprintln!("the process {pid} hangs"); // for a debugger
         }
-        std::thread::sleep(LONG * 10);
+        std::thread::sleep(patience() * 10);
     }
     kill(pid, libc::SIGKILL);
     has_ended(0);
@@ -590,7 +579,7 @@ pub fn ended(pid: i32, time: Duration) -> Option<ExitStatus> {
 /// Sleeps until a signal ends it, that of an alarm if there is no other.
 pub fn pause() -> ! {
     // SAFETY: it has no preconditions.
-    unsafe { libc::alarm(120) };
+    unsafe { libc::alarm(3600) };
     loop {
         // SAFETY: it has no preconditions.
         unsafe { libc::pause() };

@@ -1,4 +1,5 @@
-//! TLS in front of the scripted server, with certificates made for the occasion; and a client that remembers what it said.
+//! TLS in front of the scripted server, with certificates made for the occasion; and a client that remembers what it
+//! said.
 
 #![allow(dead_code, unreachable_pub)] // each test program uses a part of it
 
@@ -17,7 +18,7 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 use rustls::{ALL_VERSIONS, ProtocolVersion, ServerConfig, ServerConnection, StreamOwned, SupportedProtocolVersion};
 use segment_native::{Client, Config, ErrorKind, Level, Stats};
 
-use crate::child::{Folder, LONG, balanced, wait_until};
+use crate::child::{Folder, NEVER, balanced, patience, wait_until};
 use crate::server::Server;
 
 // ---- Certificates ----
@@ -274,7 +275,8 @@ impl Host {
         let mut config = Config {
             endpoint: endpoint.to_owned(),
             proxy: Some(String::new()),
-            flush_interval: LONG,
+            flush_interval: NEVER,
+            timeout: NEVER,
             shutdown: Duration::from_millis(1),
             ..Config::new("WRITE_KEY")
         };
@@ -299,7 +301,7 @@ impl Host {
     /// Tracks a message, and waits until it is settled.
     pub fn send(&self) -> Stats {
         self.track();
-        self.client.flush(LONG).expect("settled in time");
+        self.client.flush(patience()).expect("settled in time");
         let stats = self.client.stats();
         balanced(&stats);
         stats
@@ -323,7 +325,7 @@ impl Host {
     /// Waits for a line in the log that holds this text.
     pub fn logged(&self, level: Level, text: &str) -> String {
         let mut line = None;
-        wait_until(LONG, || {
+        let _ = wait_until(|| {
             line = self.log(level).into_iter().find(|line| line.contains(text));
             line.is_some()
         });

@@ -162,8 +162,8 @@ impl Server {
         self.state.requests.lock().expect("no panic").clone()
     }
 
-    /// All messages in the order in which they came, each once: a client that is ended in the middle of a request leaves its
-    /// messages to the next one, which sends them again.
+    /// All messages in the order in which they came, each once: a client that is ended in the middle of a request
+    /// leaves its messages to the next one, which sends them again.
     pub fn events(&self) -> Vec<Value> {
         let mut seen = HashSet::new();
         let events = self.requests().into_iter().flat_map(|request| request.events().to_vec());
@@ -274,8 +274,9 @@ fn answer(to: &mut TcpStream, reply: Reply) -> std::io::Result<bool> {
         }
         Reply::Endless => {
             to.write_all(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")?;
+            let chunk = [b"4000\r\n".as_slice(), &[b'x'; 0x4000], b"\r\n"].concat();
             loop {
-                to.write_all(b"10\r\nxxxxxxxxxxxxxxxx\r\n")?;
+                to.write_all(&chunk)?;
             }
         }
     };

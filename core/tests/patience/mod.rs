@@ -1,0 +1,43 @@
+//! How long tests wait, and how often they go round. The unit tests use this file too.
+
+#![allow(dead_code, unreachable_pub)] // each test program uses a part of it
+
+use std::time::{Duration, Instant};
+
+/// Longer than any test: an interval that does not end by itself, a server that never answers.
+pub const NEVER: Duration = Duration::from_secs(24 * 3600);
+
+/// The bound of every wait for something that becomes true. Only a hang reaches it, so a slow machine may have it
+/// multiplied by `SEGMENT_TEST_PATIENCE`.
+pub fn patience() -> Duration {
+    let times = std::env::var("SEGMENT_TEST_PATIENCE");
+    let times = times.map_or(1.0, |times| times.parse().expect("SEGMENT_TEST_PATIENCE must be a number"));
+    Duration::from_secs(120).mul_f64(times)
+}
+
+/// Waits until something is so; whether it came to be.
+#[must_use]
+pub fn wait_until(is_so: impl FnMut() -> bool) -> bool {
+    wait_within(patience(), is_so)
+}
+
+/// The same with a bound of its own, for what takes more steps than one.
+#[must_use]
+pub fn wait_within(time: Duration, mut is_so: impl FnMut() -> bool) -> bool {
+    let until = Instant::now() + time;
+    loop {
+        if is_so() {
+            return true;
+        }
+        if Instant::now() >= until {
+            return false;
+        }
+        std::thread::sleep(Duration::from_micros(300));
+    }
+}
+
+/// As many as usual, times what `./test long` asks for.
+pub fn rounds(usual: usize) -> usize {
+    let times = std::env::var("SEGMENT_TEST_ROUNDS").ok().and_then(|times| times.parse().ok());
+    usual * times.unwrap_or(1)
+}
