@@ -65,7 +65,8 @@
 #define SEGMENT_DEVICE_CONTEXT 64
 
 // segment_config.flags: with SEGMENT_STATEFUL, track Application Installed, Updated (both only
-// with spool_dir) and Opened when a client is made, by the version and build of app in context.
+// with a spool_dir that can be written) and Opened when a client is made, by the version and build
+// of app in context.
 #define SEGMENT_LIFECYCLE 128
 
 // What a call reports. The values never change their meaning.
@@ -211,8 +212,9 @@ typedef struct segment_config {
     // "https://api.segment.io"; "eu" is short for the EU host.
     const char * endpoint;
     // Accepted messages are kept in this folder until delivered, and survive whatever becomes of
-    // the process; it is made if it is not there. Several processes may share it. NULL: in memory
-    // only.
+    // the process; it is made if it is not there, and should be the library's own. Several
+    // processes may share it. A relative path is taken from where the process is in segment_new,
+    // and stays there. On Unix any bytes, elsewhere UTF-8. NULL: in memory only.
     const char * spool_dir;
     // Send when this many messages wait: 100.
     uint32_t flush_at;
@@ -234,7 +236,8 @@ typedef struct segment_config {
     // proxy looks names up); NULL: what ALL_PROXY, HTTPS_PROXY or HTTP_PROXY say, but for the
     // hosts in NO_PROXY; "": none.
     const char * proxy;
-    // A file with PEM certificates to trust besides the system's.
+    // A file with PEM certificates to trust besides the system's. On Unix any bytes, elsewhere
+    // UTF-8.
     const char * ca_file;
     // "Name: value", ..., NULL, on every request to the Tracking API: for gateways of your own.
     const char *const *headers;
@@ -444,7 +447,9 @@ void segment_free(struct segment_client *client);
 segment_status segment_get_stats(const struct segment_client *client, struct segment_stats *stats);
 
 // Says who the user is, and records traits about them. A NULL user_id needs options->anonymous_id,
-// or SEGMENT_STATEFUL.
+// or SEGMENT_STATEFUL. With that the user id is remembered, and the traits for as long as all of
+// them together have at most 8192 bytes of JSON; traits beyond that are sent and not remembered,
+// and those known before stay.
 segment_status segment_identify(const struct segment_client *client,
                                 const char * user_id,
                                 const struct segment_object *traits,
@@ -523,7 +528,10 @@ segment_status segment_set_consent(const struct segment_client *client,
 // segment_opt_in. SEGMENT_STORAGE: it could not be kept, and is so in this process only.
 segment_status segment_opt_out(const struct segment_client *client);
 
-// The user wants to be known again. What was thrown away stays so.
+// The user wants to be known again. What was thrown away stays so. Where nobody knows what the user
+// wants, because what is kept in spool_dir cannot be read or was damaged, calls return
+// SEGMENT_STORAGE, and nothing is sent or thrown away; after damage until segment_opt_in or
+// segment_opt_out.
 segment_status segment_opt_in(const struct segment_client *client);
 
 #ifdef __cplusplus

@@ -37,7 +37,8 @@ pub const SEGMENT_SYNC: u32 = 32;
 /// environment's.
 pub const SEGMENT_DEVICE_CONTEXT: u32 = 64;
 /// segment_config.flags: with SEGMENT_STATEFUL, track Application Installed, Updated (both only
-/// with spool_dir) and Opened when a client is made, by the version and build of app in context.
+/// with a spool_dir that can be written) and Opened when a client is made, by the version and build
+/// of app in context.
 pub const SEGMENT_LIFECYCLE: u32 = 128;
 
 /// The settings of a client. Zero means the default; only write_key has none.
@@ -56,8 +57,9 @@ pub struct segment_config {
     /// "https://api.segment.io"; "eu" is short for the EU host.
     pub endpoint: Text,
     /// Accepted messages are kept in this folder until delivered, and survive whatever becomes of
-    /// the process; it is made if it is not there. Several processes may share it. NULL: in memory
-    /// only.
+    /// the process; it is made if it is not there, and should be the library's own. Several
+    /// processes may share it. A relative path is taken from where the process is in segment_new,
+    /// and stays there. On Unix any bytes, elsewhere UTF-8. NULL: in memory only.
     pub spool_dir: Text,
     /// Send when this many messages wait: 100.
     pub flush_at: u32,
@@ -79,7 +81,8 @@ pub struct segment_config {
     /// proxy looks names up); NULL: what ALL_PROXY, HTTPS_PROXY or HTTP_PROXY say, but for the
     /// hosts in NO_PROXY; "": none.
     pub proxy: Text,
-    /// A file with PEM certificates to trust besides the system's.
+    /// A file with PEM certificates to trust besides the system's. On Unix any bytes, elsewhere
+    /// UTF-8.
     pub ca_file: Text,
     /// "Name: value", ..., NULL, on every request to the Tracking API: for gateways of your own.
     pub headers: *const *const c_char,
@@ -131,7 +134,7 @@ pub(crate) fn read(config: *const segment_config) -> Result<Config, Error> {
     if let Some(endpoint) = filled(&given.endpoint, "endpoint")? {
         config.endpoint = endpoint;
     }
-    config.spool_dir = filled(&given.spool_dir, "spool_dir")?.map(Into::into);
+    config.spool_dir = given.spool_dir.path("spool_dir")?;
     config.sync = given.flags & SEGMENT_SYNC != 0;
     if config.sync && config.spool_dir.is_none() {
         return Err(Error::invalid("SEGMENT_SYNC needs spool_dir"));
@@ -172,7 +175,7 @@ pub(crate) fn read(config: *const segment_config) -> Result<Config, Error> {
         return Err(Error::invalid("SEGMENT_LIFECYCLE needs SEGMENT_STATEFUL"));
     }
     config.proxy = owned(&given.proxy, "proxy")?;
-    config.ca_file = filled(&given.ca_file, "ca_file")?.map(Into::into);
+    config.ca_file = given.ca_file.path("ca_file")?;
     check_route(&config)?;
     // SAFETY: the header asks for NULL or a list of strings that ends with NULL and stays until the call returns.
     let headers = unsafe { call::headers(given.headers, "headers") }?;

@@ -91,7 +91,10 @@ pub extern "C" fn segment_opt_out(client: Option<&segment_client>) -> segment_st
     guard(|| required(client)?.opt_out())
 }
 
-/// The user wants to be known again. What was thrown away stays so.
+/// The user wants to be known again. What was thrown away stays so. Where nobody knows what the user
+/// wants, because what is kept in spool_dir cannot be read or was damaged, calls return
+/// SEGMENT_STORAGE, and nothing is sent or thrown away; after damage until segment_opt_in or
+/// segment_opt_out.
 #[unsafe(no_mangle)]
 pub extern "C" fn segment_opt_in(client: Option<&segment_client>) -> segment_status {
     guard(|| required(client)?.opt_in())

@@ -100,7 +100,9 @@ fn borrow(object: &*const segment_object) -> Option<&Object> {
 }
 
 /// Says who the user is, and records traits about them. A NULL user_id needs options->anonymous_id,
-/// or SEGMENT_STATEFUL.
+/// or SEGMENT_STATEFUL. With that the user id is remembered, and the traits for as long as all of
+/// them together have at most 8192 bytes of JSON; traits beyond that are sent and not remembered,
+/// and those known before stay.
 #[unsafe(no_mangle)]
 pub extern "C" fn segment_identify(
     client: Option<&segment_client>,

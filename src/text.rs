@@ -4,6 +4,7 @@
 #![allow(unsafe_code)]
 
 use std::ffi::{CStr, c_char};
+use std::path::PathBuf;
 
 use segment_native::Error;
 
@@ -27,10 +28,35 @@ impl Text {
         utf8(text.to_bytes(), argument).map(Some)
     }
 
+    /// The path, or none for NULL. It is bytes on Unix, where nobody promises that names are UTF-8.
+    pub(crate) fn path(&self, argument: &str) -> Result<Option<PathBuf>, Error> {
+        if self.0.is_null() {
+            return Ok(None);
+        }
+        // SAFETY: as in `get`.
+        let bytes = unsafe { CStr::from_ptr(self.0) }.to_bytes();
+        if bytes.is_empty() {
+            // It is no way to ask for the default either: more likely a variable was not set.
+            return Err(Error::invalid(format!("{argument} must not be empty")));
+        }
+        path(bytes, argument).map(Some)
+    }
+
     /// The text, which must be there.
     pub(crate) fn required(&self, argument: &str) -> Result<&str, Error> {
         self.get(argument)?.ok_or_else(|| null(argument))
     }
+}
+
+#[cfg(unix)]
+fn path(bytes: &[u8], _: &str) -> Result<PathBuf, Error> {
+    use std::os::unix::ffi::OsStrExt;
+    Ok(std::ffi::OsStr::from_bytes(bytes).into())
+}
+
+#[cfg(not(unix))]
+fn path(bytes: &[u8], argument: &str) -> Result<PathBuf, Error> {
+    utf8(bytes, argument).map(Into::into)
 }
 
 /// A text of known length, which needs no NUL.
@@ -98,4 +124,24 @@ fn utf8<'a>(bytes: &'a [u8], argument: &str) -> Result<&'a str, Error> {
         return Ok(unsafe { std::str::from_utf8_unchecked(bytes) });
     }
     std::str::from_utf8(bytes).map_err(|_| Error::invalid(format!("{argument} must be UTF-8")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_path_is_as_the_system_has_it() {
+        let path = |text: &CStr| Text(text.as_ptr()).path("spool_dir");
+        assert_eq!(Text(std::ptr::null()).path("spool_dir"), Ok(None));
+        assert_eq!(path(c"a/b"), Ok(Some("a/b".into())));
+        assert_eq!(path(c"").expect_err("refused").message(), "spool_dir must not be empty");
+        let latin = path(c"/srv/Andr\xe9");
+        if cfg!(unix) {
+            let latin = latin.expect("bytes").expect("given");
+            assert_eq!(latin.as_os_str().as_encoded_bytes(), b"/srv/Andr\xe9");
+        } else {
+            assert_eq!(latin.expect_err("refused").message(), "spool_dir must be UTF-8");
+        }
+    }
 }

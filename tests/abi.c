@@ -351,10 +351,10 @@ static void settings_are_honoured_or_refused_by_name(void) {
     static const char *const split[] = {"A: b\r\nC: d", NULL}, *const no_text[] = {"A: " BAD, NULL};
     static const struct { const char *name; segment_config config; } refused[] = {
         {"spool_dir", {.flags = SEGMENT_SYNC}}, {"SEGMENT_STATEFUL", {.flags = SEGMENT_LIFECYCLE}},
-        {"spool_dir", {.spool_dir = ""}}, {"spool_dir", {.spool_dir = BAD}}, {"uploads", {.uploads = 2}},
+        {"spool_dir", {.spool_dir = ""}}, {"uploads", {.uploads = 2}},
         {"proxy", {.proxy = "host:8080 or so"}}, {"proxy", {.proxy = "ftp://host"}}, {"proxy", {.proxy = BAD}},
         {"ca_file", {.ca_file = __FILE__}}, /* no certificate is in it */ {"ca_file", {.ca_file = ""}},
-        {"ca_file", {.ca_file = BAD}}, {"public_endpoint", {.public_endpoint = ""}},
+        {"public_endpoint", {.public_endpoint = ""}},
         {"profile_endpoint", {.profile_endpoint = ""}},
         {"headers", {.headers = no_colon}}, {"headers", {.headers = ours}}, {"headers", {.headers = split}},
         {"headers", {.headers = no_text}}, {"access_token", {.access_token = ""}},

@@ -4,6 +4,7 @@
 #include "check.h"
 
 #include <ftw.h>
+#include <unistd.h>
 
 /* segment_call gives no response, for this reason. */
 #define NO_ANSWER(request, status, word) \
@@ -742,11 +743,14 @@ static void a_stateful_client_knows_its_user(void) {
     end();
 }
 
-static void the_user_is_known_after_a_restart(void) {
+/* On Unix a path is bytes: a home whose name is Latin-1 is as good as any. */
+static void the_user_is_known_after_a_restart(const char *below) {
+    char path[96];
     char anonymous[64], again[64], id[64];
     segment_config config = by_host();
     config.flags |= SEGMENT_STATEFUL;
-    config.spool_dir = new_folder();
+    snprintf(path, sizeof path, "%s%s", new_folder(), below);
+    config.spool_dir = path;
     spooling = true;
     begin(config);
     CHECK(segment_anonymous_id(client, anonymous, sizeof anonymous) == 36);
@@ -762,6 +766,8 @@ static void the_user_is_known_after_a_restart(void) {
     CHECK(segment_user_id(client, id, sizeof id) == 0);
     end();
     spooling = false;
+    strcat(path, "/segment-native/identity.json");
+    CHECK(access(path, R_OK) == 0);
     delete_folder();
 }
 
@@ -990,7 +996,8 @@ int main(void) {
     the_transport_of_a_call_must_not_end_its_client();
     a_client_without_a_memory_knows_nobody();
     a_stateful_client_knows_its_user();
-    the_user_is_known_after_a_restart();
+    the_user_is_known_after_a_restart("");
+    the_user_is_known_after_a_restart("/Andr\xe9");
     consent_is_stamped_on_every_message();
     who_opts_out_is_left_alone();
     who_opted_out_stays_so();

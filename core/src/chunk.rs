@@ -15,8 +15,6 @@ pub(crate) const TRAILER_BYTES: usize = 10;
 
 /// A chunk in the making, or one that waits.
 pub(crate) struct Chunk {
-    /// Chunks are numbered in the order in which they were begun.
-    pub(crate) number: u64,
     place: Place,
     messages: u32,
     bytes: usize,
@@ -26,19 +24,11 @@ enum Place {
     /// The buffer has its full size from the start, so that appending asks for no memory.
     Memory(Vec<u8>),
     /// Stores into a map reach the kernel at once: they survive whatever becomes of the process.
-    Mapped {
-        map: Map,
-        used: usize,
-        path: PathBuf,
-    },
-    Written {
-        file: Box<dyn Appended>,
-        path: PathBuf,
-    },
+    Mapped { map: Map, used: usize, path: PathBuf, identity: Option<(u64, u64)> },
+    /// None while somebody is writing to it.
+    Written { file: Option<Box<dyn Appended>>, path: PathBuf },
     /// Nothing is appended any more; the content is in the file.
-    File {
-        path: PathBuf,
-    },
+    File { path: PathBuf },
 }
 
 /// The file of a chunk to which nothing is appended any more. Letting its map go takes the system a while.
@@ -46,40 +36,36 @@ pub(crate) struct Retired {
     pub(crate) path: PathBuf,
     /// The length of its content.
     pub(crate) bytes: usize,
-    _map: Map,
+    /// Which file it was when it was made: what stands there now may be another, or none.
+    pub(crate) identity: Option<(u64, u64)>,
+    map: Map,
+}
+
+impl Retired {
+    /// What is in it, as lines of a file.
+    pub(crate) fn content(&self) -> &[u8] {
+        self.map.bytes().get(..self.bytes).unwrap_or_default()
+    }
 }
 
 impl Chunk {
-    /// An empty chunk for this many bytes of messages.
-    pub(crate) fn in_memory(number: u64, room: usize) -> Self {
-        Chunk::new(number, Place::Memory(Vec::with_capacity(room)))
+    /// An empty chunk for this many bytes of messages; none if there is no memory for it.
+    pub(crate) fn in_memory(room: usize) -> Option<Self> {
+        let mut lines = Vec::new();
+        lines.try_reserve_exact(room).ok()?;
+        Some(Chunk::new(Place::Memory(lines)))
     }
 
-    pub(crate) fn mapped(map: Map, path: PathBuf) -> Self {
-        Chunk::new(0, Place::Mapped { map, used: 0, path })
+    pub(crate) fn mapped(map: Map, path: PathBuf, identity: Option<(u64, u64)>) -> Self {
+        Chunk::new(Place::Mapped { map, used: 0, path, identity })
     }
 
     pub(crate) fn written(file: Box<dyn Appended>, path: PathBuf) -> Self {
-        Chunk::new(0, Place::Written { file, path })
+        Chunk::new(Place::Written { file: Some(file), path })
     }
 
-    fn new(number: u64, place: Place) -> Self {
-        Chunk { number, place, messages: 0, bytes: 0 }
-    }
-
-    /// How many messages it holds.
-    pub(crate) fn messages(&self) -> u32 {
-        self.messages
-    }
-
-    /// How many bytes they have, each with the comma that will stand behind it.
-    pub(crate) fn bytes(&self) -> usize {
-        self.bytes
-    }
-
-    /// Whether it would be lost with the process.
-    pub(crate) fn is_in_memory(&self) -> bool {
-        matches!(self.place, Place::Memory(_))
+    fn new(place: Place) -> Self {
+        Chunk { place, messages: 0, bytes: 0 }
     }
 
     /// The file it is in.
@@ -90,7 +76,12 @@ impl Chunk {
         }
     }
 
-    /// Appends a message, which holds no newline. An error leaves the chunk as it was.
+    /// Whether it is appended to by writing to its file, see [`Chunk::lend_file`].
+    pub(crate) fn is_written(&self) -> bool {
+        matches!(self.place, Place::Written { .. })
+    }
+
+    /// Appends a message, which holds no newline, in memory or to a map. An error leaves the chunk as it was.
     pub(crate) fn append(&mut self, message: &[u8]) -> io::Result<()> {
         match &mut self.place {
             Place::Memory(lines) => {
@@ -108,25 +99,38 @@ impl Chunk {
                 kill::point("append-whole");
                 *used = end;
             }
-            Place::Written { file, .. } => {
-                let mut line = Vec::with_capacity(message.len() + TRAILER_BYTES);
-                line.extend_from_slice(message);
-                line.extend_from_slice(&trailer(message));
-                file.append(&line)?;
-            }
-            Place::File { .. } => return Err(io::Error::other("the chunk is sealed")),
+            Place::Written { .. } | Place::File { .. } => return Err(io::Error::other("the chunk is sealed")),
         }
         self.messages += 1;
         self.bytes += message.len() + 1;
         Ok(())
     }
 
+    /// The file of a chunk that is written, to be appended to by [`append_to`] outside of any lock.
+    pub(crate) fn lend_file(&mut self) -> Option<Box<dyn Appended>> {
+        match &mut self.place {
+            Place::Written { file, .. } => file.take(),
+            _ => None,
+        }
+    }
+
+    /// Takes it back; `bytes` is the size of a message that was appended.
+    pub(crate) fn return_file(&mut self, returned: Box<dyn Appended>, bytes: Option<u64>) {
+        if let Place::Written { file, .. } = &mut self.place {
+            *file = Some(returned);
+        }
+        if let Some(bytes) = bytes {
+            self.messages += 1;
+            self.bytes += bytes as usize;
+        }
+    }
+
     /// Ends the appending. A file that is longer than its content is returned, to be let go of and cut.
     pub(crate) fn retire(&mut self) -> Option<Retired> {
         match std::mem::replace(&mut self.place, Place::Memory(Vec::new())) {
-            Place::Mapped { map, used, path } => {
+            Place::Mapped { map, used, path, identity } => {
                 self.place = Place::File { path: path.clone() };
-                Some(Retired { path, bytes: used, _map: map })
+                Some(Retired { path, bytes: used, identity, map })
             }
             Place::Written { path, .. } => {
                 self.place = Place::File { path };
@@ -139,61 +143,67 @@ impl Chunk {
         }
     }
 
-    /// Whether it was retired, or never had to be.
-    pub(crate) fn is_retired(&self) -> bool {
-        matches!(self.place, Place::Memory(_) | Place::File { .. })
-    }
-
     /// Its content: at once, or by reading the file.
-    pub(crate) fn into_batch(self, read: impl FnOnce(&Path) -> io::Result<Vec<u8>>) -> io::Result<(Batch, usize)> {
+    pub(crate) fn into_batch(self, read: impl FnOnce(&Path) -> io::Result<Vec<u8>>) -> io::Result<Batch> {
         let path = match self.place {
-            Place::Memory(lines) => return Ok((Batch::trusted(self.number, lines), 0)),
-            Place::Mapped { map, used, path } => {
-                let content = map.bytes().get(..used).unwrap_or_default().to_vec();
-                return Ok(Batch::checked(self.number, content, path));
+            Place::Memory(lines) => return Ok(Batch::trusted(lines)),
+            Place::Mapped { map, used, .. } => {
+                return Ok(Batch::checked(map.bytes().get(..used).unwrap_or_default().to_vec()));
             }
             Place::Written { path, .. } | Place::File { path } => path,
         };
-        let content = read(&path)?;
-        Ok(Batch::checked(self.number, content, path))
+        Ok(Batch::checked(read(&path)?))
     }
 }
 
+/// Appends a message to a file that was lent.
+pub(crate) fn append_to(file: &mut dyn Appended, message: &[u8]) -> io::Result<()> {
+    let mut line = Vec::with_capacity(message.len() + TRAILER_BYTES);
+    line.extend_from_slice(message);
+    line.extend_from_slice(&trailer(message));
+    file.append(&line)
+}
+
 /// A chunk's content, to be sent.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct Batch {
-    pub(crate) number: u64,
     content: Vec<u8>,
     messages: Vec<Range<usize>>,
-    path: Option<PathBuf>,
+    /// Lines that are not as they were written.
+    damaged: Vec<Range<usize>>,
 }
 
 impl Batch {
     /// Lines that were never anywhere but in memory.
-    fn trusted(number: u64, content: Vec<u8>) -> Self {
+    fn trusted(content: Vec<u8>) -> Self {
         let mut messages = Vec::new();
         let mut start = 0;
         for end in memchr::memchr_iter(b'\n', &content) {
             messages.push(start..end);
             start = end + 1;
         }
-        Batch { number, content, messages, path: None }
+        Batch { content, messages, damaged: Vec::new() }
     }
 
-    /// The lines of a file that check, and how many do not.
-    pub(crate) fn checked(number: u64, content: Vec<u8>, path: PathBuf) -> (Self, usize) {
-        let mut messages = Vec::new();
-        let mut damaged = 0;
+    /// The lines of a file. What stands behind the last newline is either the end of a whole line or was never
+    /// finished: then it is no damage, for nobody was told that it is kept. Nor is what was never written.
+    pub(crate) fn checked(content: Vec<u8>) -> Self {
+        let (mut messages, mut damaged) = (Vec::new(), Vec::new());
         let mut start = 0;
-        for end in memchr::memchr_iter(b'\n', &content).chain([content.len()]) {
-            let line = &content[start..end];
-            match message_of(line) {
-                Some(message) => messages.push(start..start + message.len()),
-                None => damaged += usize::from(line.iter().any(|byte| *byte != 0)),
+        let mut end = 0;
+        for newline in memchr::memchr_iter(b'\n', &content) {
+            end = newline + 1;
+            let message = message_in(&content, start..newline);
+            let other = start..message.as_ref().map_or(newline, |message| message.start);
+            if content[other.clone()].iter().any(|byte| *byte != 0) {
+                damaged.push(other);
             }
-            start = end + 1;
+            messages.extend(message);
+            start = end;
         }
-        (Batch { number, content, messages, path: Some(path) }, damaged)
+        let used = content[end..].iter().rposition(|byte| *byte != 0).map_or(end, |last| end + last + 1);
+        messages.extend(message_in(&content, end..used));
+        Batch { content, messages, damaged }
     }
 
     /// How many messages.
@@ -201,26 +211,30 @@ impl Batch {
         self.messages.len()
     }
 
-    /// The file it came from.
-    pub(crate) fn path(&self) -> Option<&Path> {
-        self.path.as_deref()
-    }
-
     /// Some of its messages.
     pub(crate) fn part(&self, messages: Range<usize>) -> impl Iterator<Item = &[u8]> {
         self.messages[messages].iter().map(|range| &self.content[range.clone()])
     }
 
-    /// The sizes of its messages.
+    /// All of them.
+    pub(crate) fn all(&self) -> impl Iterator<Item = &[u8]> {
+        self.part(0..self.len())
+    }
+
+    /// The sizes of its messages, each with the comma that will stand behind it.
     pub(crate) fn sizes(&self) -> impl Iterator<Item = usize> {
         self.messages.iter().map(|range| range.len() + 1)
+    }
+
+    /// The lines that are not as they were written.
+    pub(crate) fn damaged(&self) -> impl ExactSizeIterator<Item = &[u8]> {
+        self.damaged.iter().map(|range| &self.content[range.clone()])
     }
 
     /// The buffer, for another chunk in memory.
     pub(crate) fn into_chunk(mut self, room: usize) -> Option<Chunk> {
         self.content.clear();
-        let fits = self.path.is_none() && self.content.capacity() >= room;
-        fits.then(|| Chunk::new(0, Place::Memory(self.content)))
+        (self.content.capacity() >= room).then(|| Chunk::new(Place::Memory(self.content)))
     }
 }
 
@@ -243,10 +257,14 @@ fn trailer(message: &[u8]) -> [u8; TRAILER_BYTES] {
     trailer
 }
 
-/// The message of a line, if the line is as it was written.
-fn message_of(line: &[u8]) -> Option<&[u8]> {
-    let (message, behind) = line.split_at_checked(line.len().checked_sub(TRAILER_BYTES - 1)?)?;
-    (behind == &trailer(message)[..TRAILER_BYTES - 1]).then_some(message)
+/// The message of a line, if the line is as it was written. What was never written before it is skipped: a line begins
+/// behind its last NUL, and with the brace of its message.
+fn message_in(content: &[u8], line: Range<usize>) -> Option<Range<usize>> {
+    let text = &content[line.clone()];
+    let start = memchr::memrchr(0, text).map_or(0, |nul| nul + 1);
+    let (message, behind) = text[start..].split_at_checked(text[start..].len().checked_sub(TRAILER_BYTES - 1)?)?;
+    let is_whole = message.first() == Some(&b'{') && behind == &trailer(message)[..TRAILER_BYTES - 1];
+    is_whole.then(|| line.start + start..line.start + start + message.len())
 }
 
 #[cfg(test)]
@@ -262,26 +280,26 @@ mod tests {
     }
 
     fn read(content: Vec<u8>) -> (Vec<String>, usize) {
-        let (batch, damaged) = Batch::checked(1, content, PathBuf::new());
-        (texts(&batch), damaged)
+        let batch = Batch::checked(content);
+        (texts(&batch), batch.damaged().len())
     }
 
     #[test]
     fn gives_back_what_was_appended() {
-        let mut chunk = Chunk::in_memory(1, 100);
+        let mut chunk = Chunk::in_memory(100).expect("memory");
         chunk.append(b"{\"a\":1}").expect("memory");
         chunk.append(b"{}").expect("memory");
-        assert_eq!((chunk.messages(), chunk.bytes(), chunk.is_in_memory()), (2, 11, true));
-        let (batch, damaged) = chunk.into_batch(|_| unreachable!("it is in memory")).expect("memory");
-        assert_eq!((texts(&batch), damaged), (vec!["{\"a\":1}".to_owned(), "{}".to_owned()], 0));
+        assert_eq!((chunk.messages, chunk.bytes, chunk.path()), (2, 11, None));
+        let batch = chunk.into_batch(|_| unreachable!("it is in memory")).expect("memory");
+        assert_eq!(texts(&batch), ["{\"a\":1}", "{}"]);
         assert_eq!(batch.sizes().collect::<Vec<_>>(), [8, 3]);
         let again = batch.into_chunk(100).expect("it has room");
-        assert_eq!((again.messages(), again.bytes()), (0, 0));
+        assert_eq!((again.messages, again.bytes), (0, 0));
     }
 
     #[test]
     fn asks_for_no_memory_once_made() {
-        let mut chunk = Chunk::in_memory(1, 1000);
+        let mut chunk = Chunk::in_memory(1000).expect("memory");
         let capacity = |chunk: &Chunk| match &chunk.place {
             Place::Memory(lines) => lines.capacity(),
             _ => 0,
@@ -295,6 +313,14 @@ mod tests {
     fn a_line_is_what_the_documentation_says() {
         // The check value of CRC-32C, as its catalogues give it.
         assert_eq!(lines(&["123456789"]), b"123456789\te3069283\n");
+        assert_eq!(read(lines(&["123456789"])), (vec![], 1), "a message is an object");
+        assert_eq!(read(b"\t00000000\n".to_vec()), (vec![], 1), "the sum of nothing is right, and no message");
+    }
+
+    #[test]
+    fn what_was_never_written_between_two_lines_costs_neither_of_them() {
+        let content = [&lines(&["{}"])[..], &[0; 100], &lines(&["{\"b\":2}"])].concat();
+        assert_eq!(read(content), (vec!["{}".to_owned(), "{\"b\":2}".to_owned()], 0));
     }
 
     #[test]
@@ -319,21 +345,16 @@ mod tests {
                 let mut changed = content.clone();
                 changed[at] = value;
                 let (kept, damaged) = read(changed);
-                // A newline that is changed joins two lines.
-                let touched: Vec<usize> = (0..3)
-                    .filter(|n| {
-                        at <= ends[*n] && (*n == 0 || at > ends[*n - 1]) || at == ends[n.saturating_sub(1)] && *n > 0
-                    })
-                    .collect();
-                let expected: Vec<&str> = (0..3).filter(|n| !touched.contains(n)).map(|n| messages[n]).collect();
-                let last_newline = at == content.len() - 1;
-                if last_newline && value == 0 {
-                    // Only NUL bytes may follow a line: "text TAB sum NUL" is no line that was written.
-                    assert_eq!(kept, messages[..2], "{at} {value}");
-                } else {
-                    assert_eq!(kept, expected, "byte {at} set to {value}");
-                }
-                assert!(damaged >= 1, "byte {at} set to {value}");
+                // A newline that is changed joins two lines; where it is NUL now, the second still begins behind it.
+                let joins = |n: usize| n > 0 && at == ends[n - 1] && value != 0;
+                let touches = |n: usize| at <= ends[n] && (n == 0 || at > ends[n - 1]) || joins(n);
+                // What stands behind the last line says nothing against it.
+                let is_last_end = at == content.len() - 1 && value == 0;
+                let expected: Vec<&str> = (0..3).filter(|n| !touches(*n) || is_last_end).map(|n| messages[n]).collect();
+                assert_eq!(kept, expected, "byte {at} set to {value}");
+                // Behind the last newline nothing is damage.
+                let was_ended = at < ends[2] || value == b'\n';
+                assert_eq!(damaged >= 1, was_ended, "byte {at} set to {value}");
             }
         }
     }
@@ -348,8 +369,7 @@ mod tests {
             // The newline itself may be missing: the sum is there.
             let whole = ends.iter().filter(|end| length >= **end).count();
             assert_eq!(kept, messages[..whole], "{length}");
-            let at_an_end = length == 0 || ends.iter().any(|end| length == *end || length == *end + 1);
-            assert_eq!(damaged, usize::from(!at_an_end), "{length}");
+            assert_eq!(damaged, 0, "what was never finished is no damage: {length}");
         }
     }
 

@@ -12,6 +12,7 @@ use crate::error::{Error, ErrorKind};
 use crate::exchange::{ByHost, DryRun, Transport};
 use crate::fork::PerProcess;
 use crate::half::{Half, MakeTransport, Template};
+use crate::home::Home;
 use crate::identity::{Identity, Known};
 use crate::message::{self, Base, Message, Options};
 #[cfg(feature = "oauth")]
@@ -58,6 +59,7 @@ impl Client {
         transport: MakeTransport,
     ) -> Result<Client, Error> {
         config.bound_times();
+        let unusable = config.pin_spool_dir()?;
         if config.device_context {
             let device = device::context(&*storage);
             config.context = device.merged(&config.context);
@@ -74,7 +76,11 @@ impl Client {
             sync: config.sync,
         };
         let context = std::mem::take(&mut prepared.context);
-        let identity = Identity::open(storage.clone(), config.spool_dir.clone(), config.stateful, context);
+        let home = config.spool_dir.as_deref().map(|folder| Arc::new(Home::new(storage.clone(), folder)));
+        let is_asked_to_keep = home.is_some() || unusable.is_some();
+        let refusal = home.as_ref().and_then(|home| home.refusal());
+        let home = home.filter(|_| refusal.is_none());
+        let identity = Identity::open(storage.clone(), home.clone(), is_asked_to_keep, config.stateful, context);
         let host = Arc::new(Host::new(config.on_delivery.take(), config.on_log.take()));
         let template = Template {
             prepared,
@@ -85,10 +91,15 @@ impl Client {
             identity: Arc::new(identity),
             host,
             storage,
+            home,
             transport,
         };
         let half = PerProcess::new(|| template.half());
         let client = Client { half, template };
+        if let Some(why) = refusal.or(unusable.map(|error| error.to_string())) {
+            let line = format!("spool_dir cannot be used, messages are kept in memory only: {why}");
+            client.half().note(Level::Warning, line);
+        }
         for name in client.plain_endpoints() {
             let line = format!("the {name} is plain http: what is sent can be read on the way");
             client.half().note(Level::Warning, line);
@@ -134,7 +145,9 @@ impl Client {
         &self.template.identity
     }
 
-    /// Says who the user is, and what is known about them.
+    /// Says who the user is, and what is known about them. A client that is [stateful](Config::stateful) remembers the
+    /// user id, and the traits for as long as all of them together have at most 8192 bytes of JSON. Traits beyond that
+    /// are sent and not remembered; those known before stay.
     pub fn identify<'a>(
         &self,
         user_id: impl Into<Option<&'a str>>,
@@ -360,7 +373,7 @@ impl Client {
         if self.template.config.strict {
             first.get_or_insert_with(|| Error::invalid(doubt.sentence));
         } else {
-            half.warn_once(doubt);
+            half.warn_once(doubt.kind, doubt.name, doubt.sentence);
         }
     }
 

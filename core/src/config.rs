@@ -1,6 +1,7 @@
 //! The settings of a client, their defaults, and what is checked before one is made.
 
 use std::fmt;
+use std::io;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -39,7 +40,8 @@ pub struct Config {
     /// URL, with or without `/v1`.
     pub endpoint: String,
     /// A folder in which accepted messages are kept until they are delivered; they survive whatever becomes of the
-    /// process. It is made if it is not there. None: in memory only.
+    /// process. It is made if it is not there; let it be a folder of its own. A relative path is taken from where the
+    /// process is when the client is made, and stays there when that changes. None: in memory only.
     pub spool_dir: Option<PathBuf>,
     /// With a spool: what is accepted survives a loss of power too, but for the last tenth of a second: no.
     pub sync: bool,
@@ -75,7 +77,7 @@ pub struct Config {
     /// Add the operating system, the kind of device, the locale and the time zone to every message's context: no.
     pub device_context: bool,
     /// With `stateful`: track `Application Installed`, `Application Updated` and `Application Opened`, from the `app`
-    /// in the context: no.
+    /// in the context: no. The first two only with a spool that can be written.
     pub lifecycle: bool,
     /// `http://[user:password@]host:port`, `https://...` or `socks5://...` (`socks5h://...`: the proxy looks names up).
     /// None: what `ALL_PROXY`, `HTTPS_PROXY` or `HTTP_PROXY` say, but for the hosts in `NO_PROXY`. Empty: no proxy.
@@ -148,6 +150,26 @@ impl Config {
     pub(crate) fn bound_times(&mut self) {
         for time in [&mut self.flush_interval, &mut self.timeout, &mut self.shutdown] {
             *time = (*time).min(TIME_MAX);
+        }
+    }
+
+    /// Has a change of the working folder, which a file dialog may make, not move the spool. Links are left as they
+    /// are. Where a relative path leads nowhere, because the working folder is gone, there is no spool, and why is
+    /// returned.
+    pub(crate) fn pin_spool_dir(&mut self) -> Result<Option<io::Error>, Error> {
+        let Some(given) = &mut self.spool_dir else { return Ok(None) };
+        if given.as_os_str().is_empty() {
+            return Err(Error::invalid("spool_dir must not be empty"));
+        }
+        match std::path::absolute(&*given) {
+            Ok(pinned) => {
+                *given = pinned;
+                Ok(None)
+            }
+            Err(error) => {
+                (self.spool_dir, self.sync) = (None, false);
+                Ok(Some(error))
+            }
         }
     }
 

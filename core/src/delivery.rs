@@ -331,6 +331,12 @@ impl Pace {
         Some(SavedPace { failures: self.failures, retry_at_ms, paused_until_ms })
     }
 
+    /// Whether a clock was wrong when this was saved, or is now: no wait of ours is so long.
+    pub(crate) fn is_beyond_limits(saved: SavedPace, now_ms: i64) -> bool {
+        let ahead = |ms: i64| Duration::from_millis(u64::try_from(ms.saturating_sub(now_ms)).unwrap_or(0));
+        ahead(saved.retry_at_ms) > BACKOFF_MAX || ahead(saved.paused_until_ms) > RETRY_AFTER_MAX
+    }
+
     /// Goes on where an earlier process was. A clock that was set meanwhile can lengthen no wait beyond its limit.
     pub(crate) fn restore(saved: SavedPace, now: Duration, now_ms: i64) -> Pace {
         let until = |ms: i64, max: Duration| {

@@ -83,6 +83,16 @@ impl Endpoint {
         format!("{}/v1/batch", self.0)
     }
 
+    /// The same text for all that mean the same: case of scheme and host, and a default port, say nothing.
+    pub(crate) fn identity(&self) -> String {
+        let Ok(url) = self.0.parse::<Uri>() else { return self.0.clone() };
+        let scheme = url.scheme_str().unwrap_or_default().to_ascii_lowercase();
+        let usual = if scheme == "https" { 443 } else { 80 };
+        let port = url.port_u16().filter(|port| *port != usual).map(|port| format!(":{port}")).unwrap_or_default();
+        let host = url.host().unwrap_or_default().to_ascii_lowercase();
+        format!("{scheme}://{host}{port}{}", url.path().trim_end_matches('/'))
+    }
+
     /// The base as text, without a `/` at its end.
     #[cfg(feature = "oauth")]
     pub(crate) fn as_str(&self) -> &str {

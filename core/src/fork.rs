@@ -6,8 +6,9 @@
 // The handler of a fork runs between two worlds, and what it may do there no type can say.
 #![allow(unsafe_code)]
 
-use std::sync::Once;
-use std::sync::atomic::{AtomicI32, AtomicPtr, AtomicU32, Ordering};
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicI32, AtomicPtr, AtomicU32, AtomicU64, Ordering};
+use std::{io, ptr};
 
 /// How often this process was forked off another that used this library.
 static GENERATION: AtomicU32 = AtomicU32::new(0);
@@ -17,28 +18,126 @@ pub(crate) fn generation() -> u32 {
     GENERATION.load(Ordering::Relaxed)
 }
 
-/// Files that a child must not keep open: locks, which would outlive the parent in it.
-static INHERITED: [AtomicI32; 256] = [const { AtomicI32::new(NONE) }; 256];
+/// Files that a child must not keep open: locks, which would outlive the parent in it. The list grows and never
+/// shrinks, so that a child can walk it whatever the parent's threads were doing.
+static INHERITED: Block = Block::new();
 
-const NONE: i32 = -1;
+struct Block {
+    places: [Place; 256],
+    next: AtomicPtr<Block>,
+}
 
-/// A file that a forked child closes at once.
 #[derive(Debug)]
-pub(crate) struct ClosedInChild(&'static AtomicI32);
+struct Place {
+    descriptor: AtomicI32,
+    device: AtomicU64,
+    inode: AtomicU64,
+}
+
+/// What stands in a place instead of a descriptor: nothing, or not yet all of it.
+const NONE: i32 = -1;
+const TAKEN: i32 = -2;
+
+impl Place {
+    const fn new() -> Self {
+        Place { descriptor: AtomicI32::new(NONE), device: AtomicU64::new(0), inode: AtomicU64::new(0) }
+    }
+}
+
+impl Block {
+    const fn new() -> Self {
+        Block { places: [const { Place::new() }; 256], next: AtomicPtr::new(ptr::null_mut()) }
+    }
+
+    fn next(&self) -> Option<&'static Block> {
+        // SAFETY: it is null, or a block that `next_or_new` leaked: it is there for ever, and only changed atomically.
+        unsafe { self.next.load(Ordering::Acquire).as_ref() }
+    }
+
+    /// The next block, which is made and leaked if there is none.
+    fn next_or_new(&self) -> &'static Block {
+        if let Some(next) = self.next() {
+            return next;
+        }
+        let made = Box::into_raw(Box::new(Block::new()));
+        let won = self.next.compare_exchange(ptr::null_mut(), made, Ordering::AcqRel, Ordering::Acquire);
+        let next = won.map_or_else(
+            |others| {
+                // SAFETY: `made` was made above and is known to nobody else.
+                drop(unsafe { Box::from_raw(made) });
+                others
+            },
+            |_| made,
+        );
+        // SAFETY: as in `next`.
+        unsafe { &*next }
+    }
+
+    fn all() -> impl Iterator<Item = &'static Block> {
+        std::iter::successors(Some(&INHERITED), |block| block.next())
+    }
+}
+
+/// An open file that a forked child closes at once.
+#[derive(Debug)]
+pub(crate) struct ClosedInChild {
+    place: &'static Place,
+    generation: u32,
+}
 
 impl ClosedInChild {
-    /// Takes note of an open file; none if too many are noted already.
-    pub(crate) fn note(descriptor: i32) -> Option<Self> {
-        let free =
-            |place: &&AtomicI32| place.compare_exchange(NONE, descriptor, Ordering::AcqRel, Ordering::Relaxed).is_ok();
-        INHERITED.iter().find(free).map(ClosedInChild)
+    /// Takes note of an open file, and which one it is: its number may be another file's by the time of a fork.
+    pub(crate) fn note(descriptor: i32) -> io::Result<Self> {
+        let (device, inode) = identity(descriptor).ok_or_else(io::Error::last_os_error)?;
+        let is_free = |place: &&Place| {
+            let (descriptor, free) = (&place.descriptor, Ordering::Relaxed);
+            descriptor.load(free) == NONE && descriptor.compare_exchange(NONE, TAKEN, Ordering::Acquire, free).is_ok()
+        };
+        let mut block = &INHERITED;
+        let place = loop {
+            match block.places.iter().find(is_free) {
+                Some(place) => break place,
+                None => block = block.next_or_new(),
+            }
+        };
+        place.device.store(device, Ordering::Relaxed);
+        place.inode.store(inode, Ordering::Relaxed);
+        place.descriptor.store(descriptor, Ordering::Release);
+        Ok(ClosedInChild { place, generation: generation() })
     }
 }
 
 impl Drop for ClosedInChild {
     fn drop(&mut self) {
-        self.0.store(NONE, Ordering::Release);
+        // A child has forgotten its parent's already, and the place may be another's.
+        if self.generation == generation() {
+            self.place.descriptor.store(NONE, Ordering::Release);
+        }
     }
+}
+
+/// Which file a descriptor stands for: device and inode. None if it stands for none.
+#[cfg(unix)]
+fn identity(descriptor: i32) -> Option<(u64, u64)> {
+    #[cfg(not(target_os = "linux"))]
+    use libc::{fstat, stat};
+    #[cfg(target_os = "linux")]
+    use libc::{fstat64 as fstat, stat64 as stat};
+
+    let mut status = std::mem::MaybeUninit::<stat>::uninit();
+    // SAFETY: fstat writes a status where it can be written, or fails. It may be called between fork and exec.
+    if unsafe { fstat(descriptor, status.as_mut_ptr()) } != 0 {
+        return None;
+    }
+    // SAFETY: fstat did not fail.
+    let status = unsafe { status.assume_init() };
+    #[allow(clippy::unnecessary_cast)] // the types differ by system
+    Some((status.st_dev as u64, status.st_ino as u64))
+}
+
+#[cfg(not(unix))]
+fn identity(_: i32) -> Option<(u64, u64)> {
+    Some((0, 0)) // there is no fork
 }
 
 /// How many threads hold forks off, and how many forks are going on.
@@ -74,22 +173,24 @@ impl Drop for Hold {
 #[cfg(unix)]
 const HOLD_MAX: std::time::Duration = std::time::Duration::from_millis(200);
 
-/// Has forks noticed from now on.
-fn watch() {
-    static WATCHED: Once = Once::new();
-    WATCHED.call_once(register);
+/// Has forks noticed from now on; false if they cannot be.
+pub(crate) fn watch() -> bool {
+    static WATCHED: OnceLock<bool> = OnceLock::new();
+    *WATCHED.get_or_init(register)
 }
 
 #[cfg(unix)]
-fn register() {
-    // SAFETY: the handlers only touch atomics, yield and call close(), all of it allowed between fork and exec. The
-    // library stays loaded once loaded, so the function is always there. Without memory for it there is no handler:
-    // then a child that goes on using its parent's client may hang, as with any other library.
-    unsafe { libc::pthread_atfork(Some(before_fork), Some(in_parent), Some(in_child)) };
+fn register() -> bool {
+    // SAFETY: the handlers only touch atomics, yield and call fstat() and close(), all of it allowed between fork and
+    // exec. The library stays loaded once loaded, so the function is always there. Without memory for it there is no
+    // handler: then a child that goes on using its parent's client may hang, as with any other library.
+    unsafe { libc::pthread_atfork(Some(before_fork), Some(in_parent), Some(in_child)) == 0 }
 }
 
 #[cfg(not(unix))]
-fn register() {}
+fn register() -> bool {
+    true // there are none
+}
 
 #[cfg(unix)]
 extern "C" fn before_fork() {
@@ -111,11 +212,13 @@ extern "C" fn in_child() {
     FORKING.store(0, Ordering::SeqCst);
     HOLDING.store(0, Ordering::SeqCst);
     GENERATION.fetch_add(1, Ordering::Relaxed);
-    for place in &INHERITED {
-        let descriptor = place.swap(NONE, Ordering::Relaxed);
-        if descriptor != NONE {
-            // SAFETY: the descriptor was open when it was noted, and is forgotten before it is closed. The parent's own
-            // stays open.
+    for place in Block::all().flat_map(|block| &block.places) {
+        let descriptor = place.descriptor.swap(NONE, Ordering::Acquire);
+        let noted = (place.device.load(Ordering::Relaxed), place.inode.load(Ordering::Relaxed));
+        // A host that closes what it does not know, and opens files of its own, gives our number to one of them.
+        if descriptor >= 0 && identity(descriptor) == Some(noted) {
+            // SAFETY: the descriptor is that of the file that was noted, and is forgotten before it is closed. The
+            // parent's own stays open.
             unsafe { libc::close(descriptor) };
         }
     }
@@ -227,10 +330,36 @@ mod tests {
     }
 
     #[test]
-    fn noted_files_are_forgotten_when_they_are_closed() {
-        let noted: Vec<_> = (0..300).map_while(|_| ClosedInChild::note(i32::MAX)).collect();
-        assert!(noted.len() <= 256 && noted.len() > 200);
+    #[cfg(unix)]
+    fn any_number_of_files_is_noted_and_forgotten_when_they_are_closed() {
+        let file = std::fs::File::open("/dev/null").expect("there");
+        let descriptor = std::os::fd::AsRawFd::as_raw_fd(&file);
+        let ours = |place: &&Place| place.descriptor.load(Ordering::Relaxed) == descriptor;
+        let places = || Block::all().flat_map(|block| &block.places);
+        for _ in 0..2 {
+            let noted: Vec<_> = (0..1_000).map(|_| ClosedInChild::note(descriptor).expect("noted")).collect();
+            assert_eq!(places().filter(ours).count(), noted.len());
+            drop(noted);
+            assert_eq!(places().filter(ours).count(), 0);
+        }
+        // Other tests have locks too, but not so many that the second thousand needed new blocks.
+        assert!(places().count() < 2_000);
+    }
+
+    #[test]
+    #[cfg(unix)]
+    fn what_is_not_open_is_not_noted() {
+        assert_eq!(ClosedInChild::note(i32::MAX).expect_err("no such file").raw_os_error(), Some(libc::EBADF));
+    }
+
+    #[test]
+    #[cfg(unix)]
+    fn a_child_leaves_its_parents_notes_alone() {
+        let file = std::fs::File::open("/dev/null").expect("there");
+        let mut noted = ClosedInChild::note(std::os::fd::AsRawFd::as_raw_fd(&file)).expect("noted");
+        let place = noted.place;
+        noted.generation = noted.generation.wrapping_sub(1);
         drop(noted);
-        assert!(ClosedInChild::note(i32::MAX).is_some());
+        assert_ne!(place.descriptor.swap(NONE, Ordering::Relaxed), NONE, "by now it may be a note of the child's");
     }
 }

@@ -5,15 +5,15 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::authorization::{self, Authorization};
 use crate::callbacks::{Callbacks, Host};
 use crate::config::{Config, Prepared};
 use crate::delivery::Limits;
-use crate::doubts::Doubt;
 use crate::error::{Error, ErrorKind};
 use crate::exchange::Transport;
+use crate::home::Home;
 use crate::identity::Identity;
 #[cfg(feature = "oauth")]
 use crate::oauth;
@@ -27,6 +27,9 @@ use crate::worker::{self, Shared};
 /// behind.
 const GRACE: Duration = Duration::from_millis(20);
 
+/// How long the disk may take at the end, when the time is up. A thread that it holds up longer is left behind.
+const DISK_GRACE: Duration = Duration::from_millis(250);
+
 /// What a client is made of, again in each process that is forked off.
 pub(crate) struct Template {
     pub(crate) prepared: Prepared,
@@ -37,6 +40,8 @@ pub(crate) struct Template {
     pub(crate) identity: Arc<Identity>,
     pub(crate) host: Arc<Host>,
     pub(crate) storage: Arc<dyn Storage>,
+    /// The folder below the host's `spool_dir`; none without one, or where that is not ours.
+    pub(crate) home: Option<Arc<Home>>,
     pub(crate) transport: MakeTransport,
 }
 
@@ -67,9 +72,10 @@ thread_local! {
 impl Template {
     pub(crate) fn half(&self) -> Half {
         let config = &self.config;
-        let spool = config.spool_dir.as_deref().map(|dir| {
-            let (key, url) = (&config.write_key, &self.prepared.tracking.batch());
-            Spool::new(self.storage.clone(), dir, key, url, self.settings.room)
+        let spool = self.home.as_ref().map(|home| {
+            let (key, endpoint) = (&config.write_key, &self.prepared.tracking.identity());
+            let Settings { room, queue_max_bytes, .. } = self.settings;
+            Spool::new(self.storage.clone(), home.clone(), key, endpoint, room, queue_max_bytes)
         });
         let authorization = self.authorization();
         let oauth = !matches!(authorization, Authorization::Basic(_));
@@ -128,13 +134,14 @@ impl Half {
         self.shared.queue.work.notify_one();
     }
 
-    pub(crate) fn warn_once(&self, doubt: Doubt) {
+    /// Keeps a line for the log, the first time only that it is about this.
+    pub(crate) fn warn_once(&self, kind: &'static str, name: String, sentence: String) {
         let mut warned = self.warned.lock().unwrap_or_else(PoisonError::into_inner);
-        let is_known = warned.iter().any(|(kind, name)| *kind == doubt.kind && *name == doubt.name);
+        let is_known = warned.iter().any(|(other_kind, other)| *other_kind == kind && *other == name);
         if !is_known && warned.len() < WARNED_MAX {
-            warned.push((doubt.kind, doubt.name));
+            warned.push((kind, name));
             drop(warned);
-            self.note(Level::Warning, doubt.sentence);
+            self.note(Level::Warning, sentence);
         }
     }
 
@@ -173,6 +180,9 @@ impl Half {
             match worker::start(self.shared.clone()) {
                 Ok(handle) => {
                     *thread = Some(handle);
+                    if self.shared.queue.spool.is_some() {
+                        worker::start_errands(&self.shared);
+                    }
                     if self.shared.queue.settings.sync {
                         worker::start_syncing(&self.shared);
                     }
@@ -186,9 +196,13 @@ impl Half {
     /// Delivers for so long, and lets go of everything.
     pub(crate) fn end(&self, shutdown: Duration) {
         let shared = &self.shared;
+        let until = Instant::now().checked_add(shutdown);
         if !shared.queue.is_closed() {
             shared.queue.close(shutdown, shutdown);
         }
+        // What is in memory may find room on the disk now.
+        let left = || until.map_or(shutdown, |until| until.saturating_duration_since(Instant::now()));
+        shared.queue.rescue(left().max(DISK_GRACE));
         shared.queue.end();
         let mut ended = shared.queue.wait_for_end(GRACE, false);
         if !ended {
@@ -201,7 +215,7 @@ impl Half {
         if let Some(thread) = thread.filter(|_| ended) {
             let _ = thread.join();
         }
-        shared.queue.put_away();
+        shared.queue.put_away(left().max(DISK_GRACE));
         shared.callbacks.silence();
     }
 }

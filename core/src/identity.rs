@@ -3,13 +3,16 @@
 //! of its next release too.
 //!
 //! ```text
-//! SPOOL_DIR/identity.json    who the user is
-//! SPOOL_DIR/privacy.json     whether they opted out, and their consent
-//! SPOOL_DIR/identity.lock    taken while one of these is changed
+//! SPOOL_DIR/segment-native/
+//!     identity.json            who the user is
+//!     privacy.json             whether they opted out, and their consent
+//!     identity.lock            taken while one of these is changed
+//!     identity.json.damaged    what was found in their place and is no work of ours, or no longer:
+//!     privacy.json.damaged     kept for a person to look at
 //! ```
 
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -17,32 +20,50 @@ use arc_swap::{ArcSwap, Guard};
 
 use crate::error::{Error, ErrorKind};
 use crate::fork::PerProcess;
+use crate::home::Home;
 use crate::object::{Object, Value};
-use crate::person::{Person, Privacy};
+use crate::person::{Person, Privacy, Unsure};
+use crate::report::Level;
 use crate::scan;
 use crate::storage::{Lock, Storage};
 
 const PERSON: &str = "identity.json";
 const PRIVACY: &str = "privacy.json";
-/// What a process that was killed while it wrote the first of them may have left.
-const PERSON_UNFINISHED: &str = "identity.new";
+const DAMAGED_PERSON: &str = "identity.json.damaged";
+/// Where this is and no `privacy.json`, nobody knows what the user wants, in this life or the next.
+const DAMAGED_PRIVACY: &str = "privacy.json.damaged";
 
-/// Another process holds the lock for as long as it takes to write a small file. One that was stopped meanwhile is not
-/// waited for: what is written is written whole in any case.
-const LOCK_TRIES: u32 = 200;
+/// Another process holds the lock for as long as it takes to write a small file and have the disk hold it. One that was
+/// stopped meanwhile is not waited for: what is written is written whole in any case.
+const LOCK_TRIES: u32 = 1_000;
 /// Where many processes start at once, each waits for all others: they must not give the user two names.
 const FIRST_LOCK_TRIES: u32 = 3_000;
 const LOCK_PAUSE: Duration = Duration::from_millis(1);
 
 pub(crate) struct Identity {
     storage: Arc<dyn Storage>,
+    /// None: in memory only.
+    home: Option<Arc<Home>>,
     folder: Option<PathBuf>,
+    /// Somebody counts on it that what is remembered lasts, even where there is no folder for it.
+    is_asked_to_keep: bool,
     is_stateful: bool,
     /// The context of every message, but for what depends on the user.
     context: Vec<u8>,
     /// A child of a fork reads it without a lock that its parent could have held.
     known: ArcSwap<Known>,
     changing: PerProcess<Mutex<()>>,
+    told: PerProcess<Mutex<Told>>,
+}
+
+/// What a person is to know of the files, once each.
+#[derive(Debug, Default)]
+struct Told {
+    /// For the log.
+    lines: Vec<(Level, String)>,
+    /// Those that can not be read at the moment, and those that were found damaged.
+    unreadable: Vec<&'static str>,
+    damaged: Vec<&'static str>,
 }
 
 /// What is known at one moment.
@@ -71,6 +92,10 @@ impl Overruled {
         self.person.as_ref().is_some_and(|before| before.is(now))
     }
 
+    fn is_damage(&self) -> bool {
+        matches!(self.privacy, Some(File::Damaged))
+    }
+
     /// `known` is what counts instead. Where that is about opting out, a new consent changes nothing.
     fn is_privacy(&self, now: &Privacy, known: &Privacy) -> bool {
         let Some(File::Holds(before)) = &self.privacy else { return false };
@@ -85,11 +110,19 @@ struct Stored {
     privacy: File<Privacy>,
 }
 
+impl Stored {
+    fn is_damaged(&self) -> bool {
+        matches!(self.person, File::Damaged) || matches!(self.privacy, File::Damaged)
+    }
+}
+
 #[derive(Debug, Clone)]
 enum File<T> {
     Absent,
     /// It may be there.
     Unreadable,
+    /// What is there was not written by us, or not like this.
+    Damaged,
     Holds(T),
 }
 
@@ -101,7 +134,7 @@ impl<T: PartialEq> File<T> {
     fn value(self) -> Option<T> {
         match self {
             File::Holds(value) => Some(value),
-            File::Absent | File::Unreadable => None,
+            File::Absent | File::Unreadable | File::Damaged => None,
         }
     }
 }
@@ -110,17 +143,24 @@ impl Identity {
     /// Reads what is remembered; somebody new is given an anonymous id.
     pub(crate) fn open(
         storage: Arc<dyn Storage>,
-        folder: Option<PathBuf>,
+        home: Option<Arc<Home>>,
+        is_asked_to_keep: bool,
         is_stateful: bool,
         context: Vec<u8>,
     ) -> Self {
         let changing = PerProcess::new(|| Mutex::new(()));
-        let identity = Identity { storage, folder, is_stateful, context, known: ArcSwap::default(), changing };
+        let folder = home.as_ref().map(|home| home.path().to_owned());
+        let told = PerProcess::new(Mutex::default);
+        let known = ArcSwap::default();
+        let identity =
+            Identity { storage, home, folder, is_asked_to_keep, is_stateful, context, known, changing, told };
         let stored = identity.stored();
         let may_be_there = matches!(stored.person, File::Unreadable);
+        let is_damaged = stored.is_damaged();
         let privacy = match stored.privacy {
             File::Absent => Privacy::default(),
-            File::Unreadable => Privacy::unsure(),
+            File::Unreadable => Privacy::default().doubted(Unsure::Unread),
+            File::Damaged => Privacy::default().doubted(Unsure::Damaged),
             File::Holds(privacy) => privacy,
         };
         let is_wanted = is_stateful && !privacy.opted_out;
@@ -129,10 +169,14 @@ impl Identity {
             // Who it is will be known when it can be read; until then it is somebody who is not kept.
             person.get_or_insert_with(Person::unknown);
         }
-        let is_forgotten = privacy.opted_out && privacy != Privacy::unsure();
+        let is_forgotten = privacy.opted_out && privacy.unsure.is_none();
         identity.known.store(Arc::new(identity.knowing(person, privacy, Overruled::default())));
         if is_forgotten {
-            let _ = identity.forget(); // whoever opted out may have died before that
+            // Whoever opted out may have died before that.
+            let _ = identity.hold_trying(FIRST_LOCK_TRIES).forget_if_out();
+        }
+        if is_damaged {
+            drop(identity.hold_trying(FIRST_LOCK_TRIES)); // which sets it aside
         }
         identity.name(FIRST_LOCK_TRIES);
         identity
@@ -156,12 +200,21 @@ impl Identity {
     fn hold_trying(&self, tries: u32) -> Held<'_> {
         let lock = self.changing.get(|| Mutex::new(())).lock().unwrap_or_else(PoisonError::into_inner);
         // The lock file belongs in the folder, so that comes first.
-        let folder = self.folder.as_deref().map_or(Ok(()), |folder| self.storage.create_folder(folder));
+        let folder = match self.home.as_deref() {
+            Some(home) => home.make(),
+            None if self.is_asked_to_keep => Err(io::Error::other("there is no folder for it")),
+            None => Ok(()),
+        };
         let others = self.lock_out_others(tries);
+        // Nobody else writes now: what is half written was so by somebody who died.
+        if let Some(folder) = self.folder.as_deref().filter(|_| others.is_some()) {
+            [PERSON, PRIVACY].iter().for_each(|name| self.storage.remove_unfinished(&folder.join(name)));
+        }
         let stored = self.stored();
+        self.set_aside(&stored);
         // The delivery thread may be looking at the same time, and have seen less.
         while !self.take_in(&self.known(), &stored) {}
-        Held { identity: self, folder, stored, _others: others, _lock: lock }
+        Held { identity: self, folder, stored, others, _lock: lock }
     }
 
     /// Looks at what other processes have changed.
@@ -169,7 +222,12 @@ impl Identity {
         if self.folder.is_some() {
             // Whoever changes something meanwhile knows better.
             let known = self.known();
-            self.take_in(&known, &self.stored());
+            let stored = self.stored();
+            self.take_in(&known, &stored);
+            if stored.is_damaged() && !self.is_told_of(&stored) {
+                // Set aside, and what is known of the person is written anew.
+                let _ = self.hold().change(|_| ());
+            }
             self.name(LOCK_TRIES);
         }
     }
@@ -186,33 +244,101 @@ impl Identity {
     }
 
     fn stored(&self) -> Stored {
-        Stored {
-            person: self.read(PERSON, Person::read),
-            // What cannot be understood may have been a no.
-            privacy: self.read(PRIVACY, |kept| Some(Privacy::read(kept))),
-        }
+        let person = self.read(PERSON, Person::read);
+        let privacy = match self.read(PRIVACY, Privacy::read) {
+            // It was set aside, and nobody has said anything since.
+            File::Absent => self.read(DAMAGED_PRIVACY, |_| None),
+            file => file,
+        };
+        Stored { person, privacy }
     }
 
-    fn read<T>(&self, name: &str, parse: impl FnOnce(&[u8]) -> Option<T>) -> File<T> {
+    fn read<T>(&self, name: &'static str, parse: impl FnOnce(&[u8]) -> Option<T>) -> File<T> {
         let Some(folder) = self.folder.as_deref().filter(|_| self.is_stateful || name != PERSON) else {
             return File::Absent;
         };
-        match self.storage.read(&folder.join(name)) {
-            Ok(kept) => parse(&kept).map_or(File::Absent, File::Holds),
-            // What this user may not read was not written by this user's client: the folder is no use to it at all.
-            Err(error) if is_absence(&error) || error.kind() == io::ErrorKind::PermissionDenied => File::Absent,
-            Err(_) => File::Unreadable,
+        let path = folder.join(name);
+        let error = match self.storage.read(&path) {
+            Ok(kept) => {
+                self.told().unreadable.retain(|other| *other != name);
+                return parse(&kept).map_or(File::Damaged, File::Holds);
+            }
+            // No file of ours is so large.
+            Err(error) if error.kind() == io::ErrorKind::FileTooLarge => return File::Damaged,
+            Err(error) => error,
+        };
+        let mut told = self.told();
+        if is_absence(&error) || self.is_closed_to_us(folder, &error) {
+            told.unreadable.retain(|other| *other != name);
+            return File::Absent;
         }
+        if !told.unreadable.contains(&name) {
+            told.unreadable.push(name);
+            let what = if name == PERSON { "who the user is" } else { "whether the user has opted out" };
+            let line = format!("{} cannot be read, and so not {what}: {error}", path.display());
+            told.lines.push((Level::Warning, line));
+        }
+        File::Unreadable
+    }
+
+    /// Whether this user may not even enter the folder: then none of it was written by this user's client, and the
+    /// folder is no use to it at all. A file that may not be read in a folder that may be entered can hold a no.
+    fn is_closed_to_us(&self, folder: &Path, error: &io::Error) -> bool {
+        let is_denied = |error: &io::Error| error.kind() == io::ErrorKind::PermissionDenied;
+        is_denied(error) && self.storage.read(&folder.join("nothing")).is_err_and(|error| is_denied(&error))
+    }
+
+    /// Gives what is damaged another name, so that a person can look at it and nobody takes it for ours.
+    fn set_aside(&self, stored: &Stored) {
+        let Some(folder) = self.folder.as_deref() else { return };
+        let files = [
+            (matches!(stored.person, File::Damaged), PERSON, DAMAGED_PERSON, "a new one is written"),
+            (
+                matches!(stored.privacy, File::Damaged),
+                PRIVACY,
+                DAMAGED_PRIVACY,
+                "nothing is taken, sent or thrown away until the user opts in or out",
+            ),
+        ];
+        for (_, name, aside, consequence) in files.into_iter().filter(|(is_damaged, ..)| *is_damaged) {
+            let (path, aside) = (folder.join(name), folder.join(aside));
+            // The second of them may have another name since an earlier life.
+            let place = match self.storage.rename(&path, &aside) {
+                Err(error) if !is_absence(&error) => path,
+                _ => aside,
+            };
+            let mut told = self.told();
+            if !told.damaged.contains(&name) {
+                told.damaged.push(name);
+                told.lines.push((Level::Warning, format!("{} is damaged: {consequence}", place.display())));
+            }
+        }
+    }
+
+    fn is_told_of(&self, stored: &Stored) -> bool {
+        let told = self.told();
+        let is_known = |name| told.damaged.contains(&name);
+        (!matches!(stored.person, File::Damaged) || is_known(PERSON))
+            && (!matches!(stored.privacy, File::Damaged) || is_known(PRIVACY))
+    }
+
+    fn told(&self) -> MutexGuard<'_, Told> {
+        self.told.get(Mutex::default).lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What a person is to know by now, for the log.
+    pub(crate) fn take_lines(&self) -> Vec<(Level, String)> {
+        std::mem::take(&mut self.told().lines)
     }
 
     /// Takes over what the folder said after this was known; false if more is known by now.
     fn take_in(&self, known: &Guard<Arc<Known>>, stored: &Stored) -> bool {
-        let default = Privacy::default();
         let privacy = match &stored.privacy {
-            File::Holds(now) if !known.overruled.is_privacy(now, &known.privacy) => now,
+            File::Holds(now) if !known.overruled.is_privacy(now, &known.privacy) => now.clone(),
+            File::Damaged if !known.overruled.is_damage() => known.privacy.doubted(Unsure::Damaged),
             // It is never deleted by us. A folder that somebody has emptied says nothing about what its user wants.
-            File::Absent if known.privacy == Privacy::unsure() => &default,
-            _ => &known.privacy,
+            File::Absent if known.privacy.unsure.is_some() => Privacy::default(),
+            _ => known.privacy.clone(),
         };
         // Who opted out and in again is somebody else.
         let remembered = known.person.as_ref().filter(|_| privacy.wish() == known.privacy.wish());
@@ -221,7 +347,7 @@ impl Identity {
             File::Holds(now) if !known.overruled.is_person(now) => Some(now),
             _ => remembered,
         };
-        let (is_same_person, is_same_privacy) = (person == known.person.as_ref(), *privacy == known.privacy);
+        let (is_same_person, is_same_privacy) = (person == known.person.as_ref(), privacy == known.privacy);
         if is_same_person && is_same_privacy {
             return true;
         }
@@ -229,18 +355,9 @@ impl Identity {
             person: known.overruled.person.clone().filter(|_| is_same_person),
             privacy: known.overruled.privacy.clone().filter(|_| is_same_privacy),
         };
-        let fresh = Arc::new(self.knowing(person.cloned(), privacy.clone(), overruled));
+        let fresh = Arc::new(self.knowing(person.cloned(), privacy, overruled));
         let before = self.known.compare_and_swap(known, fresh);
         Arc::ptr_eq(&before, known)
-    }
-
-    fn forget(&self) -> io::Result<()> {
-        let Some(folder) = &self.folder else { return Ok(()) };
-        let _ = self.storage.remove(&folder.join(PERSON_UNFINISHED));
-        match self.storage.remove(&folder.join(PERSON)) {
-            Err(error) if !is_absence(&error) => Err(error),
-            _ => Ok(()),
-        }
     }
 
     fn lock_out_others(&self, tries: u32) -> Option<Lock> {
@@ -280,7 +397,7 @@ pub(crate) struct Held<'a> {
     /// Whether the folder could be made.
     folder: io::Result<()>,
     stored: Stored,
-    _others: Option<Lock>,
+    others: Option<Lock>,
     _lock: MutexGuard<'a, ()>,
 }
 
@@ -304,6 +421,9 @@ impl Held<'_> {
         let mut after = (known.person.clone(), known.privacy.clone());
         change(&mut after);
         let (person, privacy) = after;
+        if privacy.unsure.is_some() {
+            return Ok(()); // what nobody knows is not written down, and nobody is forgotten for it
+        }
         let person = person.filter(|_| self.identity.is_stateful && !privacy.opted_out);
         // First it is written: whoever looks into the folder meanwhile must not find that nothing has changed.
         let (person_kept, privacy_kept);
@@ -323,10 +443,52 @@ impl Held<'_> {
             privacy: privacy_kept.is_err().then(|| self.stored.privacy.clone()),
         };
         self.identity.known.store(Arc::new(self.identity.knowing(person, privacy, overruled)));
-        person_kept.and(privacy_kept).map_err(|error| {
-            let error = self.folder.as_ref().err().unwrap_or(&error);
-            Error::new(ErrorKind::Storage, format!("what is known of the user could not be kept: {error}"))
-        })
+        let kept = person_kept.and(privacy_kept);
+        // Without a folder nothing was written, and nothing has failed.
+        let kept = if self.identity.folder.is_none() && self.folder.is_err() {
+            Err(io::ErrorKind::NotFound.into())
+        } else {
+            kept
+        };
+        kept.map_err(|error| self.not_kept(&error))
+    }
+
+    /// Forgets who the user was, if they still want that.
+    fn forget_if_out(&self) -> io::Result<()> {
+        let known = self.identity.known();
+        if known.privacy.opted_out && known.privacy.unsure.is_none() { self.forget() } else { Ok(()) }
+    }
+
+    fn forget(&self) -> io::Result<()> {
+        let Some(folder) = &self.identity.folder else { return Ok(()) };
+        self.remove_unfinished(&folder.join(PERSON));
+        let removed = [PERSON, DAMAGED_PERSON].map(|name| self.identity.storage.remove(&folder.join(name)));
+        removed.into_iter().find(|removed| removed.as_ref().is_err_and(|error| !is_absence(error))).unwrap_or(Ok(()))
+    }
+
+    /// Without the lock somebody else may be writing it right now.
+    fn remove_unfinished(&self, path: &Path) {
+        if self.others.is_some() {
+            self.identity.storage.remove_unfinished(path);
+        }
+    }
+
+    /// Writes what is known of the person, even if it is known to be there.
+    pub(crate) fn keep_person(&self) -> Result<(), Error> {
+        let known = self.identity.known();
+        let Some(person) = &known.person else { return Ok(()) };
+        let kept = match &self.identity.folder {
+            Some(folder) => {
+                person.to_json().map_err(io::Error::other).and_then(|json| self.replace(&folder.join(PERSON), &json))
+            }
+            None => Err(io::ErrorKind::NotFound.into()),
+        };
+        kept.map_err(|error| self.not_kept(&error))
+    }
+
+    fn not_kept(&self, error: &io::Error) -> Error {
+        let error = self.folder.as_ref().err().unwrap_or(error);
+        Error::new(ErrorKind::Storage, format!("what is known of the user could not be kept: {error}"))
     }
 
     fn write_person(&self, person: Option<&Person>, privacy: &Privacy, known: &Known) -> io::Result<()> {
@@ -335,9 +497,9 @@ impl Held<'_> {
             Some(person) if self.stored.person.is(person) => Ok(()),
             Some(person) => {
                 let json = person.to_json().map_err(io::Error::other)?;
-                self.identity.storage.replace(&folder.join(PERSON), json.as_bytes())
+                self.replace(&folder.join(PERSON), &json)
             }
-            None if privacy.opted_out || privacy.wish() != known.privacy.wish() => self.identity.forget(),
+            None if privacy.opted_out || privacy.wish() != known.privacy.wish() => self.forget(),
             None => Ok(()),
         }
     }
@@ -349,16 +511,35 @@ impl Held<'_> {
         if *privacy == known.privacy && known.overruled.privacy.is_none() && !is_missing {
             return Ok(());
         }
-        let (storage, path) = (&self.identity.storage, folder.join(PRIVACY));
-        storage.replace(&path, privacy.to_json().map_err(io::Error::other)?.as_bytes())?;
-        // Somebody who opted out must not be tracked again because the power went.
-        storage.sync(&path)?;
-        storage.sync(folder)
+        self.replace(&folder.join(PRIVACY), &privacy.to_json().map_err(io::Error::other)?)
+    }
+
+    /// Somebody who opted out must not be tracked again because the power went.
+    fn replace(&self, path: &Path, json: &str) -> io::Result<()> {
+        self.remove_unfinished(path);
+        self.identity.storage.replace_synced(path, json.as_bytes())
     }
 }
 
+/// Whether there is nothing, and nothing that could be read another time: the path leads nowhere.
 fn is_absence(error: &io::Error) -> bool {
-    matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory)
+    use io::ErrorKind::{InvalidFilename, InvalidInput, NotADirectory, NotFound};
+    match error.kind() {
+        NotFound | NotADirectory | InvalidFilename => true,
+        // A path with a NUL: no system was asked.
+        InvalidInput => error.raw_os_error().is_none(),
+        _ => is_loop(error),
+    }
+}
+
+#[cfg(unix)]
+fn is_loop(error: &io::Error) -> bool {
+    error.raw_os_error() == Some(libc::ELOOP)
+}
+
+#[cfg(not(unix))]
+fn is_loop(_: &io::Error) -> bool {
+    false
 }
 
 fn merge(context: &mut Vec<u8>, over: &Object) {

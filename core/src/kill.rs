@@ -49,6 +49,8 @@ pub const POINTS: &[&str] = &[
     "unlocked",
     "listed",
     "adopted",
+    "copied",
+    "rescued",
     "read",
     "reject-reason",
     "rejected",

@@ -17,16 +17,19 @@
 //! | file | what it holds |
 //! |---|---|
 //! | `error` | the one error |
-//! | `fork` `storage` | what differs by system: forks, files, maps, locks |
+//! | `fork` `signals` `storage` | what differs by system: forks, signals, files, maps, locks |
 //! | `time` `id` `json` `scan` `writer` `object` | times, ids and JSON, written into bytes |
 //! | `exchange` `report` | one HTTP exchange; what the host is told and asked |
 //! | [`rules`] [`doubts`] `currency` | what Segment accepts; what it accepts and others misread |
 //! | `endpoint` `header` `config` | URLs, headers and the other settings |
 //! | `message` `typed` `device` | from a call to the bytes of a message; reserved traits; the machine |
 //! | `delivery` | what an answer means, what to do next and when: pure |
-//! | `chunk` `spool` | messages that will travel together, in memory or in a file; the folder of these files |
+//! | `chunk` | messages that will travel together, in memory or in a file |
+//! | `home` `spool` | the folder that is ours; what one source keeps in it |
 //! | [`survey`] | what is in such a folder, for those who look from outside |
-//! | `state` `queue` `load` `feed` | what waits; as callers see it; its next chunk; as the delivery thread sees it |
+//! | `shelf` `state` | what waits, in its order; what else the queue knows |
+//! | `queue` `outgoing` | the queue as callers see it, and as the delivery thread does |
+//! | `errands` `sync` | what is done on the disk, by threads of their own |
 //! | `person` `identity` | who the user is and what they agreed to, and how it is kept |
 //! | `http` `jwt` `oauth` `authorization` | the network; tokens; who sends a request |
 //! | `callbacks` `worker` `half` | who is told; the delivery thread; the part of a client that belongs to one process |
@@ -43,12 +46,13 @@ mod delivery;
 mod device;
 pub mod doubts;
 mod endpoint;
+mod errands;
 mod error;
 mod exchange;
-mod feed;
 mod fork;
 mod half;
 mod header;
+mod home;
 #[cfg(feature = "http")]
 mod http;
 mod id;
@@ -57,17 +61,19 @@ mod json;
 #[cfg(feature = "oauth")]
 mod jwt;
 mod kill;
-mod load;
 mod message;
 #[cfg(feature = "oauth")]
 mod oauth;
 mod object;
+mod outgoing;
 mod person;
 mod queue;
 mod remember;
 mod report;
 pub mod rules;
 mod scan;
+mod shelf;
+mod signals;
 mod spool;
 mod state;
 mod storage;

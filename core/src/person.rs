@@ -1,6 +1,6 @@
 //! Who the user is and what they agreed to, as it is remembered: plain data, and how it changes.
 
-use crate::error::Error;
+use crate::error::{Error, ErrorKind};
 use crate::object::{Object, Value};
 use crate::scan::member;
 use crate::state::Wish;
@@ -50,15 +50,20 @@ impl Person {
     }
 
     /// After `identify`: traits are merged for as long as it is the same user. Another user is another person, who gets
-    /// an anonymous id of their own.
-    pub(crate) fn identified(&self, user_id: Option<&str>, traits: &[u8]) -> Self {
+    /// an anonymous id of their own. Traits that make too many are not remembered, and false is returned; those known
+    /// before stay.
+    pub(crate) fn identified(&self, user_id: Option<&str>, traits: &[u8]) -> (Self, bool) {
         let is_other = user_id.is_some() && self.user_id.is_some() && user_id != self.user_id.as_deref();
         let mut person = if is_other { Person { app: self.app.clone(), ..Person::unknown() } } else { self.clone() };
         if let Some(user_id) = user_id {
             person.user_id = Some(user_id.to_owned());
         }
-        person.traits = merged(&person.traits, traits);
-        person
+        let merged = merged(&person.traits, traits);
+        let is_remembered = merged.len() <= TRAITS_MAX_BYTES;
+        if is_remembered {
+            person.traits = merged;
+        }
+        (person, is_remembered)
     }
 
     /// After `alias`: the same person by another id.
@@ -111,7 +116,11 @@ fn is_kept(traits: &[u8]) -> bool {
 /// What the user agreed to.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Privacy {
+    /// So it is too while nobody knows.
     pub(crate) opted_out: bool,
+    /// Why nobody knows what the user wants: nothing is taken and nothing is sent, but nothing is thrown away either.
+    /// None: it is known.
+    pub(crate) unsure: Option<Unsure>,
     /// How often the user has opted out or in: who sees another number has missed something.
     pub(crate) changes: u64,
     /// When the last time was, in milliseconds since 1970.
@@ -120,17 +129,26 @@ pub(crate) struct Privacy {
     pub(crate) consent: Vec<u8>,
 }
 
+/// Why nobody knows what the user wants.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Unsure {
+    /// It cannot be read right now.
+    Unread,
+    /// What was kept is no longer what was written, and may have been a no. Only the user can say.
+    Damaged,
+}
+
 impl Privacy {
-    /// While nobody can read what the user wants: nothing is taken and nothing is sent, but nothing is thrown away
-    /// either.
-    pub(crate) fn unsure() -> Self {
-        Privacy { opted_out: true, ..Privacy::default() }
+    /// The same where nobody knows any more.
+    pub(crate) fn doubted(&self, why: Unsure) -> Self {
+        Privacy { opted_out: true, unsure: Some(why), ..self.clone() }
     }
 
     /// After opting out or in. A clock that was put back does not make younger what is to be thrown away.
     pub(crate) fn opted(&self, out: bool, now_ms: i64) -> Self {
         Privacy {
             opted_out: out,
+            unsure: None,
             changes: self.changes % CHANGES_MAX + 1,
             changed_ms: self.changed_ms.max(now_ms),
             consent: self.consent.clone(),
@@ -141,7 +159,8 @@ impl Privacy {
     pub(crate) fn wish(&self) -> Wish {
         Wish {
             opted_out: self.opted_out,
-            is_unsure: self.opted_out && self.changes == 0,
+            is_unsure: self.unsure.is_some(),
+            is_damaged: self.unsure == Some(Unsure::Damaged),
             period: (self.changes, self.changed_ms),
             discard_up_to_ms: self.discard_up_to_ms(),
         }
@@ -150,6 +169,7 @@ impl Privacy {
     /// What was kept until then must not be sent; nothing, if the user never opted out.
     fn discard_up_to_ms(&self) -> i64 {
         match (self.opted_out, self.changes) {
+            _ if self.unsure.is_some() => i64::MIN,
             (_, 0) => i64::MIN,
             (true, _) => i64::MAX,
             (false, _) => self.changed_ms,
@@ -168,16 +188,13 @@ impl Privacy {
         object.to_json()
     }
 
-    /// From what was kept. What cannot be read may have been a no: it is taken for one.
-    pub(crate) fn read(kept: &[u8]) -> Self {
-        Self::try_read(kept).unwrap_or(Privacy { opted_out: true, changes: CHANGES_MAX, ..Privacy::default() })
-    }
-
-    fn try_read(kept: &[u8]) -> Option<Self> {
+    /// From what was kept; none if that was damaged.
+    pub(crate) fn read(kept: &[u8]) -> Option<Self> {
         let kept = compact(kept)?;
         let number = |name| std::str::from_utf8(member(&kept, name)?).ok();
         let privacy = Privacy {
             opted_out: number("optedOut")?.parse().ok()?,
+            unsure: None,
             changes: number("changes")?.parse().ok()?,
             changed_ms: number("changedAt")?.parse().ok()?,
             consent: member(&kept, "consent").unwrap_or_default().to_vec(),
@@ -188,6 +205,24 @@ impl Privacy {
             && (privacy.changed_ms == 0 || time::is_writable(privacy.changed_ms))
             && is_consent(&privacy.consent);
         is_good.then_some(privacy)
+    }
+}
+
+impl Wish {
+    /// Why nothing is taken.
+    pub(crate) fn refusal(&self) -> Error {
+        let (kind, sentence) = match (self.is_unsure, self.is_damaged) {
+            (false, _) => (ErrorKind::OptedOut, "the user has opted out"),
+            (true, false) => {
+                (ErrorKind::Storage, "the spool cannot be read, and so not whether the user has opted out")
+            }
+            (true, true) => {
+                let sentence =
+                    "privacy.json was damaged, so nobody knows whether the user has opted out: opt in or out";
+                (ErrorKind::Storage, sentence)
+            }
+        };
+        Error::new(kind, sentence)
     }
 }
 
@@ -215,8 +250,7 @@ pub(crate) fn is_same(one: &[u8], other: &[u8]) -> bool {
     one.is_empty() == other.is_empty() && sorted(one) == sorted(other)
 }
 
-/// The compact object `over` merged over `base`, member by member; either may be nothing. The newer is kept alone where
-/// both are too much.
+/// The compact object `over` merged over `base`, member by member; either may be nothing.
 fn merged(base: &[u8], over: &[u8]) -> Vec<u8> {
     let mut object = base.to_vec();
     if !over.is_empty() && over != b"{}" {
@@ -234,11 +268,7 @@ fn merged(base: &[u8], over: &[u8]) -> Vec<u8> {
         }
         object.push(b'}');
     }
-    match object.len() {
-        0..=TRAITS_MAX_BYTES => object,
-        _ if over.len() <= TRAITS_MAX_BYTES => over.to_vec(),
-        _ => Vec::new(),
-    }
+    object
 }
 
 fn compact(text: &[u8]) -> Option<Vec<u8>> {
@@ -263,7 +293,7 @@ mod tests {
     #[test]
     fn a_person_is_kept_and_read_again() {
         let app = Some(App { version: Some("1.2".to_owned()), build: None });
-        let person = Person { app, ..Person::unknown().identified(Some("u \"1\""), br#"{"plan":"pro","n":[1]}"#) };
+        let person = Person { app, ..Person::unknown().identified(Some("u \"1\""), br#"{"plan":"pro","n":[1]}"#).0 };
         let kept = person.to_json().expect("JSON");
         assert_eq!(Person::read(kept.as_bytes()), Some(person));
         let nobody = Person::unknown();
@@ -275,18 +305,18 @@ mod tests {
 
     #[test]
     fn traits_of_the_same_user_are_merged() {
-        let person = Person::unknown().identified(None, br#"{"a":1,"b":2}"#);
-        let same = person.identified(Some("u"), br#"{"b":3,"c":4}"#);
+        let person = Person::unknown().identified(None, br#"{"a":1,"b":2}"#).0;
+        let same = person.identified(Some("u"), br#"{"b":3,"c":4}"#).0;
         assert_eq!(same.anonymous_id, person.anonymous_id);
         assert_eq!(String::from_utf8_lossy(&same.traits), r#"{"a":1,"b":3,"c":4}"#);
-        assert_eq!(same.identified(Some("u"), b"").traits, same.traits);
-        assert_eq!(same.identified(None, b"{}").user_id.as_deref(), Some("u"));
+        assert_eq!(same.identified(Some("u"), b"").0.traits, same.traits);
+        assert_eq!(same.identified(None, b"{}").0.user_id.as_deref(), Some("u"));
     }
 
     #[test]
     fn another_user_is_another_person() {
-        let first = Person::unknown().identified(Some("u"), br#"{"a":1}"#);
-        let second = first.identified(Some("v"), br#"{"b":1}"#);
+        let first = Person::unknown().identified(Some("u"), br#"{"a":1}"#).0;
+        let second = first.identified(Some("v"), br#"{"b":1}"#).0;
         assert_ne!(second.anonymous_id, first.anonymous_id);
         assert_eq!(second.traits, br#"{"b":1}"#);
         let aliased = first.aliased("v");
@@ -296,26 +326,34 @@ mod tests {
     #[test]
     fn too_many_traits_are_not_remembered() {
         let much = |name: &str, bytes: usize| format!(r#"{{"{name}":"{}"}}"#, "x".repeat(bytes)).into_bytes();
-        let person = Person::unknown().identified(Some("u"), &much("a", 8_000));
-        assert_eq!(person.traits.len(), 8_008);
-        assert_eq!(person.identified(None, &much("b", 1_000)).traits, much("b", 1_000));
-        assert_eq!(person.identified(None, &much("b", 9_000)).traits, b"");
+        let (person, is_remembered) = Person::unknown().identified(Some("u"), &much("a", 8_000));
+        assert_eq!((person.traits.len(), is_remembered), (8_008, true));
+        for more in [much("b", 1_000), much("b", 9_000), much("a", 9_000)] {
+            assert_eq!(person.identified(None, &more), (person.clone(), false), "those known before stay");
+        }
+        assert_eq!(person.identified(None, &much("a", 10)).0.traits, much("a", 10));
+        let (other, is_remembered) = person.identified(Some("v"), &much("b", 9_000));
+        assert_eq!((other.traits, is_remembered), (Vec::new(), false), "of another user none were known");
     }
 
     #[test]
-    fn privacy_is_kept_and_what_cannot_be_read_is_a_no() {
+    fn privacy_is_kept_and_what_was_damaged_is_neither_yes_nor_no() {
         let never = Privacy::default();
         let out = Privacy { consent: br#"{"ads":false}"#.to_vec(), ..never.opted(true, 7) };
         let back = out.opted(false, 9);
         for privacy in [&never, &out, &back] {
-            assert_eq!(&Privacy::read(privacy.to_json().expect("JSON").as_bytes()), privacy);
+            assert_eq!(Privacy::read(privacy.to_json().expect("JSON").as_bytes()).as_ref(), Some(privacy));
         }
         assert_eq!(never.wish(), Wish::NEVER_ASKED);
-        assert_eq!(Privacy::unsure().discard_up_to_ms(), i64::MIN);
+        for why in [Unsure::Unread, Unsure::Damaged] {
+            let unsure = back.doubted(why);
+            assert_eq!((unsure.discard_up_to_ms(), unsure.wish().refusal().kind()), (i64::MIN, ErrorKind::Storage));
+            assert_eq!(unsure.opted(true, 11).wish().refusal().kind(), ErrorKind::OptedOut);
+        }
         assert_eq!(out.discard_up_to_ms(), i64::MAX);
         assert_eq!(back.discard_up_to_ms(), 9);
         for damaged in ["", "{}", r#"{"optedOut":false}"#, r#"{"optedOut":"#, "\0\0\0"] {
-            assert!(Privacy::read(damaged.as_bytes()).opted_out, "{damaged}");
+            assert_eq!(Privacy::read(damaged.as_bytes()), None, "{damaged}");
         }
     }
 

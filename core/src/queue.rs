@@ -1,23 +1,23 @@
 //! The queue as callers see it: messages go in, and some calls wait for them to be settled.
 //!
 //! One lock guards it all, so that the counts always add up. It is held for a copy of a message at most; never while
-//! anything is sent, and never while a callback runs.
+//! anything is sent, never while a callback runs, and never while the disk is asked for anything.
 
 use std::io;
-use std::path::PathBuf;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use crate::chunk::{Batch, Chunk};
+use crate::chunk::{self, Chunk};
 use crate::config::Overflow;
 use crate::error::{Error, ErrorKind};
 use crate::report::Level;
-use crate::rules::{MAX_BATCH_MESSAGES, MAX_MESSAGE_BYTES};
+use crate::rules::MAX_MESSAGE_BYTES;
 use crate::spool::Spool;
-use crate::state::{Period, State, Stats, Wish};
+use crate::state::{Advice, Errand, Period, State, Stats, Wish};
+use crate::time;
 
 /// No number of messages wakes the worker: it is awake, or waits for something else.
-pub(crate) const NEVER: u32 = u32::MAX;
+pub(crate) const NEVER: u64 = u64::MAX;
 
 /// What the worker does between two requests takes no time, but for callbacks.
 const OWN_STEPS_MAX: Duration = Duration::from_secs(2);
@@ -25,17 +25,26 @@ const OWN_STEPS_MAX: Duration = Duration::from_secs(2);
 /// Whether the user still wants to be left alone is looked at so often, while there are messages to refuse.
 pub(crate) const ASK_INTERVAL: Duration = Duration::from_secs(1);
 
-/// For so long the disk is left alone after it failed.
-pub(crate) const DISK_REST: Duration = Duration::from_secs(1);
+/// So many buffers are kept for chunks in memory.
+const BUFFERS_MAX: usize = 2;
+
+/// So many chunks are made ahead at most.
+const AHEAD_MAX: usize = 16;
+
+pub(crate) type Guard<'a> = MutexGuard<'a, State>;
 
 pub(crate) struct Queue {
     pub(crate) settings: Settings,
     /// Where messages survive the process; none: in memory only.
     pub(crate) spool: Option<Spool>,
-    pub(crate) state: Mutex<State>,
+    state: Mutex<State>,
     /// The worker sleeps here.
     pub(crate) work: Condvar,
-    /// Who waits for messages to be settled, or for the worker to end, sleeps here.
+    /// The thread for errands sleeps here.
+    pub(crate) errands: Condvar,
+    /// Callers wait here for one that is at the disk.
+    disk_free: Condvar,
+    /// Who waits for messages to be settled, or for a thread to end, sleeps here.
     pub(crate) settled: Condvar,
     /// The syncing thread sleeps here.
     pub(crate) dirty: Condvar,
@@ -59,75 +68,263 @@ impl Settings {
         let share = usize::try_from(self.queue_max_bytes / 4).unwrap_or(usize::MAX);
         Settings { room: self.room.min(share.max(MAX_MESSAGE_BYTES + 1)), ..self }
     }
+
+    /// How many chunks are made ahead at most: they take room on the disk.
+    pub(crate) fn ahead_max(&self) -> usize {
+        let share = self.queue_max_bytes / 4 / self.room.max(1) as u64;
+        usize::try_from(share).unwrap_or(AHEAD_MAX).clamp(1, AHEAD_MAX)
+    }
 }
 
 impl Queue {
     pub(crate) fn new(settings: Settings, spool: Option<Spool>, wish: Wish) -> Self {
-        let mut state = State::new(Chunk::in_memory(1, 0));
+        let mut state = State::new();
         state.wish = wish;
-        state.opted_out = wish.opted_out;
+        state.certain = Some(wish).filter(|wish| !wish.is_unsure);
         spool.iter().for_each(|spool| spool.discard_up_to(wish.discard_up_to_ms));
         // Without a folder there is nothing to look for.
         state.looked = spool.is_none().then(Instant::now);
         state.syncs = settings.sync;
-        let queue = Queue {
+        Queue {
             settings,
             spool,
             state: Mutex::new(state),
             work: Condvar::new(),
+            errands: Condvar::new(),
+            disk_free: Condvar::new(),
             settled: Condvar::new(),
             dirty: Condvar::new(),
-        };
-        if !wish.opted_out {
-            let mut state = queue.lock();
-            let first = queue.fresh(&mut state);
-            state.seal(first);
         }
-        queue
     }
 
     /// Takes a message, or says why not. Wakes the worker once a batch.
     pub(crate) fn push(&self, message: &[u8], period: Period) -> Result<(), Error> {
         let bytes = message.len() + 1;
+        let mut wake = false;
         let mut state = self.lock();
-        self.check_period(&mut state, period)?;
-        self.check(&mut state)?;
-        if state.occupied_bytes() + bytes as u64 > self.settings.queue_max_bytes {
-            self.make_room(&mut state, bytes as u64)?;
+        loop {
+            self.check_period(&mut state, period)?;
+            self.check(&mut state)?;
+            if state.occupied_bytes() + bytes as u64 > self.settings.queue_max_bytes {
+                self.make_room(&mut state, bytes as u64)?;
+            }
+            if !state.shelf.has_room(bytes, self.settings.room) || self.is_makeshift(&state) {
+                state = self.begin(state)?;
+                wake = true;
+                continue;
+            }
+            if state.shelf.filling().0 == 0 {
+                state.active_since = Instant::now();
+            }
+            if !state.shelf.is_filling_written() {
+                if state.shelf.append(message).is_ok() {
+                    break;
+                }
+                self.give_back(&mut state, |state| state.shelf.seal());
+                continue;
+            }
+            let written;
+            (state, written) = self.write(state, message, period)?;
+            if written {
+                break;
+            }
         }
         state.full = false;
-        let (held_bytes, held) = (state.active.bytes(), state.active.messages() as usize);
-        let is_full = held > 0 && (held_bytes + bytes > self.settings.room || held >= MAX_BATCH_MESSAGES);
-        // Messages are kept in memory only for as long as there is nothing better.
-        let is_makeshift = self.spool.is_some() && state.active.is_in_memory() && state.ready.is_some();
-        let mut sealed = false;
-        if is_full || is_makeshift {
-            let fresh = self.fresh(&mut state);
-            state.seal(fresh);
-            sealed = true;
-        }
-        if state.active.messages() == 0 {
-            state.active_since = Instant::now();
-        }
-        self.append(&mut state, message);
-        state.take_on(1, bytes as u64);
-        let wake =
-            state.active.messages() >= state.wake_at || (sealed && (state.wake_on_seal || state.wake_at != NEVER));
-        if wake {
+        state.stats.accepted += 1;
+        let (messages, filled) = state.shelf.filling();
+        let wakes = messages >= state.wake_at || (wake && state.wake_at != NEVER);
+        if wakes {
             state.wake_at = NEVER;
-            state.wake_on_seal = false;
         }
-        // The worker is to see whether the disk works again.
-        let rested = state.disk_failed.is_some_and(|failed| failed.elapsed() >= DISK_REST);
+        // The next chunk is made while this one still has room.
+        let errand = self.spool.is_some()
+            && (state.disk.is_troubled() || state.ready.is_empty() && filled as usize >= self.settings.room / 2);
+        let errand = errand && std::mem::take(&mut state.errands_sleep);
         let dirty = std::mem::take(&mut state.sync_sleeps);
         drop(state);
-        if wake || rested {
+        if wakes {
             self.work.notify_one();
+        }
+        if errand {
+            self.errands.notify_one();
         }
         if dirty {
             self.dirty.notify_one();
         }
         Ok(())
+    }
+
+    /// Messages are kept in memory only for as long as there is nothing better; and a file that must be written to is
+    /// not good enough while the disk is slow.
+    fn is_makeshift(&self, state: &State) -> bool {
+        let is_better = |chunk: &Chunk| !(chunk.is_written() && state.disk.is_slow);
+        if state.shelf.is_filling_memory() {
+            return self.spool.is_some() && state.ready.front().is_some_and(is_better);
+        }
+        state.disk.is_slow && state.shelf.is_filling_written()
+    }
+
+    /// Begins a chunk: one that was made ahead or, where there is none, one on the disk that this caller makes outside
+    /// of the lock, or one in memory. Afterwards everything may have changed, and is to be looked at again.
+    fn begin<'a>(&'a self, mut state: Guard<'a>) -> Result<Guard<'a>, Error> {
+        let is_slow = state.disk.is_slow;
+        let is_usable = state.ready.front().is_some_and(|chunk| !(chunk.is_written() && is_slow));
+        if let Some(chunk) = is_usable.then(|| state.ready.pop_front()).flatten() {
+            state.ready_used = Instant::now();
+            self.give_back(&mut state, |state| state.shelf.begin(chunk, time::now_ms()));
+            return Ok(state);
+        }
+        let advice = match &self.spool {
+            Some(_) => state.disk.advice(Instant::now()),
+            None => Advice::Avoid,
+        };
+        match (advice, &self.spool) {
+            (Advice::Ask, Some(spool)) => {
+                if state.shelf.filling().0 > 0 {
+                    // They are used up faster than they are made.
+                    state.ahead = (state.ahead * 2).min(self.settings.ahead_max());
+                }
+                Ok(self.make(spool, state))
+            }
+            (Advice::Wait(left), _) => {
+                Ok(self.disk_free.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0)
+            }
+            _ => self.begin_in_memory(state),
+        }
+    }
+
+    fn begin_in_memory<'a>(&'a self, mut state: Guard<'a>) -> Result<Guard<'a>, Error> {
+        if let Some(buffer) = state.buffers.pop() {
+            self.give_back(&mut state, |state| state.shelf.begin(buffer, time::now_ms()));
+            return Ok(state);
+        }
+        drop(state);
+        let made = Chunk::in_memory(self.settings.room);
+        let mut state = self.lock();
+        let no_memory = || Error::new(ErrorKind::QueueFull, "there is no memory for more messages");
+        state.buffers.push(made.ok_or_else(no_memory)?);
+        Ok(state)
+    }
+
+    /// Does something by which a chunk may come to be sealed, or to be left over.
+    fn give_back(&self, state: &mut State, what: impl FnOnce(&mut State) -> Option<Chunk>) {
+        let sealed = state.shelf.filling_file().map(ToOwned::to_owned);
+        let before = state.shelf.filling_number();
+        let unused = what(state);
+        match unused {
+            Some(chunk) if chunk.path().is_none() => self.keep_buffer(state, chunk),
+            Some(chunk) => state.errands.push_back(Errand::Discard(chunk)),
+            None if before.is_some() && before != state.shelf.filling_number() => {
+                state.unsynced.extend(sealed.filter(|_| state.syncs));
+            }
+            None => {}
+        }
+        if self.spool.is_some() && std::mem::take(&mut state.errands_sleep) {
+            self.errands.notify_one();
+        }
+    }
+
+    /// Keeps a buffer for the next chunk in memory, while few are kept.
+    pub(crate) fn keep_buffer(&self, state: &mut State, buffer: Chunk) {
+        if state.buffers.len() < BUFFERS_MAX {
+            state.buffers.push(buffer);
+        }
+    }
+
+    /// Seals the chunk that is being filled.
+    pub(crate) fn seal(&self, state: &mut State) {
+        self.give_back(state, |state| state.shelf.seal());
+    }
+
+    /// Makes a chunk on the disk, outside of the lock.
+    pub(crate) fn make<'a>(&'a self, spool: &Spool, mut state: Guard<'a>) -> Guard<'a> {
+        let (began, purges) = (Instant::now(), state.purges);
+        state.disk.busy_since = Some(began);
+        drop(state);
+        let made = spool.chunk();
+        let mut state = self.lock();
+        self.disk_free(&mut state);
+        match made {
+            Err(error) => self.disk_failed(&mut state, &error),
+            Ok(chunk) => {
+                self.disk_worked(&mut state, began.elapsed());
+                // What is made now must be younger than a purge, or it would be thrown away with the rest.
+                if state.purges == purges && !state.put_away {
+                    state.ready.push_back(chunk);
+                } else {
+                    state.errands.push_back(Errand::Discard(chunk));
+                }
+            }
+        }
+        state
+    }
+
+    pub(crate) fn disk_free(&self, state: &mut State) {
+        state.disk.busy_since = None;
+        self.disk_free.notify_all();
+    }
+
+    /// Writes a message to the file of the chunk that is being filled, outside of the lock; false if it could not be.
+    fn write<'a>(&'a self, mut state: Guard<'a>, message: &[u8], period: Period) -> Result<(Guard<'a>, bool), Error> {
+        let Some((number, mut file)) = state.shelf.lend_file() else {
+            // Somebody else is writing.
+            match state.disk.advice(Instant::now()) {
+                Advice::Wait(left) => {
+                    state = self.disk_free.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0;
+                }
+                _ => self.seal(&mut state),
+            }
+            return Ok((state, false));
+        };
+        let began = Instant::now();
+        state.disk.busy_since = Some(began);
+        drop(state);
+        let written = chunk::append_to(&mut *file, message);
+        let mut state = self.lock();
+        self.disk_free(&mut state);
+        let kept = state.shelf.return_file(number, file, written.is_ok().then_some(message.len() as u64 + 1));
+        match written {
+            Ok(()) => {
+                self.disk_worked(&mut state, began.elapsed());
+                self.work_if_sealed(&state, number);
+                self.check_period(&mut state, period)?;
+                if kept { Ok((state, true)) } else { Err(self.refuse(&mut state)) }
+            }
+            Err(error) => {
+                self.disk_failed(&mut state, &error);
+                if state.shelf.filling_number() == Some(number) {
+                    self.seal(&mut state);
+                } else if let Some(leaving) = state.shelf.leave_if_empty(number) {
+                    state.errands.push_back(Errand::Remove(leaving));
+                }
+                self.work_if_sealed(&state, number);
+                Ok((state, false))
+            }
+        }
+    }
+
+    /// A chunk that was sealed while it was written to can be sent from now on.
+    fn work_if_sealed(&self, state: &State, number: u64) {
+        if state.shelf.filling_number() != Some(number) {
+            self.work.notify_one();
+        }
+    }
+
+    /// Says so once, until the disk works again.
+    pub(crate) fn disk_failed(&self, state: &mut State, error: &io::Error) {
+        if state.disk.failed.replace(Instant::now()).is_none() {
+            let line = format!("the spool cannot be written, new messages are kept in memory only: {error}");
+            state.note(Level::Warning, line);
+            self.work.notify_one();
+        }
+    }
+
+    /// Takes in how long it took.
+    pub(crate) fn disk_worked(&self, state: &mut State, took: Duration) {
+        if state.disk.worked(took) {
+            state.note(Level::Info, "the spool can be written again".to_owned());
+            self.work.notify_one();
+        }
     }
 
     /// Counts a message that is dropped before it is kept.
@@ -140,57 +337,11 @@ impl Queue {
         Ok(())
     }
 
-    /// Appends to the active chunk. One that cannot take it, on a disk that is full, is sealed, and memory takes it.
-    fn append(&self, state: &mut State, message: &[u8]) {
-        if let Err(error) = state.active.append(message) {
-            self.disk_failed(state, &error);
-            let makeshift = Chunk::in_memory(0, self.settings.room);
-            if let Some(path) = state.seal(makeshift).as_ref().and_then(Chunk::path)
-                && let Some(spool) = &self.spool
-            {
-                spool.remove(path);
-            }
-            state.active_since = Instant::now();
-            state.active.append(message).expect("memory takes everything");
-        }
-    }
-
-    /// An empty chunk: the one made ahead, or a new one.
-    pub(crate) fn fresh(&self, state: &mut State) -> Chunk {
-        if let Some(ready) = state.ready.take() {
-            return ready;
-        }
-        match self.on_disk(state) {
-            Some(Ok(chunk)) => chunk,
-            Some(Err(error)) => {
-                self.disk_failed(state, &error);
-                Chunk::in_memory(0, self.settings.room)
-            }
-            None => Chunk::in_memory(0, self.settings.room),
-        }
-    }
-
-    /// A new chunk on the disk; none without one, or while it rests.
-    fn on_disk(&self, state: &State) -> Option<io::Result<Chunk>> {
-        let rests = state.disk_failed.is_some_and(|failed| failed.elapsed() < DISK_REST);
-        self.spool.as_ref().filter(|_| !rests).map(Spool::chunk)
-    }
-
-    /// Says so once, until the disk works again.
-    pub(crate) fn disk_failed(&self, state: &mut State, error: &io::Error) {
-        if state.disk_failed.replace(Instant::now()).is_none() {
-            let line = format!("the spool cannot be written, new messages are kept in memory only: {error}");
-            state.note(Level::Warning, line);
-            self.work.notify_one();
-        }
-    }
-
     /// Makes room for so many bytes by dropping the oldest chunks, if that is wanted and enough.
     fn make_room(&self, state: &mut State, bytes: u64) -> Result<(), Error> {
         let max = self.settings.queue_max_bytes;
-        let sealed: u64 = state.sealed.iter().map(|chunk| chunk.bytes() as u64).sum();
         let drops = self.settings.overflow == Overflow::DropOldest && bytes <= max;
-        if !drops || state.occupied_bytes() - sealed - state.backlog_bytes + bytes > max {
+        if !drops || state.occupied_bytes() - state.shelf.droppable_bytes() + bytes > max {
             if !state.full {
                 state.full = true;
                 state.note(Level::Warning, format!("the queue is full with {max} bytes: new messages are refused"));
@@ -199,52 +350,32 @@ impl Queue {
             return Err(Error::new(ErrorKind::QueueFull, format!("the queue is full: queue_max_bytes is {max}")));
         }
         let before = state.stats.dropped;
-        while state.occupied_bytes() + bytes > max && self.drop_oldest(state) {}
+        while state.occupied_bytes() + bytes > max {
+            let Some((messages, leaving)) = state.shelf.drop_oldest() else { break };
+            state.stats.dropped += messages;
+            state.errands.extend(leaving.map(Errand::Remove));
+        }
         let dropped = state.stats.dropped - before;
-        state.note(Level::Warning, format!("the queue is full: the oldest {dropped} messages were dropped"));
+        if dropped > 0 {
+            state.note(Level::Warning, format!("the queue is full: the oldest {dropped} messages were dropped"));
+        }
         self.work.notify_one();
+        self.errands.notify_one();
         self.settled.notify_all();
         Ok(())
     }
 
-    /// Drops the oldest chunk that is in no request; whether there was one.
-    fn drop_oldest(&self, state: &mut State) -> bool {
-        if let (Some(found), Some(spool)) = (state.next_found(), &self.spool) {
-            // Nothing disappears uncounted, even if nobody has looked at it yet.
-            let content = spool.read(&found.path).unwrap_or_default();
-            let (batch, _) = Batch::checked(0, content, found.path);
-            state.stats.accepted += batch.len() as u64;
-            state.stats.recovered += batch.len() as u64;
-            state.stats.dropped += batch.len() as u64;
-            batch.path().into_iter().for_each(|path| spool.remove(path));
-            return true;
-        }
-        let Some(oldest) = state.sealed.pop_front() else { return false };
-        state.stats.dropped += u64::from(oldest.messages());
-        state.take_off(u64::from(oldest.messages()), oldest.bytes() as u64);
-        if let (Some(path), Some(spool)) = (oldest.path(), &self.spool) {
-            spool.remove(path);
-        }
-        true
-    }
-
     /// Takes nothing from now on, and throws away what waits: the user is about to opt out. The files it was in are
     /// still to be removed.
-    pub(crate) fn stop_taking(&self) -> Vec<PathBuf> {
+    pub(crate) fn stop_taking(&self) {
         let mut state = self.lock();
-        state.opted_out = true;
-        let paths = state.purge();
+        state.wish.opted_out = true;
+        state.wish.is_unsure = false;
+        state.purge();
         drop(state);
         self.settled.notify_all();
-        paths
-    }
-
-    pub(crate) fn remove_all(&self, paths: &[PathBuf]) {
-        if let Some(spool) = &self.spool {
-            paths.iter().for_each(|path| spool.remove(path));
-        }
-        self.work.notify_one();
-        self.settled.notify_all();
+        self.disk_free.notify_all();
+        self.errands.notify_one();
     }
 
     /// Does what the user wants. Where that has changed, all that is there is thrown away. The wish is asked for under
@@ -256,36 +387,46 @@ impl Queue {
             return;
         }
         state.wish = wish;
-        state.opted_out = wish.opted_out;
+        if wish.is_unsure || state.certain == Some(wish) {
+            drop(state);
+            self.work.notify_one();
+            self.errands.notify_one();
+            return self.settled.notify_all();
+        }
+        state.certain = Some(wish);
         if let Some(spool) = &self.spool {
             spool.discard_up_to(wish.discard_up_to_ms);
-        }
-        let paths = state.purge();
-        if !wish.opted_out {
-            // What is taken now must survive as before.
-            let fresh = self.fresh(&mut state);
-            state.seal(fresh);
-        }
-        // The dead may have left something too: the worker throws it away when it looks again.
-        let is_working = state.working;
-        if self.spool.is_some() && is_working {
+            // The dead may have left something too: it is thrown away when the folder is looked into again.
             state.looked = None;
+            state.look_wanted = Instant::now();
         }
+        state.purge();
         drop(state);
-        self.remove_all(&paths);
-        if let (Some(spool), false, true) = (&self.spool, is_working, wish.opted_out) {
-            let _ = spool.look(); // there is no worker any more; what is found is deleted
-        }
+        self.work.notify_one();
+        self.errands.notify_one();
+        self.disk_free.notify_all();
+        self.settled.notify_all();
+    }
+
+    /// Waits until what was thrown away is gone from the disk, but not for long: a disk that does not answer is not
+    /// waited for.
+    pub(crate) fn wait_for_errands(&self, time: Duration) {
+        let is_busy = |state: &mut State| {
+            state.erring && (state.at_errand || !state.errands.is_empty() || state.looked.is_none())
+        };
+        drop(self.settled.wait_timeout_while(self.lock(), time, is_busy));
     }
 
     /// Waits until all messages accepted so far are settled; whether they are. Without time it only starts the sending.
     pub(crate) fn flush(&self, time: Duration) -> bool {
         let mut state = self.lock();
-        let target = state.newest();
+        let target = state.shelf.newest();
         if state.is_settled(target) {
             return true;
         }
         state.flush_up_to = state.flush_up_to.max(target);
+        // Who only starts the sending may do so sixty times a second: that is no reason to try a server as often.
+        state.hurry |= !time.is_zero();
         self.work.notify_one();
         let (state, _) = self
             .settled
@@ -298,7 +439,8 @@ impl Queue {
     pub(crate) fn close(&self, time: Duration, wait: Duration) -> bool {
         let mut state = self.lock();
         let until = Instant::now().checked_add(time);
-        state.last_chance |= !state.closed;
+        state.hurry |= !state.closed;
+        state.last_rescue |= !state.closed && state.erring;
         // The longest of several calls counts; a time beyond the clock is none.
         state.deliver_until = match (state.closed, state.deliver_until) {
             (true, None) => None,
@@ -306,6 +448,7 @@ impl Queue {
         };
         state.closed = true;
         self.work.notify_one();
+        self.errands.notify_one();
         let (state, _) = self
             .settled
             .wait_timeout_while(state, wait, |state| !state.is_empty())
@@ -327,7 +470,7 @@ impl Queue {
         if state.closed {
             return Err(Error::new(ErrorKind::Closed, "the client was shut down"));
         }
-        if state.opted_out { Err(self.refuse(state)) } else { Ok(()) }
+        if state.wish.opted_out { Err(self.refuse(state)) } else { Ok(()) }
     }
 
     /// Why nothing is taken from a user who opted out.
@@ -343,13 +486,7 @@ impl Queue {
             state.asks = true;
             self.work.notify_one();
         }
-        if state.wish.is_unsure {
-            return Error::new(
-                ErrorKind::Storage,
-                "the spool cannot be read, and so not whether the user has opted out",
-            );
-        }
-        Error::new(ErrorKind::OptedOut, "the user has opted out")
+        state.wish.refusal()
     }
 
     pub(crate) fn is_closed(&self) -> bool {
@@ -363,7 +500,20 @@ impl Queue {
         state.ended = true;
         drop(state);
         self.work.notify_one();
+        self.errands.notify_one();
         self.dirty.notify_one();
+    }
+
+    /// Has what is in memory tried on the disk once more, for so long.
+    pub(crate) fn rescue(&self, time: Duration) {
+        let mut state = self.lock();
+        if !state.erring || state.shelf.counts().in_memory == 0 {
+            return;
+        }
+        state.last_rescue = true;
+        self.errands.notify_one();
+        let is_tried = |state: &mut State| state.erring && state.last_rescue;
+        drop(self.settled.wait_timeout_while(state, time, is_tried));
     }
 
     /// Waits for the worker to have ended; whether it has. What keeps it is a request, for which it has this time, or a
@@ -383,6 +533,22 @@ impl Queue {
         true
     }
 
+    /// Has the folder left as whoever comes next should find it, and waits so long for it; whether that is done. A disk
+    /// that does not answer is left to its thread.
+    pub(crate) fn put_away(&self, time: Duration) -> bool {
+        let mut state = self.lock();
+        state.put_away = true;
+        if !state.erring {
+            drop(state);
+            self.spool.iter().for_each(|spool| self.tidy(spool));
+            return true;
+        }
+        self.errands.notify_one();
+        let (state, _) =
+            self.settled.wait_timeout_while(state, time, |state| state.erring).unwrap_or_else(PoisonError::into_inner);
+        !state.erring
+    }
+
     /// Notes that the worker runs, or has ended.
     pub(crate) fn set_working(&self, working: bool) {
         self.lock().working = working;
@@ -390,7 +556,7 @@ impl Queue {
     }
 
     pub(crate) fn stats(&self) -> Stats {
-        self.lock().stats(self.spool.is_some())
+        self.lock().stats()
     }
 
     /// How long the queue has been there: the clock of everything that has to do with delivery.
@@ -398,7 +564,7 @@ impl Queue {
         self.lock().began.elapsed()
     }
 
-    pub(crate) fn lock(&self) -> MutexGuard<'_, State> {
+    pub(crate) fn lock(&self) -> Guard<'_> {
         // A panic while the lock was held was a bug of ours; the host's messages are worth more than its consequences.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -1,5 +1,7 @@
 //! The client's memory of its user: who they are, what they agreed to, and whether they want to be known at all.
 
+use std::time::Duration;
+
 use crate::client::{Client, Seen};
 use crate::error::{Error, ErrorKind};
 use crate::half::Half;
@@ -11,6 +13,9 @@ use crate::person::{self, App, Person, Privacy};
 use crate::report::Level;
 use crate::rules::Call;
 use crate::scan;
+
+/// How long opting out waits for what was thrown away to be gone from the disk too. It goes in any case.
+const ERRANDS_MAX: Duration = Duration::from_secs(1);
 
 /// Tells Unify of a new choice (segment.com/docs: Consent in Segment Connections).
 const CONSENT_UPDATED: &str = "Segment Consent Preference Updated";
@@ -110,7 +115,9 @@ impl Client {
     }
 
     /// The user wants to be known again. What was thrown away stays so, and a client that is
-    /// [stateful](crate::Config::stateful) begins with a new anonymous id.
+    /// [stateful](crate::Config::stateful) begins with a new anonymous id. Where nobody knows what the user wants,
+    /// because what the spool keeps of it cannot be read or was damaged, calls fail with [`ErrorKind::Storage`], and
+    /// nothing is sent or thrown away; after damage until they opt in or out.
     ///
     /// # Errors
     /// [`ErrorKind::Storage`] if it could not be kept: then the user has opted out again at the next start.
@@ -130,16 +137,15 @@ impl Client {
     fn opt_and_heed(&self, out: bool) -> Result<(), Error> {
         let half = self.half();
         half.refuse_in_before_send()?;
-        let mut thrown_away = Vec::new();
         if out {
             // First of all nothing is taken or sent any more, whoever is changing something meanwhile, and however slow
             // the disk.
-            thrown_away = half.shared.queue.stop_taking();
+            half.shared.queue.stop_taking();
             half.interrupt();
         }
         let is_stateful = self.identity().is_stateful();
         let kept = self.identity().hold().change(|(person, privacy)| {
-            if privacy.opted_out != out || *privacy == Privacy::unsure() {
+            if privacy.opted_out != out || privacy.unsure.is_some() {
                 *privacy = privacy.opted(out, crate::time::now_ms());
             }
             if !out && is_stateful {
@@ -148,7 +154,7 @@ impl Client {
             }
         });
         half.shared.apply_privacy();
-        half.shared.queue.remove_all(&thrown_away);
+        half.shared.queue.wait_for_errands(ERRANDS_MAX);
         kept
     }
 
@@ -160,6 +166,7 @@ impl Client {
         let Some(person) = known.person.as_ref() else { return self.write(half, message, &known, seen) };
         let mut message = *message;
         let (merged, remembered);
+        let mut is_too_much = false;
         match message.call {
             Call::Identify => {
                 let mut traits = Vec::new();
@@ -167,12 +174,15 @@ impl Client {
                     given.append_to(&mut traits).map_err(|error| error.in_argument("traits"))?;
                 }
                 let is_named = message.user_id.is_none_or(|user_id| !user_id.is_empty());
-                remembered = is_named.then(|| person.identified(message.user_id, &traits));
+                let identified = is_named.then(|| person.identified(message.user_id, &traits));
+                is_too_much = identified.as_ref().is_some_and(|(_, is_remembered)| !is_remembered);
+                remembered = identified.map(|(person, _)| person);
                 // A new user is somebody else, whose message must not bear the anonymous id of the one before.
                 if let Some(now) = remembered.as_ref() {
                     message.options.anonymous_id = message.options.anonymous_id.or(Some(&now.anonymous_id));
                     // All that is known of the user travels; what is too much to be remembered travels once.
                     if now.traits.len() > traits.len()
+                        && !is_too_much
                         && let Ok(all) = std::str::from_utf8(&now.traits)
                     {
                         merged = Object::parse(all)?;
@@ -186,6 +196,13 @@ impl Client {
             }
         }
         self.write(half, &message, &known, seen)?;
+        if is_too_much {
+            let sentence = format!(
+                "traits of more than {} bytes are sent, but not remembered: those known before stay",
+                person::TRAITS_MAX_BYTES
+            );
+            half.warn_once("traits", String::new(), sentence);
+        }
         if let Some(remembered) = remembered
             && remembered != *person
         {
@@ -249,11 +266,14 @@ impl Client {
             options: Options { message_id: Some(&message_id), ..Options::default() },
         };
         let half = self.half();
-        let tracked = self.write(half, &message, &known, &mut |_| Ok(())).and_then(|()| {
+        // Where nothing can be written this would be tracked at each start, of somebody else each time. So it is seen
+        // first whether it can: the person whose id is in the message is known to the disk before the message is sent.
+        let tracked = held.keep_person().and_then(|()| {
+            self.write(half, &message, &known, &mut |_| Ok(()))?;
             held.change(|(person, _)| person.iter_mut().for_each(|person| person.app = Some(app.clone())))
         });
         if let Err(error) = tracked {
-            half.note(Level::Warning, format!("{event}: {error}"));
+            half.note(Level::Warning, format!("{event} could not be tracked once and for all: {error}"));
         }
     }
 }

@@ -137,7 +137,7 @@ fn life_of_one_who_opts_out(fails_at: usize, for_ever: bool, errno: i32) -> usiz
     let next = client(stateful(&folder), Disk, &receiver);
     if is_known {
         assert!(next.is_opted_out(), "{case}: it was said that it is kept");
-        assert!(!folder.0.join("identity.json").exists(), "{case}");
+        assert!(!folder.home().join("identity.json").exists(), "{case}");
         next.flush(patience()).expect("nothing is left");
         assert_eq!(arrived(&receiver).len(), 0, "{case}");
     }
@@ -176,24 +176,58 @@ fn whatever_call_of_the_disk_fails_who_opts_out_has_opted_out_or_is_told() {
     lives(life_of_one_who_opts_out);
 }
 
-/// The disk, on which the delivery thread is held up in the first call of one kind.
+/// The disk, on which a thread of ours is held up in the first call of one kind.
 struct Gate {
     call: &'static str,
     entered: Mutex<Sender<()>>,
     released: Mutex<Told<()>>,
     is_passed: AtomicBool,
+    /// A call that fails, for files whose names begin like this, and how.
+    refused: Refused,
 }
 
+type Refused = Arc<Mutex<Option<(&'static str, &'static str, i32)>>>;
+
 impl Gate {
+    /// One that holds nobody up.
+    fn failing() -> (Gate, Refused) {
+        let (gate, ..) = Gate::new("nothing");
+        let refused = gate.refused.clone();
+        (gate, refused)
+    }
+
+    fn refuse(&self, call: &str, path: &Path) -> io::Result<()> {
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        match *self.refused.lock().expect("no panic") {
+            Some((refused, start, errno)) if refused == call && name.starts_with(start) => {
+                Err(io::Error::from_raw_os_error(errno))
+            }
+            _ => Ok(()),
+        }
+    }
+
     fn new(call: &'static str) -> (Gate, Told<()>, Sender<()>) {
         let ((entered, wait), (release, released)) = (channel(), channel());
         let is_passed = AtomicBool::new(false);
-        (Gate { call, entered: Mutex::new(entered), released: Mutex::new(released), is_passed }, wait, release)
+        (
+            Gate {
+                call,
+                entered: Mutex::new(entered),
+                released: Mutex::new(released),
+                is_passed,
+                refused: Refused::default(),
+            },
+            wait,
+            release,
+        )
     }
 
     fn pass(&self, call: &str, path: &Path) {
-        let is_remembered = path.extension().is_some_and(|kind| kind == "json");
-        if self.call == call && !is_remembered && std::thread::current().name() == Some("segment") {
+        let is_remembered = path.extension().is_some_and(|kind| kind == "json") || path.ends_with("mark");
+        if self.call == call
+            && !is_remembered
+            && std::thread::current().name().is_some_and(|name| name.starts_with("segment"))
+        {
             if self.is_passed.swap(true, Ordering::SeqCst) {
                 return;
             }
@@ -234,6 +268,7 @@ impl Storage for Gate {
     }
 
     fn read(&self, path: &Path) -> io::Result<Vec<u8>> {
+        self.refuse("read", path)?;
         let content = Disk.read(path);
         self.pass("read", path);
         content
@@ -242,6 +277,21 @@ impl Storage for Gate {
     fn replace(&self, path: &Path, content: &[u8]) -> io::Result<()> {
         self.pass("replace", path);
         Disk.replace(path, content)
+    }
+
+    fn replace_synced(&self, path: &Path, content: &[u8]) -> io::Result<()> {
+        self.refuse("replace", path)?;
+        self.pass("replace", path);
+        Disk.replace_synced(path, content)
+    }
+
+    fn remove_unfinished(&self, path: &Path) {
+        Disk.remove_unfinished(path);
+    }
+
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        self.refuse("rename", from)?;
+        Disk.rename(from, to)
     }
 
     fn truncate(&self, path: &Path, bytes: u64) -> io::Result<()> {
@@ -261,6 +311,14 @@ impl Storage for Gate {
 
     fn sync(&self, path: &Path) -> io::Result<()> {
         Disk.sync(path)
+    }
+
+    fn identity(&self, path: &Path) -> io::Result<(u64, u64)> {
+        Disk.identity(path)
+    }
+
+    fn make_folder(&self, path: &Path) -> io::Result<()> {
+        Disk.make_folder(path)
     }
 }
 
@@ -347,37 +405,27 @@ fn who_opts_out_in_the_middle_of_anything_is_left_alone_and_what_comes_later_sur
             let answering = Answering { status: Arc::new(AtomicU64::new(status)), receiver: receiver.clone() };
             let (gate, entered, release) = Gate::new(call);
             let living = client_on_gate(&folder, gate, &answering);
-            // While a file is being made nobody else can have one.
-            let messages = if call == "create" { 1 } else { 4 };
-            (0..messages).for_each(|n| track_large(&living, &format!("before {n}")));
+            (0..4).for_each(|n| track_large(&living, &format!("before {n}")));
             entered.recv_timeout(patience()).unwrap_or_else(|_| panic!("{case}: it never comes there"));
             let time = crate::time::now_ms();
             wait_for("the names of files differ", || crate::time::now_ms() > time);
             let mut seen = HashSet::new();
             std::thread::scope(|scope| {
-                // Deleting a file waits for one that is just being made.
-                let opting_out = scope.spawn(|| living.opt_out().expect("kept"));
-                if call == "create" {
-                    wait_for("it is known", || living.is_opted_out() && living.stats().queued == 0);
-                } else {
-                    opting_out.join().expect("no panic");
-                    assert!(!track_as_known(&living, "denied"), "{case}");
-                }
+                living.opt_out().expect("kept");
+                assert!(!track_as_known(&living, "denied"), "{case}");
                 seen = arrived(&receiver);
                 answering.status.store(503, Ordering::SeqCst);
                 let opting_in = scope.spawn(|| {
                     if opts_in {
                         living.opt_in().expect("kept");
                         (0..4).for_each(|n| track_large(&living, &format!("after {n}")));
-                        assert_eq!(living.stats().in_memory, 0, "{case}");
+                        // Nobody waits for a file that somebody else is making and that is not there in a moment.
+                        let can_have_files = !matches!(call, "create" | "lock");
+                        assert!(!can_have_files || living.stats().in_memory == 0, "{case}");
                     }
                 });
-                if call == "create" {
-                    std::thread::sleep(Duration::from_millis(30));
-                } else {
-                    opting_in.join().expect("no panic");
-                    balanced(&living);
-                }
+                opting_in.join().expect("no panic");
+                balanced(&living);
                 release.send(()).expect("it waits");
             });
             if opts_in {
@@ -386,6 +434,7 @@ fn who_opts_out_in_the_middle_of_anything_is_left_alone_and_what_comes_later_sur
                     stats.requests > 0 && stats.queued == 4
                 });
                 (4..8).for_each(|n| track_large(&living, &format!("after {n}")));
+                wait_for("all is on the disk", || living.stats().in_memory == 0);
                 let dead = as_of_the_dead(&folder);
                 let heir = client(stateful(&dead), Disk, &receiver);
                 heir.flush(patience()).expect("delivered");
@@ -511,5 +560,145 @@ fn threads_that_cannot_agree_leave_the_queue_as_the_last_of_them_wants_it() {
         });
         assert_eq!(track_as_known(&client, "last"), !client.is_opted_out());
         balanced(&client);
+    }
+}
+
+fn known_to(folder: &Folder) -> (Option<String>, bool) {
+    let client = client(stateful(folder), Disk, &Receiver::default());
+    (client.user_id(), client.is_opted_out())
+}
+
+fn on_gate(folder: &Folder) -> (Client, Refused) {
+    let (gate, refused) = Gate::failing();
+    (client(stateful(folder), gate, &Receiver::default()), refused)
+}
+
+#[test]
+fn a_folder_that_cannot_be_written_any_more_does_not_bring_back_who_was_there_before() {
+    let folder = Folder::new();
+    let (client, refused) = on_gate(&folder);
+    client.identify("first", None, None).expect("taken");
+    *refused.lock().expect("no panic") = Some(("replace", "identity.json", libc::ENOSPC));
+    client.identify("second", None, None).expect("taken");
+    for n in 0..5 {
+        assert!(track_as_known(&client, &format!("{n}")));
+        client.flush(patience()).expect("delivered");
+    }
+    assert_eq!(client.user_id().as_deref(), Some("second"));
+    assert_eq!(known_to(&folder).0.as_deref(), Some("first"));
+    *refused.lock().expect("no panic") = None;
+    client.identify(None, &Object::from([("a", 1)]), None).expect("taken");
+    assert_eq!(known_to(&folder).0.as_deref(), Some("second"), "and it is kept as soon as it can be");
+}
+
+#[test]
+fn where_opting_out_cannot_be_kept_it_is_so_in_this_process() {
+    for earlier in ["nothing", "out and in", "damaged"] {
+        let folder = Folder::new();
+        let (client, refused) = on_gate(&folder);
+        if earlier == "out and in" {
+            client.opt_out().expect("kept");
+            client.opt_in().expect("kept");
+        } else if earlier == "damaged" {
+            std::fs::write(folder.home().join("privacy.json"), "").expect("written");
+        }
+        *refused.lock().expect("no panic") = Some(("replace", "privacy.json", libc::ENOSPC));
+        for _ in 0..2 {
+            assert_eq!(client.opt_out().expect_err("not kept").kind(), ErrorKind::Storage);
+            for _ in 0..3 {
+                let error = client.track("u", "E", None, None).expect_err("refused");
+                assert_eq!(error.kind(), ErrorKind::OptedOut, "{earlier}, whatever the folder says");
+                client.flush(patience()).expect("nothing is left");
+                client.identity().refresh();
+            }
+        }
+        assert_eq!(known_to(&folder).1, earlier == "damaged");
+        *refused.lock().expect("no panic") = None;
+        client.opt_out().expect("kept at last");
+        assert!(known_to(&folder).1);
+    }
+}
+
+#[test]
+fn what_is_damaged_and_cannot_be_set_aside_is_no_yes_either() {
+    let folder = Folder::new();
+    prepare(&folder);
+    for name in ["identity.json", "privacy.json"] {
+        std::fs::write(folder.home().join(name), "\0\0\0").expect("written");
+    }
+    let (gate, refused) = Gate::failing();
+    *refused.lock().expect("no panic") = Some(("rename", "", libc::EROFS));
+    let client = client(stateful(&folder), gate, &Receiver::default());
+    for _ in 0..3 {
+        assert_eq!(client.track("u", "E", None, None).expect_err("refused").kind(), ErrorKind::Storage);
+        client.identity().refresh();
+    }
+    client.opt_in().expect("written over");
+    assert!(track_as_known(&client, "taken"));
+    assert!(!known_to(&folder).1);
+}
+
+#[test]
+fn a_read_that_fails_is_no_answer_and_one_that_is_denied_is_one_only_where_nobody_may_enter() {
+    for errno in [libc::EIO, libc::EMFILE, libc::ESTALE, libc::EINTR, libc::ENOTCONN, libc::EACCES] {
+        let folder = Folder::new();
+        prepare(&folder);
+        let (gate, refused) = Gate::failing();
+        *refused.lock().expect("no panic") = Some(("read", "privacy.json", errno));
+        let receiver = Receiver::default();
+        let client = client(stateful(&folder), gate, &receiver);
+        let error = client.track("u", "E", None, None).expect_err("refused");
+        assert_eq!((error.kind(), client.is_opted_out()), (ErrorKind::Storage, true), "{errno}");
+        client.flush(patience()).expect("nothing was accepted");
+        *refused.lock().expect("no panic") = None;
+        wait_for("it is read again", || client.track("u", "E", None, None).is_ok());
+        client.flush(patience()).expect("delivered");
+        assert_eq!((client.user_id().as_deref(), client.stats().recovered), (Some("u"), 5 + 1), "{errno}");
+    }
+    let folder = Folder::new();
+    let (gate, refused) = Gate::failing();
+    *refused.lock().expect("no panic") = Some(("read", "", libc::EACCES));
+    let client = client(stateful(&folder), gate, &Receiver::default());
+    client.track("u", "E", None, None).expect("another user's folder, of which nothing can be known");
+}
+
+fn opened(folder: &Folder, refused: Option<(&'static str, &'static str, i32)>) -> (Vec<String>, Vec<String>) {
+    let (gate, refusal) = Gate::failing();
+    *refusal.lock().expect("no panic") = refused;
+    let (lines, seen) = (Arc::new(Mutex::new(Vec::new())), Arc::new(Mutex::new(Vec::new())));
+    let (log, see) = (lines.clone(), seen.clone());
+    let context = Object::from([("app", &Object::from([("version", "1.0")]))]);
+    let config = Config {
+        lifecycle: true,
+        context,
+        on_log: Some(Box::new(move |_, line| log.lock().expect("no panic").push(line.to_owned()))),
+        before_send: Some(Box::new(move |message| {
+            let message: serde_json::Value = serde_json::from_str(message).expect("JSON");
+            see.lock().expect("no panic").push(message["event"].as_str().expect("a name").to_owned());
+            Ok(crate::Edit::Keep)
+        })),
+        ..stateful(folder)
+    };
+    let client = client(config, gate, &Receiver::default());
+    client.flush(patience()).expect("delivered");
+    drop(client);
+    let (seen, lines) = (seen.lock().expect("no panic").clone(), lines.lock().expect("no panic").clone());
+    (seen, lines)
+}
+
+#[test]
+fn an_app_that_nobody_can_remember_is_opened_and_never_installed() {
+    for errno in [libc::EROFS, libc::ENOSPC, libc::EACCES] {
+        let folder = Folder::new();
+        for _ in 0..3 {
+            let (seen, lines) = opened(&folder, Some(("replace", "identity.json", errno)));
+            assert_eq!(seen, ["Application Opened"], "{errno}");
+            assert!(lines.iter().any(|line| line.starts_with("Application Installed could not be")), "{lines:?}");
+        }
+        assert_eq!(opened(&folder, None).0, ["Application Installed", "Application Opened"]);
+        // From now on it is known; that the folder cannot be written any more changes nothing.
+        let (seen, lines) = opened(&folder, Some(("replace", "identity.json", errno)));
+        assert_eq!(seen, ["Application Opened"]);
+        assert!(!lines.iter().any(|line| line.starts_with("Application")), "{lines:?}");
     }
 }

@@ -1,14 +1,15 @@
 //! The folder in which messages survive their process.
 //!
 //! ```text
-//! SPOOL_DIR/<hash of write key and endpoint>/
+//! SPOOL_DIR/segment-native/<hash of write key and endpoint>/
 //!     <owner>.lock                                    locked by its owner for as long as it lives
 //!     <milliseconds>-<sequence>-<owner>.v1.jsonl      a chunk: one message a line, TAB, its CRC-32C
 //!     pace                                            until when nothing is sent, across restarts
 //!     rejected/                                       messages given up for good, and why
 //! ```
 //!
-//! An owner is a client in a process. Whoever gets the lock of an owner that is gone adopts its chunks. A file of
+//! An owner is a client in a process. Whoever gets the lock of an owner that is gone adopts its chunks. An adopter
+//! never cuts or rewrites them: should their owner live after all, having lost its lock, it has them mapped. A file of
 //! another version is nobody's business here.
 
 use std::collections::HashMap;
@@ -18,11 +19,12 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use crate::chunk::{self, Batch, Chunk, TRAILER_BYTES};
+use crate::chunk::{self, Batch, Chunk, Retired, TRAILER_BYTES};
 use crate::delivery::SavedPace;
+use crate::home::{Home, MARK};
 use crate::kill;
 use crate::rules::MAX_BATCH_MESSAGES;
-use crate::storage::{Appending, Entry, Lock, Storage};
+use crate::storage::{Appending, Entry, Lock, Storage, UNFINISHED};
 use crate::{id, time};
 
 /// The end of a chunk's name; the number is the version of the format.
@@ -30,27 +32,40 @@ pub(crate) const CHUNK: &str = ".v1.jsonl";
 pub(crate) const LOCK: &str = ".lock";
 pub(crate) const REASON: &str = ".reason.txt";
 pub(crate) const REJECTED: &str = "rejected";
-/// The end of a file that is about to take another's place.
-const UNFINISHED: &str = ".new";
+const PACE: &str = "pace";
 
-/// How much is kept of what was given up.
+/// So long nobody takes to write a small file.
+const UNFINISHED_MAX_MS: u64 = 60_000;
+
+/// How much is kept of what was given up, beside the quota of what waits; less where that is small.
 const REJECTED_MAX_BYTES: u64 = 1 << 20;
+
+/// What an owner that is gone has left is copied together where it is this part of a chunk or less: what a crash leaves
+/// is a few hundred bytes in half a megabyte.
+const SMALL_PART: usize = 2;
 
 pub(crate) struct Spool {
     storage: Arc<dyn Storage>,
+    home: Arc<Home>,
     folder: PathBuf,
+    /// Bytes of messages in a chunk.
+    room: usize,
     /// The size of a chunk's file until it is full.
     file_bytes: usize,
+    rejected_max_bytes: u64,
     /// What was kept up to this time, in milliseconds since 1970, must not be sent: the user opted out then.
     discard_up_to_ms: AtomicI64,
+    /// Locked for moments only: nobody is to wait for a disk here.
     open: Mutex<Option<Open>>,
+    /// What waits beside this for other sources was told.
+    beside_told: Mutex<bool>,
 }
 
 /// What there is once the folder could be used.
 struct Open {
     appending: Appending,
     owner: String,
-    _lock: Lock,
+    lock: Arc<Lock>,
     sequence: u64,
     /// The locks of owners that are gone, each with the number of their chunks that are still there.
     adopted: HashMap<String, (Lock, usize)>,
@@ -60,6 +75,7 @@ struct Open {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Found {
     pub(crate) path: PathBuf,
+    /// What it occupies on the disk.
     pub(crate) bytes: u64,
 }
 
@@ -70,25 +86,42 @@ pub(crate) struct Look {
     pub(crate) found: Vec<Found>,
     /// What others have in the folder.
     pub(crate) foreign_bytes: u64,
-    /// Whether others live that use the folder.
-    pub(crate) others: bool,
     /// How many files were deleted because the user has opted out since.
     pub(crate) discarded: usize,
+    /// What a person should know of it.
+    pub(crate) log: Vec<String>,
+}
+
+/// A small chunk of an owner that is gone, to be copied together with others.
+struct Leftover {
+    file: Found,
+    /// How long it was when it was read, and what its lines need.
+    file_bytes: u64,
+    lines_bytes: usize,
+    messages: usize,
 }
 
 impl Spool {
-    /// A spool in a folder below `spool_dir`, for chunks of this many bytes. Nothing is done on the disk yet.
-    pub(crate) fn new(storage: Arc<dyn Storage>, spool_dir: &Path, write_key: &str, url: &str, room: usize) -> Self {
-        // Not the key itself: file names are seen by many. The endpoint is part of it, so that what was meant for one
-        // region is never sent to another.
-        let name = uuid::Uuid::new_v5(&uuid::Uuid::NAMESPACE_URL, format!("{url}#{write_key}").as_bytes());
+    /// A spool below a home, for chunks of this many bytes, with this quota. Nothing is done on the disk yet.
+    pub(crate) fn new(
+        storage: Arc<dyn Storage>,
+        home: Arc<Home>,
+        write_key: &str,
+        endpoint: &str,
+        room: usize,
+        quota: u64,
+    ) -> Self {
         let file_bytes = (room + MAX_BATCH_MESSAGES * (TRAILER_BYTES - 1)).next_multiple_of(4096);
         Spool {
             storage,
-            folder: spool_dir.join(name.simple().to_string()),
+            folder: home.path().join(queue_name(endpoint, write_key)),
+            home,
+            room,
             file_bytes,
+            rejected_max_bytes: REJECTED_MAX_BYTES.min(quota / 8),
             discard_up_to_ms: AtomicI64::new(i64::MIN),
             open: Mutex::new(None),
+            beside_told: Mutex::new(false),
         }
     }
 
@@ -99,19 +132,37 @@ impl Spool {
 
     /// Whether a file was made before the user opted out.
     fn is_discarded(&self, name: &str) -> bool {
-        let made: Option<i64> = name.split('-').next().and_then(|ms| ms.parse().ok());
-        made.is_some_and(|made| made <= self.discard_up_to_ms.load(Ordering::SeqCst))
+        begun_ms(name).is_some_and(|made| made <= self.discard_up_to_ms.load(Ordering::SeqCst))
     }
 
-    fn open(&self) -> io::Result<MutexGuard<'_, Option<Open>>> {
-        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
-        if open.is_none() {
-            self.storage.create_folder(&self.folder)?;
-            let appending = self.storage.appending(&self.folder)?;
-            let (owner, lock) = self.take_ownership()?;
-            *open = Some(Open { appending, owner, _lock: lock, sequence: 0, adopted: HashMap::new() });
+    fn open(&self) -> MutexGuard<'_, Option<Open>> {
+        self.open.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether the folder is there and locked, see [`Spool::prepare`].
+    pub(crate) fn is_prepared(&self) -> bool {
+        self.open().is_some()
+    }
+
+    /// Has the folder there, and our part of it locked.
+    pub(crate) fn prepare(&self) -> io::Result<()> {
+        if self.is_prepared() {
+            return Ok(());
         }
-        Ok(open)
+        self.home.make()?;
+        self.storage.create_folder(&self.folder)?;
+        let appending = self.storage.appending(&self.folder)?;
+        let (owner, lock) = self.take_ownership()?;
+        let lock_path = self.lock_path(&owner);
+        let lock = Arc::new(lock);
+        let mut open = self.open();
+        if open.is_none() {
+            *open = Some(Open { appending, owner, lock, sequence: 0, adopted: HashMap::new() });
+        } else {
+            drop(open); // another thread was faster
+            let _ = self.storage.remove(&lock_path);
+        }
+        Ok(())
     }
 
     /// A name that nobody has, and its lock. Whoever looks into the folder between the making of the file and its
@@ -119,40 +170,64 @@ impl Spool {
     fn take_ownership(&self) -> io::Result<(String, Lock)> {
         for _ in 0..100 {
             let owner = owner();
-            if let Some(lock) = self.storage.lock(&self.folder.join(format!("{owner}{LOCK}")))? {
+            if let Some(lock) = self.storage.lock(&self.lock_path(&owner))? {
                 return Ok((owner, lock));
             }
         }
         Err(io::Error::other("no lock could be had"))
     }
 
+    fn lock_path(&self, owner: &str) -> PathBuf {
+        self.folder.join(format!("{owner}{LOCK}"))
+    }
+
+    /// The path of a new file, and how it takes what is appended.
+    fn next_path(&self, end: &str, begun_ms: i64) -> io::Result<(PathBuf, Appending)> {
+        self.prepare()?;
+        let mut guard = self.open();
+        let open = guard.as_mut().ok_or(io::ErrorKind::NotFound)?;
+        let name = open.next_name(end, begun_ms, self.discard_up_to_ms.load(Ordering::SeqCst));
+        Ok((self.folder.join(name), open.appending))
+    }
+
     /// A new, empty chunk on the disk.
     pub(crate) fn chunk(&self) -> io::Result<Chunk> {
-        let mut guard = self.open()?;
-        let Some(open) = guard.as_mut() else { return Err(io::ErrorKind::NotFound.into()) };
-        let path = self.folder.join(open.next_name(CHUNK, self.discard_up_to_ms.load(Ordering::SeqCst)));
-        if open.appending == Appending::Mapped {
+        let (path, appending) = self.next_path(CHUNK, time::now_ms())?;
+        if appending == Appending::Mapped {
             match self.storage.create_mapped(&path, self.file_bytes) {
-                Ok(map) => return Ok(Chunk::mapped(map, path)),
-                Err(error) if cannot_reserve(&error) => open.appending = Appending::Written,
-                Err(error) => return Err(self.lost(guard, error)),
+                Ok(map) => {
+                    let identity = self.storage.identity(&path).ok();
+                    return Ok(Chunk::mapped(map, path, identity));
+                }
+                Err(error) if cannot_reserve(&error) => {
+                    self.open().iter_mut().for_each(|open| open.appending = Appending::Written);
+                }
+                Err(error) => return Err(self.lost(error)),
             }
         }
         match self.storage.create(&path) {
             Ok(file) => Ok(Chunk::written(file, path)),
-            Err(error) => Err(self.lost(guard, error)),
+            Err(error) => Err(self.lost(error)),
         }
     }
 
     /// Where the folder itself is gone it is made anew at the next try, lock and all.
-    fn lost(&self, mut open: MutexGuard<'_, Option<Open>>, error: io::Error) -> io::Error {
+    fn lost(&self, error: io::Error) -> io::Error {
         if error.kind() == io::ErrorKind::NotFound {
-            *open = None;
+            drop(self.open().take());
         }
         error
     }
 
-    /// Cuts a chunk that is full to its content.
+    /// Whether somebody took the owner of this chunk, which is ours, for gone, and deleted it.
+    pub(crate) fn is_taken(&self, chunk: &Retired) -> bool {
+        match self.storage.identity(&chunk.path) {
+            Ok(identity) => chunk.identity.is_some_and(|own| own != identity),
+            Err(error) => error.kind() == io::ErrorKind::NotFound,
+        }
+    }
+
+    /// Cuts a chunk of our own, which is not mapped any more, to its content.
     pub(crate) fn cut(&self, path: &Path, bytes: usize) -> io::Result<()> {
         self.storage.truncate(path, bytes as u64)
     }
@@ -163,66 +238,208 @@ impl Spool {
     }
 
     /// Deletes a chunk; and the lock of its owner, if that is gone and this was its last.
-    pub(crate) fn remove(&self, path: &Path) {
+    pub(crate) fn remove(&self, path: &Path) -> io::Result<()> {
         kill::point("remove-before");
-        let _ = self.storage.remove(path);
+        let removed = match self.storage.remove(path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+            _ => Ok(()),
+        };
         kill::point("removed");
-        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
-        let (Some(open), Some(owner)) = (open.as_mut(), owner_of(path)) else { return };
-        if let Some((_, left)) = open.adopted.get_mut(owner) {
-            *left = left.saturating_sub(1);
-            if *left == 0 {
-                // First the file, then the lock: nobody can get hold of a lock file that is about to be deleted.
-                kill::point("unlock-before");
-                let _ = self.storage.remove(&self.folder.join(format!("{owner}{LOCK}")));
-                kill::point("unlocked");
-                open.adopted.remove(owner);
-            }
+        if let (Some(owner), Ok(())) = (owner_of(path), &removed) {
+            let last = self.open().as_mut().and_then(|open| {
+                let (_, left) = open.adopted.get_mut(owner)?;
+                *left = left.saturating_sub(1);
+                if *left == 0 { open.adopted.remove(owner) } else { None }
+            });
+            last.into_iter().for_each(|(lock, _)| self.unlock(owner, lock));
         }
+        removed
     }
 
-    /// Looks into the folder: adopts the chunks of owners that are gone, and adds up what others have. Callers who need
-    /// a new chunk meanwhile are not kept waiting.
+    /// Lets go of the lock of an owner of whom nothing is left. First the file, then the lock: nobody can get hold of a
+    /// lock file that is about to be deleted.
+    fn unlock(&self, owner: &str, lock: Lock) {
+        kill::point("unlock-before");
+        let _ = self.storage.remove(&self.lock_path(owner));
+        kill::point("unlocked");
+        drop(lock);
+    }
+
+    /// Looks into the folder, which is prepared: adopts the chunks of owners that are gone, and adds up what others
+    /// have.
     pub(crate) fn look(&self) -> io::Result<Look> {
-        let known: Vec<String> = match self.open()?.as_ref() {
-            Some(open) => open.adopted.keys().chain([&open.owner]).cloned().collect(),
-            None => return Ok(Look::default()),
-        };
         let mut look = Look::default();
+        look.log.extend(self.keep_lock());
+        let known: Vec<String> = match self.open().as_ref() {
+            Some(open) => open.adopted.keys().chain([&open.owner]).cloned().collect(),
+            None => return Err(io::ErrorKind::NotFound.into()),
+        };
         let owners = self.owners_in(&self.folder)?;
         kill::point("listed");
+        let mut leftovers = Vec::new();
         for (owner, chunks) in owners {
             if known.contains(&owner) {
                 continue;
             }
-            let lock_path = self.folder.join(format!("{owner}{LOCK}"));
             // One owner that cannot be locked must not keep the others from being adopted.
-            let Ok(Some(lock)) = self.storage.lock(&lock_path) else {
-                look.others = true;
+            let Ok(Some(lock)) = self.storage.lock(&self.lock_path(&owner)) else {
                 // A chunk in the making is as large as it may become, and outside the quota.
                 let sealed = chunks.iter().filter(|chunk| chunk.bytes != self.file_bytes as u64);
-                look.foreign_bytes += sealed.map(|chunk| chunk.bytes).sum::<u64>();
+                look.foreign_bytes += sealed.map(|chunk| chunk.blocks_bytes).sum::<u64>();
                 continue;
             };
             kill::point("adopted");
-            let (discarded, chunks): (Vec<Entry>, Vec<Entry>) =
-                chunks.into_iter().partition(|chunk| self.is_discarded(&chunk.name));
-            look.discarded += discarded.len();
-            for chunk in discarded {
-                let _ = self.storage.remove(&self.folder.join(chunk.name));
+            // What it made between being listed and its end is there too.
+            let chunks = self.owners_in(&self.folder)?.remove(&owner).unwrap_or_default();
+            if let Some(open) = &mut *self.open() {
+                open.adopted.insert(owner, (lock, chunks.len()));
             }
-            let found: Vec<Found> = chunks.into_iter().filter_map(|chunk| self.trim(chunk)).collect();
-            if found.is_empty() {
-                let _ = self.storage.remove(&lock_path);
+            self.adopt(chunks, &mut look, &mut leftovers);
+        }
+        self.copy_together(leftovers, &mut look);
+        self.let_go_of_the_empty();
+        look.found.sort_by(|a, b| a.path.file_name().cmp(&b.path.file_name()));
+        look.discarded += self.discard_rejected(&self.folder) + self.discard_elsewhere();
+        self.remove_unfinished(&self.folder);
+        self.remove_unfinished(&self.folder.join(REJECTED));
+        self.remove_unfinished(self.home.path());
+        look.log.extend(self.tell_of_others());
+        Ok(look)
+    }
+
+    /// Has the lock again that was lost: its file was deleted, by a cleaner of old files perhaps, or the host closed
+    /// all descriptors. Where somebody else has it by now we go by another name.
+    fn keep_lock(&self) -> Option<String> {
+        let (owner, lock) = self.open().as_ref().map(|open| (open.owner.clone(), open.lock.clone()))?;
+        if lock.is_held() {
+            return None;
+        }
+        let again = match self.storage.lock(&self.lock_path(&owner)) {
+            Ok(Some(lock)) => Ok((owner, lock)),
+            _ => self.take_ownership(),
+        };
+        match again {
+            Ok((owner, lock)) => {
+                if let Some(open) = self.open().as_mut() {
+                    (open.owner, open.lock) = (owner, Arc::new(lock));
+                }
+                Some("the lock of this process's part of the spool was lost; it is locked anew".to_owned())
+            }
+            Err(error) => Some(format!("the lock of the spool was lost and cannot be had again: {error}")),
+        }
+    }
+
+    /// Takes on what an owner that is gone has left.
+    fn adopt(&self, chunks: Vec<Entry>, look: &mut Look, leftovers: &mut Vec<Leftover>) {
+        for chunk in chunks {
+            let path = self.folder.join(&chunk.name);
+            if self.is_discarded(&chunk.name) {
+                look.discarded += 1;
+                let _ = self.remove(&path);
                 continue;
             }
-            let Some(open) = &mut *self.open()? else { continue };
-            open.adopted.insert(owner, (lock, found.len()));
-            look.found.extend(found);
+            let found = Found { path: path.clone(), bytes: chunk.blocks_bytes };
+            // What cannot be read now may be readable when its turn comes, and is told of then.
+            let Ok(content) = self.storage.read(&path) else {
+                look.found.push(found);
+                continue;
+            };
+            if content.iter().all(|byte| *byte == 0) {
+                let _ = self.remove(&path);
+                continue;
+            }
+            let batch = Batch::checked(content);
+            let lines_bytes = batch.sizes().sum::<usize>() + batch.len() * TRAILER_BYTES;
+            if lines_bytes > self.room / SMALL_PART || batch.damaged().len() > 0 {
+                look.found.push(found);
+                continue;
+            }
+            let messages = batch.len();
+            leftovers.push(Leftover { file: found, file_bytes: chunk.bytes, lines_bytes, messages });
         }
-        look.found.sort_by(|a, b| a.path.cmp(&b.path));
-        look.discarded += self.discard_rejected(&self.folder) + self.discard_elsewhere();
-        Ok(look)
+    }
+
+    /// Copies small chunks into chunks of our own, the oldest first.
+    fn copy_together(&self, mut leftovers: Vec<Leftover>, look: &mut Look) {
+        leftovers.sort_by(|a, b| a.file.path.file_name().cmp(&b.file.path.file_name()));
+        let (mut bytes, mut messages, mut some) = (0, 0, Vec::new());
+        for leftover in leftovers {
+            let is_full = bytes + leftover.lines_bytes > self.room || messages + leftover.messages > MAX_BATCH_MESSAGES;
+            if is_full {
+                self.copy_into_one(std::mem::take(&mut some), look);
+                (bytes, messages) = (0, 0);
+            }
+            bytes += leftover.lines_bytes;
+            messages += leftover.messages;
+            some.push(leftover);
+        }
+        self.copy_into_one(some, look);
+    }
+
+    /// Copies chunks into one of our own and deletes them; killed in between, both are there, with the same ids.
+    fn copy_into_one(&self, leftovers: Vec<Leftover>, look: &mut Look) {
+        let is_worth_it = match &leftovers[..] {
+            [] => return,
+            [one] => one.file_bytes > one.lines_bytes as u64, // it is longer than its content
+            _ => true,
+        };
+        let copied = is_worth_it.then(|| self.copy(&leftovers)).and_then(Result::ok);
+        match copied {
+            Some(copy) => {
+                kill::point("copied");
+                look.found.push(copy);
+                leftovers.iter().for_each(|leftover| _ = self.remove(&leftover.file.path));
+            }
+            // They are sent from where they are, if there is no room for a copy.
+            None => look.found.extend(leftovers.into_iter().map(|leftover| leftover.file)),
+        }
+    }
+
+    fn copy(&self, leftovers: &[Leftover]) -> io::Result<Found> {
+        let mut lines = Vec::new();
+        for leftover in leftovers {
+            lines.extend(chunk::write_lines(Batch::checked(self.storage.read(&leftover.file.path)?).all()));
+        }
+        let oldest = leftovers.first().and_then(|leftover| leftover.file.path.file_name()?.to_str());
+        let path = self.write_lines(oldest.and_then(begun_ms).unwrap_or(0), &lines, true)?;
+        Ok(Found { path, bytes: lines.len() as u64 })
+    }
+
+    /// Lets go of the locks of those who left nothing.
+    fn let_go_of_the_empty(&self) {
+        let empty: Vec<(String, (Lock, usize))> = match self.open().as_mut() {
+            Some(open) => open.adopted.extract_if(|_, (_, left)| *left == 0).collect(),
+            None => return,
+        };
+        empty.into_iter().for_each(|(owner, (lock, _))| self.unlock(&owner, lock));
+    }
+
+    /// What waits beside this queue for another write key or endpoint, told once: only a client of theirs delivers it.
+    fn tell_of_others(&self) -> Option<String> {
+        let mut told = self.beside_told.lock().unwrap_or_else(PoisonError::into_inner);
+        if *told || self.discard_up_to_ms.load(Ordering::SeqCst) == i64::MAX {
+            return None;
+        }
+        *told = true;
+        let mut files = 0;
+        for name in self.storage.folders(self.home.path()).ok()?.iter().filter(|name| is_hash(name)) {
+            let folder = self.home.path().join(name);
+            if folder == self.folder {
+                continue;
+            }
+            for (owner, chunks) in self.owners_in(&folder).unwrap_or_default() {
+                // Those who run see to their own.
+                let is_gone = matches!(self.storage.lock(&folder.join(format!("{owner}{LOCK}"))), Ok(Some(_)));
+                files += if is_gone { chunks.len() } else { 0 };
+            }
+        }
+        (files > 0).then(|| {
+            let home = self.home.path().display();
+            format!(
+                "{files} files in {home} wait for another write key or endpoint; `segment spool ls` shows them and \
+                 `segment spool send` delivers them"
+            )
+        })
     }
 
     /// Who has something in a folder, or had, and which chunks.
@@ -231,14 +448,21 @@ impl Spool {
         for entry in self.storage.list(folder)? {
             if let Some(owner) = owner_of(Path::new(&entry.name)) {
                 owners.entry(owner.to_owned()).or_default().push(entry);
-            } else if let Some(owner) = entry.name.strip_suffix(LOCK) {
+            } else if let Some(owner) = entry.name.strip_suffix(LOCK).filter(|owner| is_owner(owner)) {
                 owners.entry(owner.to_owned()).or_default();
-            } else if entry.name.ends_with(UNFINISHED) {
-                // Whoever was writing it died, or writes it again when it is wanted.
-                let _ = self.storage.remove(&folder.join(&entry.name));
             }
         }
         Ok(owners)
+    }
+
+    /// Deletes what somebody was writing when it died. Who is alive takes a moment for it.
+    fn remove_unfinished(&self, folder: &Path) {
+        for entry in self.storage.list(folder).unwrap_or_default() {
+            let age_ms = time::now_ms().saturating_sub(entry.modified_ms.unwrap_or_default());
+            if is_unfinished(&entry.name) && age_ms.unsigned_abs() > UNFINISHED_MAX_MS {
+                let _ = self.storage.remove(&folder.join(&entry.name));
+            }
+        }
     }
 
     /// Deletes what was rejected before the user opted out; how many files.
@@ -248,17 +472,20 @@ impl Spool {
         }
         let folder = folder.join(REJECTED);
         let kept = self.storage.list(&folder).unwrap_or_default();
-        let discarded = kept.iter().filter(|entry| self.is_discarded(&entry.name));
+        let discarded = kept
+            .iter()
+            .filter(|entry| owner_of_rejected(&entry.name).is_some())
+            .filter(|entry| self.is_discarded(&entry.name));
         discarded.filter(|entry| self.storage.remove(&folder.join(&entry.name)).is_ok()).count()
     }
 
     /// While the user has opted out, deletes what was kept for other sources beside this one, under an earlier write
     /// key perhaps; how many files. An owner that lives sees to its own.
     fn discard_elsewhere(&self) -> usize {
-        let Some(above) = self.folder.parent().filter(|_| self.discard_up_to_ms.load(Ordering::SeqCst) == i64::MAX)
-        else {
+        if self.discard_up_to_ms.load(Ordering::SeqCst) != i64::MAX {
             return 0;
-        };
+        }
+        let above = self.home.path();
         let beside = self.storage.folders(above).unwrap_or_default();
         let beside = beside.iter().filter(|name| is_hash(name)).map(|name| above.join(name));
         beside.filter(|folder| *folder != self.folder).map(|folder| self.discard_in(&folder)).sum()
@@ -277,60 +504,53 @@ impl Spool {
         discarded
     }
 
-    /// Cuts a chunk whose owner died before it could do so: the room it had reserved is worth a thousand messages. None
-    /// if there is nothing in it.
-    fn trim(&self, chunk: Entry) -> Option<Found> {
-        let found = Found { path: self.folder.join(chunk.name), bytes: chunk.bytes };
-        // A chunk in the making has whole pages. One that was cut seldom has, and then it is read for nothing.
-        if !chunk.bytes.is_multiple_of(4096) {
-            return Some(found);
-        }
-        let Ok(content) = self.storage.read(&found.path) else { return Some(found) };
-        let used = content.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1);
-        if used == 0 {
-            let _ = self.storage.remove(&found.path);
-            return None;
-        }
-        let cut = self.storage.truncate(&found.path, used as u64);
-        Some(Found { bytes: if cut.is_ok() { used as u64 } else { found.bytes }, ..found })
+    /// Keeps messages that are given up for good, and why; the oldest of them go when there are too many.
+    pub(crate) fn reject<'a>(&self, messages: impl Iterator<Item = &'a [u8]>, reason: &str) -> io::Result<()> {
+        self.keep_rejected(&chunk::write_lines(messages), reason)
     }
 
-    /// Keeps messages that are given up for good, and why; the oldest of them go when there are too many. How many
-    /// bytes there are of them now.
-    pub(crate) fn reject<'a>(&self, messages: impl Iterator<Item = &'a [u8]>, reason: &str) -> io::Result<u64> {
+    /// Keeps lines that are not as they were written, as they are.
+    pub(crate) fn reject_damaged<'a>(&self, lines: impl Iterator<Item = &'a [u8]>) -> io::Result<()> {
+        let mut kept = Vec::new();
+        for line in lines {
+            kept.extend_from_slice(line);
+            kept.push(b'\n');
+        }
+        self.keep_rejected(&kept, "the lines are damaged: they are not as they were written")
+    }
+
+    fn keep_rejected(&self, lines: &[u8], reason: &str) -> io::Result<()> {
         let folder = self.folder.join(REJECTED);
-        let name = match self.open()?.as_mut() {
-            Some(open) => open.next_name("", self.discard_up_to_ms.load(Ordering::SeqCst)),
-            None => return Ok(0),
-        };
+        let (path, _) = self.next_path("", time::now_ms())?;
+        let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
         self.storage.create_folder(&folder)?;
         self.storage.replace(&folder.join(format!("{name}{REASON}")), format!("{reason}\n").as_bytes())?;
         kill::point("reject-reason");
-        self.storage.replace(&folder.join(format!("{name}{CHUNK}")), &chunk::write_lines(messages))?;
+        self.storage.replace(&folder.join(format!("{name}{CHUNK}")), lines)?;
         kill::point("rejected");
+        if self.is_discarded(name) {
+            // The user has opted out while it was being written.
+            [REASON, CHUNK].iter().for_each(|end| _ = self.storage.remove(&folder.join(format!("{name}{end}"))));
+            return Ok(());
+        }
         let mut kept = self.storage.list(&folder)?;
+        kept.retain(|entry| owner_of_rejected(&entry.name).is_some());
         kept.sort_by(|a, b| a.name.cmp(&b.name));
         let mut bytes: u64 = kept.iter().map(|entry| entry.bytes).sum();
         for entry in kept {
-            if bytes <= REJECTED_MAX_BYTES && !entry.name.ends_with(UNFINISHED) {
-                continue;
+            if bytes <= self.rejected_max_bytes {
+                break;
             }
             if self.storage.remove(&folder.join(&entry.name)).is_ok() {
                 bytes -= entry.bytes;
             }
         }
-        Ok(bytes)
-    }
-
-    /// How many bytes of rejected messages there are.
-    pub(crate) fn rejected_bytes(&self) -> u64 {
-        let kept = self.storage.list(&self.folder.join(REJECTED)).unwrap_or_default();
-        kept.iter().map(|entry| entry.bytes).sum()
+        Ok(())
     }
 
     /// Remembers until when nothing is to be sent; with nothing to remember, forgets.
     pub(crate) fn save_pace(&self, pace: Option<SavedPace>) -> io::Result<()> {
-        let path = self.folder.join("pace");
+        let path = self.folder.join(PACE);
         match pace {
             Some(SavedPace { failures, retry_at_ms, paused_until_ms }) => {
                 self.storage.replace(&path, format!("1 {failures} {retry_at_ms} {paused_until_ms}\n").as_bytes())
@@ -341,7 +561,7 @@ impl Spool {
 
     /// What was remembered, if it can be read.
     pub(crate) fn load_pace(&self) -> Option<SavedPace> {
-        let text = String::from_utf8(self.storage.read(&self.folder.join("pace")).ok()?).ok()?;
+        let text = String::from_utf8(self.storage.read(&self.folder.join(PACE)).ok()?).ok()?;
         let mut numbers = text.split_ascii_whitespace();
         if numbers.next() != Some("1") {
             return None;
@@ -359,46 +579,64 @@ impl Spool {
         self.storage.sync(&self.folder)
     }
 
-    /// Writes a chunk anew, and has it survive a loss of power.
-    pub(crate) fn write_anew(&self, batch: &Batch) -> io::Result<Chunk> {
-        let path = match self.open()?.as_mut() {
-            Some(open) => self.folder.join(open.next_name(CHUNK, self.discard_up_to_ms.load(Ordering::SeqCst))),
-            None => return Err(io::ErrorKind::NotFound.into()),
-        };
-        let mut chunk = Chunk::written(self.storage.create(&path)?, path.clone());
-        for message in batch.part(0..batch.len()) {
-            chunk.append(message)?;
+    /// Writes messages to a new file, which is as old as they are; and has it survive a loss of power, if that is
+    /// wanted.
+    pub(crate) fn write_anew<'a>(
+        &self,
+        begun_ms: i64,
+        messages: impl Iterator<Item = &'a [u8]>,
+        sync: bool,
+    ) -> io::Result<PathBuf> {
+        self.write_lines(begun_ms, &chunk::write_lines(messages), sync)
+    }
+
+    /// The same, with the lines of a file.
+    pub(crate) fn write_lines(&self, begun_ms: i64, lines: &[u8], sync: bool) -> io::Result<PathBuf> {
+        let (path, _) = self.next_path(CHUNK, begun_ms)?;
+        let mut file = self.storage.create(&path).map_err(|error| self.lost(error))?;
+        let written = file.append(lines).and_then(|()| if sync { self.sync(&path) } else { Ok(()) });
+        drop(file);
+        if let Err(error) = written {
+            let _ = self.storage.remove(&path);
+            return Err(error);
         }
-        self.sync(&path)?;
-        chunk.number = batch.number;
-        chunk.retire();
-        Ok(chunk)
+        Ok(path)
     }
 
     /// Lets go of the folder: what is left may be adopted. `empty` says that nothing is left of this owner.
     pub(crate) fn close(&self, empty: bool) {
-        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(open) = open.take().filter(|_| empty) {
-            let _ = self.storage.remove(&self.folder.join(format!("{}{LOCK}", open.owner)));
+        let open = self.open().take();
+        if let Some(open) = open.filter(|_| empty) {
+            let _ = self.storage.remove(&self.lock_path(&open.owner));
         }
     }
 }
 
 impl Open {
     /// Names sort by age. What is made now is younger than all that was ever to be deleted, whatever the clock says.
-    fn next_name(&mut self, end: &str, discard_up_to_ms: i64) -> String {
+    fn next_name(&mut self, end: &str, begun_ms: i64, discard_up_to_ms: i64) -> String {
         self.sequence += 1;
         let ms = match discard_up_to_ms {
-            i64::MAX => time::now_ms(),
-            discarded => time::now_ms().max(discarded.saturating_add(1)),
+            i64::MAX => begun_ms,
+            discarded => begun_ms.max(discarded.saturating_add(1)),
         };
-        format!("{:013}-{:06}-{}{end}", ms.max(0), self.sequence, self.owner)
+        format!("{:013}-{:06}-{}{end}", ms.clamp(0, MS_MAX), self.sequence, self.owner)
     }
 }
+
+/// The largest number of thirteen digits.
+const MS_MAX: i64 = 9_999_999_999_999;
 
 fn owner() -> String {
     let id = id::new();
     id.iter().filter(|byte| **byte != b'-').take(16).map(|byte| char::from(*byte)).collect()
+}
+
+/// The name of what one write key has for one endpoint. Not the key itself: file names are seen by many. The endpoint
+/// is part of it, so that what was meant for one region is never sent to another.
+pub(crate) fn queue_name(endpoint: &str, write_key: &str) -> String {
+    let name = uuid::Uuid::new_v5(&uuid::Uuid::NAMESPACE_URL, format!("{endpoint}#{write_key}").as_bytes());
+    name.simple().to_string()
 }
 
 /// Whether a folder is called as those of a spool are.
@@ -408,7 +646,37 @@ pub(crate) fn is_hash(name: &str) -> bool {
 
 /// Whose chunk a file is; none if it is no chunk of this version.
 fn owner_of(path: &Path) -> Option<&str> {
-    path.file_name()?.to_str()?.strip_suffix(CHUNK)?.rsplit('-').next().filter(|owner| !owner.is_empty())
+    stem_of(path.file_name()?.to_str()?.strip_suffix(CHUNK)?)
+}
+
+/// The same for a file of `rejected/`.
+fn owner_of_rejected(name: &str) -> Option<&str> {
+    stem_of(name.strip_suffix(CHUNK).or_else(|| name.strip_suffix(REASON))?)
+}
+
+/// The owner in `<13 digits>-<6 or more digits>-<owner>`.
+fn stem_of(stem: &str) -> Option<&str> {
+    let mut parts = stem.split('-');
+    let (ms, sequence, owner) = (parts.next()?, parts.next()?, parts.next()?);
+    let is_number = |text: &str, digits| text.len() >= digits && text.bytes().all(|byte| byte.is_ascii_digit());
+    let is_ours = is_number(ms, 13) && is_number(sequence, 6) && is_owner(owner) && parts.next().is_none();
+    is_ours.then_some(owner)
+}
+
+/// Whether a file was about to take the place of one of ours: `NAME.PROCESS-NUMBER.new`.
+fn is_unfinished(name: &str) -> bool {
+    let Some((name, tag)) = name.strip_suffix(UNFINISHED).and_then(|name| name.rsplit_once('.')) else { return false };
+    let is_tag = tag.split('-').all(|number| number.bytes().all(|byte| byte.is_ascii_digit()));
+    is_tag && (name == PACE || name == MARK || owner_of_rejected(name).is_some())
+}
+
+fn is_owner(owner: &str) -> bool {
+    owner.len() == 16 && owner.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
+}
+
+/// When a file was begun, by its name.
+pub(crate) fn begun_ms(name: &str) -> Option<i64> {
+    name.split('-').next().and_then(|ms| ms.parse().ok())
 }
 
 /// Whether the file system cannot reserve room at all, rather than having none.
@@ -416,7 +684,7 @@ fn cannot_reserve(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::Unsupported | io::ErrorKind::InvalidInput)
 }
 
-/// How often the folder is looked into while others use it too.
+/// How often the folder is looked into: others that use it may have died.
 pub(crate) const LOOK_INTERVAL: Duration = Duration::from_secs(30);
 
 #[cfg(test)]

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::*;
 use crate::exchange::{HttpRequest, HttpResponse, Transport};
+use crate::home::HOME;
 use crate::patience::{NEVER, patience, wait_until};
 use crate::storage::{Appended, Disk, Map};
 use crate::{Client, Config, Level};
@@ -17,6 +18,13 @@ impl Folder {
         static COUNT: AtomicUsize = AtomicUsize::new(0);
         let name = format!("segment-faults-{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::SeqCst));
         Folder(std::env::temp_dir().join(name))
+    }
+}
+
+impl Folder {
+    /// Where everything of the library's stands.
+    pub(crate) fn home(&self) -> PathBuf {
+        self.0.join(HOME)
     }
 }
 
@@ -123,6 +131,20 @@ impl Storage for Faulty {
         self.fault().and_then(|()| Disk.replace(path, content))
     }
 
+    fn replace_synced(&self, path: &Path, content: &[u8]) -> io::Result<()> {
+        self.fault().and_then(|()| Disk.replace_synced(path, content))
+    }
+
+    fn remove_unfinished(&self, path: &Path) {
+        if self.fault().is_ok() {
+            Disk.remove_unfinished(path);
+        }
+    }
+
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        self.fault().and_then(|()| Disk.rename(from, to))
+    }
+
     fn truncate(&self, path: &Path, bytes: u64) -> io::Result<()> {
         self.fault().and_then(|()| Disk.truncate(path, bytes))
     }
@@ -142,6 +164,14 @@ impl Storage for Faulty {
             return Err(io::Error::from_raw_os_error(self.errno));
         }
         self.fault().and_then(|()| Disk.sync(path))
+    }
+
+    fn identity(&self, path: &Path) -> io::Result<(u64, u64)> {
+        self.fault().and_then(|()| Disk.identity(path))
+    }
+
+    fn make_folder(&self, path: &Path) -> io::Result<()> {
+        self.fault().and_then(|()| Disk.make_folder(path))
     }
 }
 
@@ -224,7 +254,7 @@ fn life(fails_at: usize, for_ever: bool, errno: i32, written: bool, sync: bool) 
             balanced(&living);
             // As long as the disk does not say whether the user has opted out, nothing is taken and nothing settles.
             if client_takes(&living) {
-                let _ = living.flush(Duration::from_secs(5));
+                let _ = living.flush(Duration::from_millis(500));
             }
         }
     }
@@ -376,8 +406,8 @@ fn after_a_loss_of_power_what_was_synced_is_there_and_nothing_is_invented() {
             // The size of the file was not synced either.
             disk.truncate(lines(&messages[..synced]).len().max(random(length)));
         }
-        let (batch, _) = Batch::checked(0, disk, PathBuf::new());
-        let found: Vec<&[u8]> = batch.part(0..batch.len()).collect();
+        let batch = Batch::checked(disk);
+        let found: Vec<&[u8]> = batch.all().collect();
         let expected: Vec<&[u8]> = messages.iter().map(|message| message.as_bytes()).collect();
         assert!(
             found.len() >= synced && found[..synced] == expected[..synced],
@@ -448,6 +478,25 @@ fn on_a_disk_that_can_only_be_read_the_client_works_in_memory() {
     assert_eq!(client.stats().delivered, 100);
 }
 
+#[test]
+fn whoever_came_first_finds_what_later_ones_leave_when_they_die() {
+    let folder = Folder::new();
+    let offline = Receiver { offline: true, ..Receiver::default() };
+    let receiver = Receiver::default();
+    let first = client(config(&folder), Disk, &receiver);
+    assert!(track(&first, "first"));
+    first.flush(patience()).expect("delivered");
+    let later = client(config(&folder), Disk, &offline);
+    assert!(track(&later, "later"));
+    drop(later); // which leaves it in the folder, as one that was killed does
+    let queue = &first.half().shared.queue;
+    let half_a_minute_ago = std::time::Instant::now().checked_sub(LOOK_INTERVAL).expect("the clock is older");
+    queue.lock().looked = Some(half_a_minute_ago);
+    queue.errands.notify_one();
+    wait_for("it is found and sent", || receiver.ids.lock().expect("no panic").contains(&"later".to_owned()));
+    assert_eq!(first.stats().recovered, 1);
+}
+
 /// A real, small file system, filled to its last block while messages come.
 #[test]
 fn on_a_disk_that_is_full_nothing_is_lost_and_the_spool_is_used_again_when_there_is_room() {
@@ -467,7 +516,7 @@ fn on_a_disk_that_is_full_nothing_is_lost_and_the_spool_is_used_again_when_there
     // Every last block is taken by somebody else.
     let filler = folder.0.join("filler");
     let _ = std::fs::write(&filler, vec![1; 4 << 20]);
-    for _ in 0..5_000 {
+    for _ in 0..1_000 {
         assert!(track(&client_, &format!("{sent}")));
         sent += 1;
     }
@@ -482,4 +531,96 @@ fn on_a_disk_that_is_full_nothing_is_lost_and_the_spool_is_used_again_when_there
         sent += 1;
         spooled(&client_) > before
     });
+    // Nothing new has to come for what is in memory to find its way to the disk.
+    wait_for("nothing is in memory any more", || client_.stats().in_memory == 0);
+    assert_eq!(client_.stats().queued, sent);
+    drop(client_);
+    let receiver = Receiver::default();
+    let next = client(config(folder), Disk, &receiver);
+    next.flush(patience()).expect("delivered");
+    assert_eq!(next.stats().delivered, sent);
+}
+
+/// The disk; whoever asks it for anything must not hold the queue's lock, which somebody else is asked to take
+/// meanwhile.
+struct Watched {
+    client: Arc<std::sync::OnceLock<std::sync::Weak<Client>>>,
+    calls: Arc<AtomicUsize>,
+}
+
+impl Watched {
+    fn look(&self, call: &str) {
+        let Some(client) = self.client.get().and_then(std::sync::Weak::upgrade) else { return };
+        self.calls.fetch_add(1, Ordering::SeqCst);
+        let (tell, told) = std::sync::mpsc::channel();
+        std::thread::spawn(move || {
+            let _ = client.stats();
+            drop(client);
+            tell.send(()).expect("the other waits");
+        });
+        assert!(told.recv_timeout(patience()).is_ok(), "{call} is made under the queue's lock");
+    }
+}
+
+macro_rules! watched {
+    ($($name:ident($($argument:ident: $kind:ty),*) -> $result:ty;)*) => {
+        impl Storage for Watched {
+            $(fn $name(&self, $($argument: $kind),*) -> $result {
+                self.look(stringify!($name));
+                Disk.$name($($argument),*)
+            })*
+        }
+    };
+}
+
+watched! {
+    create_folder(folder: &Path) -> io::Result<()>;
+    appending(folder: &Path) -> io::Result<Appending>;
+    list(folder: &Path) -> io::Result<Vec<Entry>>;
+    folders(folder: &Path) -> io::Result<Vec<String>>;
+    create_mapped(path: &Path, bytes: usize) -> io::Result<Map>;
+    create(path: &Path) -> io::Result<Box<dyn Appended>>;
+    read(path: &Path) -> io::Result<Vec<u8>>;
+    replace(path: &Path, content: &[u8]) -> io::Result<()>;
+    replace_synced(path: &Path, content: &[u8]) -> io::Result<()>;
+    remove_unfinished(path: &Path) -> ();
+    truncate(path: &Path, bytes: u64) -> io::Result<()>;
+    remove(path: &Path) -> io::Result<()>;
+    lock(path: &Path) -> io::Result<Option<Lock>>;
+    sync(path: &Path) -> io::Result<()>;
+    identity(path: &Path) -> io::Result<(u64, u64)>;
+    rename(from: &Path, to: &Path) -> io::Result<()>;
+    make_folder(path: &Path) -> io::Result<()>;
+}
+
+#[test]
+fn the_disk_is_asked_for_nothing_under_the_queues_lock() {
+    let folder = Folder::new();
+    let offline = Receiver { offline: true, ..Receiver::default() };
+    let earlier = client(config(&folder), Disk, &offline);
+    (0..50).for_each(|n| assert!(track(&earlier, &format!("earlier {n}"))));
+    drop(earlier);
+    let (place, calls) = (Arc::new(std::sync::OnceLock::new()), Arc::new(AtomicUsize::new(0)));
+    let storage = Watched { client: place.clone(), calls: calls.clone() };
+    let small = Config {
+        queue_max_bytes: 200_000,
+        overflow: crate::Overflow::DropOldest,
+        sync: true,
+        stateful: true,
+        ..config(&folder)
+    };
+    let client = Arc::new(client(small, storage, &Receiver::default()));
+    place.set(Arc::downgrade(&client)).expect("once");
+    for n in 0..2_000 {
+        let options =
+            crate::Options { message_id: Some(&format!("{n} {}", "x".repeat(60))), ..crate::Options::default() };
+        client.track("u", "E", None, options).expect("taken");
+    }
+    client.flush(patience()).expect("settled");
+    client.opt_out().expect("kept");
+    client.opt_in().expect("kept");
+    assert!(track(&client, "again"));
+    client.flush(patience()).expect("settled");
+    balanced(&client);
+    assert!(calls.load(Ordering::SeqCst) > 50, "it was watched");
 }

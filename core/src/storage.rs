@@ -3,12 +3,23 @@
 // Mapping a file: that nobody shortens it meanwhile is a promise between programs, which no type can hold.
 #![allow(unsafe_code)]
 
+use std::ffi::OsStr;
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, Write};
-use std::path::Path;
+use std::io::{self, Read, Write};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::SystemTime;
 
-use crate::fork::{ClosedInChild, Hold};
+use crate::fork::{self, ClosedInChild, Hold};
 use crate::kill;
+use crate::signals::extending;
+
+/// No file of ours is larger, whatever its name and its size say, and no more is read: a chunk is a batch, of half a
+/// megabyte.
+pub(crate) const MAX_FILE_BYTES: u64 = 64 << 20;
+
+/// The end of a file that is about to take another's place.
+pub(crate) const UNFINISHED: &str = ".new";
 
 /// How a file system takes what is appended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -25,6 +36,10 @@ pub(crate) enum Appending {
 pub(crate) struct Entry {
     pub(crate) name: String,
     pub(crate) bytes: u64,
+    /// What it occupies on the disk: more than its content where room is reserved, less where there are holes.
+    pub(crate) blocks_bytes: u64,
+    /// When it was written to last, in milliseconds since 1970, if the file system knows.
+    pub(crate) modified_ms: Option<i64>,
 }
 
 /// The disk, or one that fails in tests.
@@ -33,18 +48,22 @@ pub(crate) trait Storage: Send + Sync {
     fn create_folder(&self, folder: &Path) -> io::Result<()>;
     /// How files in this folder take what is appended.
     fn appending(&self, folder: &Path) -> io::Result<Appending>;
-    /// The files in a folder; what cannot be looked at is left out.
+    /// The files in a folder; links, and what cannot be looked at, are left out.
     fn list(&self, folder: &Path) -> io::Result<Vec<Entry>>;
-    /// The folders in a folder; what cannot be looked at is left out.
+    /// The folders in a folder; links, and what cannot be looked at, are left out.
     fn folders(&self, folder: &Path) -> io::Result<Vec<String>>;
     /// A new file of this size, for this user alone, all zero, with room reserved for every byte of it, mapped.
     fn create_mapped(&self, path: &Path, bytes: usize) -> io::Result<Map>;
     /// A new, empty file for this user alone.
     fn create(&self, path: &Path) -> io::Result<Box<dyn Appended>>;
-    /// All of a file.
+    /// All of a file; one of more than [`MAX_FILE_BYTES`] is `FileTooLarge`.
     fn read(&self, path: &Path) -> io::Result<Vec<u8>>;
     /// Puts a file in the place of another, or where there was none: wholly or not at all.
     fn replace(&self, path: &Path, content: &[u8]) -> io::Result<()>;
+    /// The same, and once it returns the file survives a loss of power; before, what was there does.
+    fn replace_synced(&self, path: &Path, content: &[u8]) -> io::Result<()>;
+    /// Deletes what was written to replace this file by those who died before they could. Nobody may be replacing it.
+    fn remove_unfinished(&self, path: &Path);
     /// Cuts a file.
     fn truncate(&self, path: &Path, bytes: u64) -> io::Result<()>;
     /// Deletes a file.
@@ -53,6 +72,13 @@ pub(crate) trait Storage: Send + Sync {
     fn lock(&self, path: &Path) -> io::Result<Option<Lock>>;
     /// Has a file, or a folder's names, survive a loss of power.
     fn sync(&self, path: &Path) -> io::Result<()>;
+    /// Which file has this name: device and inode. A link is not followed, it has an identity of its own. Where files
+    /// have none that can be had, it is always the same.
+    fn identity(&self, path: &Path) -> io::Result<(u64, u64)>;
+    /// Gives a file another name, in place of what had that.
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
+    /// Makes one folder, for this user alone; `AlreadyExists` if there is something with this name.
+    fn make_folder(&self, path: &Path) -> io::Result<()>;
 }
 
 /// A file that is appended to by asking each time.
@@ -62,32 +88,114 @@ pub(crate) trait Appended: Send + Sync {
 }
 
 /// A mapped file. The file itself is not kept open: there is no descriptor that a host could close or reuse.
+///
+/// A forked child has no part of it: it would go on occupying the disk for as long as the child lives. In a child its
+/// parent's maps are empty, and are never let go of, for by then something else may be where they were.
 #[derive(Debug)]
-pub(crate) struct Map(memmap2::MmapMut);
+pub(crate) struct Map {
+    /// None once it was let go of.
+    memory: Option<memmap2::MmapMut>,
+    generation: u32,
+}
 
 impl Map {
+    fn new(memory: memmap2::MmapMut) -> Self {
+        // Where forks go unnoticed a child does not know what it must not touch.
+        #[cfg(target_os = "linux")]
+        if fork::watch() {
+            let _ = memory.advise(memmap2::Advice::DontFork);
+        }
+        // Nobody is to pay for the first touch of a page when a message is stored. Where this cannot be had, somebody
+        // does.
+        #[cfg(target_os = "linux")]
+        let _ = memory.advise(memmap2::Advice::PopulateWrite);
+        Map { memory: Some(memory), generation: fork::generation() }
+    }
+
+    fn is_ours(&self) -> bool {
+        self.generation == fork::generation()
+    }
+
     pub(crate) fn bytes(&self) -> &[u8] {
-        &self.0
+        self.memory.as_deref().filter(|_| self.is_ours()).unwrap_or_default()
     }
 
     pub(crate) fn bytes_mut(&mut self) -> &mut [u8] {
-        &mut self.0
+        let is_ours = self.is_ours();
+        self.memory.as_deref_mut().filter(|_| is_ours).unwrap_or_default()
+    }
+}
+
+impl Drop for Map {
+    fn drop(&mut self) {
+        if !self.is_ours() {
+            std::mem::forget(self.memory.take());
+        }
+    }
+}
+
+/// A file that is kept open. A host that closes all files to become a daemon, and opens others, gives our number to one
+/// of them: so before each use, and before it is closed, it is looked at whether it is ours still.
+#[derive(Debug)]
+struct Kept {
+    /// None once it was let go of.
+    file: Option<File>,
+    identity: (u64, u64),
+    generation: u32,
+}
+
+impl Kept {
+    fn new(file: File) -> io::Result<Self> {
+        let identity = files::identity(&file)?;
+        Ok(Kept { file: Some(file), identity, generation: fork::generation() })
+    }
+
+    /// The file, if its number is not somebody else's by now, and it is not a parent's.
+    fn ours(&self) -> Option<&File> {
+        let file = self.file.as_ref().filter(|_| self.generation == fork::generation())?;
+        files::identity(file).is_ok_and(|now| now == self.identity).then_some(file)
+    }
+
+    /// The file, to be used.
+    fn file(&self) -> io::Result<&File> {
+        self.ours().ok_or_else(|| io::Error::other("the file was closed by somebody else"))
+    }
+}
+
+impl Drop for Kept {
+    fn drop(&mut self) {
+        if self.ours().is_none()
+            && let Some(file) = self.file.take()
+        {
+            files::forget(file);
+        }
     }
 }
 
 /// A lock on a file, held until it is dropped or the process ends; a forked child has no part of it.
 #[derive(Debug)]
 pub(crate) struct Lock {
-    held: Option<(ClosedInChild, File)>,
+    held: Option<(ClosedInChild, Kept)>,
+    path: PathBuf,
+}
+
+impl Lock {
+    /// Whether it still keeps others out: its file was not closed by the host, and is still the one that others find.
+    pub(crate) fn is_held(&self) -> bool {
+        let Some(kept) = self.held.as_ref().map(|(_, kept)| kept).filter(|kept| kept.ours().is_some()) else {
+            return false;
+        };
+        files::identity_at(&self.path).is_ok_and(|now| now == kept.identity)
+    }
 }
 
 impl Drop for Lock {
     fn drop(&mut self) {
         let _hold = Hold::new();
         // First the note, then the file: a child must not close what another file's number has become.
-        if let Some((noted, file)) = self.held.take() {
+        if let Some((noted, kept)) = self.held.take() {
             drop(noted);
-            drop(file);
+            drop(kept);
         }
     }
 }
@@ -98,11 +206,7 @@ pub(crate) struct Disk;
 
 impl Storage for Disk {
     fn create_folder(&self, folder: &Path) -> io::Result<()> {
-        let mut builder = fs::DirBuilder::new();
-        builder.recursive(true);
-        #[cfg(unix)]
-        std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
-        builder.create(folder)
+        folder_builder().recursive(true).create(folder)
     }
 
     fn appending(&self, folder: &Path) -> io::Result<Appending> {
@@ -113,23 +217,26 @@ impl Storage for Disk {
         let mut entries = Vec::new();
         for entry in fs::read_dir(folder)? {
             let entry = entry?;
+            // The metadata of a link is its own.
             let (Ok(name), Ok(metadata)) = (entry.file_name().into_string(), entry.metadata()) else { continue };
             if metadata.is_file() {
-                entries.push(Entry { name, bytes: metadata.len() });
+                let (blocks_bytes, modified_ms) = (files::blocks_bytes(&metadata), modified_ms(&metadata));
+                entries.push(Entry { name, bytes: metadata.len(), blocks_bytes, modified_ms });
             }
         }
         Ok(entries)
     }
 
     fn folders(&self, folder: &Path) -> io::Result<Vec<String>> {
-        let entries = fs::read_dir(folder)?.filter_map(Result::ok).filter(|entry| entry.path().is_dir());
+        let is_folder = |entry: &fs::DirEntry| entry.file_type().is_ok_and(|kind| kind.is_dir());
+        let entries = fs::read_dir(folder)?.filter_map(Result::ok).filter(is_folder);
         Ok(entries.filter_map(|entry| entry.file_name().into_string().ok()).collect())
     }
 
     fn create_mapped(&self, path: &Path, bytes: usize) -> io::Result<Map> {
         let file = private().read(true).write(true).create_new(true).open(path)?;
         kill::point("create-named");
-        let mapped = system::reserve(&file, bytes as u64).and_then(|()| {
+        let mapped = extending(|| system::reserve(&file, bytes as u64)).and_then(|()| {
             kill::point("create-reserved");
             // SAFETY: the file is new, ours alone (0600), and all its blocks are reserved, so that a store cannot fail.
             // A program of the same user that shortens it would harm us; the documentation says so.
@@ -139,36 +246,55 @@ impl Storage for Disk {
             let _ = fs::remove_file(path);
         }
         kill::point("create-mapped");
-        // Nobody is to pay for the first touch of a page when a message is stored. Where this cannot be had, somebody
-        // does.
-        #[cfg(target_os = "linux")]
-        let _ = mapped.as_ref().map(|map| map.advise(memmap2::Advice::PopulateWrite));
-        mapped.map(Map)
+        mapped.map(Map::new)
     }
 
     fn create(&self, path: &Path) -> io::Result<Box<dyn Appended>> {
-        let file = private().append(true).create_new(true).open(path)?;
-        let identity = system::identity(&file)?;
-        Ok(Box::new(AppendedFile { file, identity, bytes: 0 }))
+        let kept = Kept::new(private().append(true).create_new(true).open(path)?);
+        if kept.is_err() {
+            let _ = fs::remove_file(path);
+        }
+        Ok(Box::new(AppendedFile { kept: kept?, bytes: 0 }))
     }
 
     fn read(&self, path: &Path) -> io::Result<Vec<u8>> {
-        fs::read(path)
+        let file = File::open(path)?;
+        let bytes = file.metadata()?.len();
+        let mut content = Vec::new();
+        if bytes <= MAX_FILE_BYTES {
+            content.try_reserve_exact(usize::try_from(bytes).map_err(io::Error::other)?)?;
+            // It may grow while it is read, and what is no file says nothing of its size.
+            file.take(MAX_FILE_BYTES + 1).read_to_end(&mut content)?;
+        }
+        if bytes.max(content.len() as u64) > MAX_FILE_BYTES {
+            return Err(io::Error::new(io::ErrorKind::FileTooLarge, "it is larger than any file of ours can be"));
+        }
+        Ok(content)
     }
 
     fn replace(&self, path: &Path, content: &[u8]) -> io::Result<()> {
-        let beside = path.with_extension("new");
-        let mut file = private().write(true).create(true).truncate(true).open(&beside)?;
-        file.write_all(content)?;
-        drop(file);
-        kill::point("replace-written");
-        fs::rename(&beside, path)?;
-        kill::point("replaced");
-        Ok(())
+        replace(path, content, |_| Ok(()))
+    }
+
+    fn replace_synced(&self, path: &Path, content: &[u8]) -> io::Result<()> {
+        // Renamed first, it could be empty after a loss of power, and what it replaced gone.
+        replace(path, content, File::sync_all)?;
+        self.sync(path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new(".")))
+    }
+
+    fn remove_unfinished(&self, path: &Path) {
+        let (Some(folder), Some(name)) = (path.parent(), path.file_name().and_then(OsStr::to_str)) else { return };
+        for entry in self.list(folder).unwrap_or_default() {
+            let tag = entry.name.strip_prefix(name).and_then(|rest| rest.strip_suffix(UNFINISHED));
+            if tag.is_some_and(|tag| tag.starts_with('.')) {
+                let _ = fs::remove_file(folder.join(&entry.name));
+            }
+        }
     }
 
     fn truncate(&self, path: &Path, bytes: u64) -> io::Result<()> {
-        OpenOptions::new().write(true).open(path)?.set_len(bytes)
+        let file = private().write(true).open(path)?;
+        extending(|| file.set_len(bytes))
     }
 
     fn remove(&self, path: &Path) -> io::Result<()> {
@@ -183,19 +309,80 @@ impl Storage for Disk {
             Err(fs::TryLockError::WouldBlock) => return Ok(None),
             Err(fs::TryLockError::Error(error)) => return Err(error),
         }
+        let kept = Kept::new(file)?;
         // Whoever had the lock before may have deleted the file in between: then this is a lock on nothing.
-        let now = File::open(path).and_then(|file| system::identity(&file));
-        if !now.is_ok_and(|now| system::identity(&file).is_ok_and(|ours| ours == now)) {
+        if !files::identity_at(path).is_ok_and(|now| now == kept.identity) {
             return Ok(None);
         }
-        let noted = ClosedInChild::note(system::descriptor(&file))
-            .ok_or_else(|| io::Error::other("too many files are locked at once"))?;
+        let noted = ClosedInChild::note(files::descriptor(kept.file()?))?;
         kill::point("lock-made");
-        Ok(Some(Lock { held: Some((noted, file)) }))
+        Ok(Some(Lock { held: Some((noted, kept)), path: path.to_owned() }))
     }
 
     fn sync(&self, path: &Path) -> io::Result<()> {
         File::open(path)?.sync_all()
+    }
+
+    fn identity(&self, path: &Path) -> io::Result<(u64, u64)> {
+        files::identity_at(path)
+    }
+
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        fs::rename(from, to)
+    }
+
+    fn make_folder(&self, path: &Path) -> io::Result<()> {
+        folder_builder().create(path)
+    }
+}
+
+/// Writes a file beside another, and puts it in its place once it is `ready`.
+fn replace(path: &Path, content: &[u8], ready: impl FnOnce(&File) -> io::Result<()>) -> io::Result<()> {
+    let (beside, mut file) = create_beside(path)?;
+    let written = extending(|| file.write_all(content)).and_then(|()| ready(&file)).and_then(|()| {
+        drop(file);
+        kill::point("replace-written");
+        fs::rename(&beside, path)
+    });
+    match written {
+        Ok(()) => kill::point("replaced"),
+        Err(_) => drop(fs::remove_file(&beside)),
+    }
+    written
+}
+
+/// A new file beside another. Nobody else writes to it: its name is `NAME.PROCESS-NUMBER.new`, and where that is taken,
+/// by a process of the same number in another container, the next number is tried.
+fn create_beside(path: &Path) -> io::Result<(PathBuf, File)> {
+    static NUMBER: AtomicU32 = AtomicU32::new(0);
+
+    let name = path.file_name().ok_or(io::ErrorKind::InvalidInput)?;
+    for _ in 0..100 {
+        let mut name = name.to_owned();
+        name.push(format!(".{}-{}{UNFINISHED}", std::process::id(), NUMBER.fetch_add(1, Ordering::Relaxed)));
+        let beside = path.with_file_name(name);
+        match private().write(true).create_new(true).open(&beside) {
+            Ok(file) => return Ok((beside, file)),
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Err(io::ErrorKind::AlreadyExists.into())
+}
+
+fn folder_builder() -> fs::DirBuilder {
+    #[allow(unused_mut)]
+    let mut builder = fs::DirBuilder::new();
+    #[cfg(unix)]
+    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
+    builder
+}
+
+fn modified_ms(metadata: &fs::Metadata) -> Option<i64> {
+    let modified = metadata.modified().ok()?;
+    match modified.duration_since(SystemTime::UNIX_EPOCH) {
+        Ok(since) => i64::try_from(since.as_millis()).ok(),
+        Err(before) => i64::try_from(before.duration().as_millis()).ok().map(|ms| -ms),
     }
 }
 
@@ -214,19 +401,16 @@ impl Disk {
 }
 
 struct AppendedFile {
-    file: File,
-    identity: (u64, u64),
+    kept: Kept,
     bytes: u64,
 }
 
 impl Appended for AppendedFile {
     fn append(&mut self, bytes: &[u8]) -> io::Result<()> {
-        // A host that closes all files to become a daemon, and opens others, gives our number to one of them.
-        if system::identity(&self.file).ok() != Some(self.identity) {
-            return Err(io::Error::other("the file was closed by somebody else"));
-        }
-        if let Err(error) = self.file.write_all(bytes) {
-            let _ = self.file.set_len(self.bytes); // half a line would be skipped by a reader anyway
+        let mut file = self.kept.file()?;
+        if let Err(error) = extending(|| file.write_all(bytes)) {
+            // Half a line would be skipped by a reader anyway. By now the file may be somebody else's.
+            let _ = self.kept.file().and_then(|file| file.set_len(self.bytes));
             return Err(error);
         }
         self.bytes += bytes.len() as u64;
@@ -234,12 +418,15 @@ impl Appended for AppendedFile {
     }
 }
 
-/// Options for files that no other user may read.
+/// Options for files that no other user may read. What is written to is never somewhere else, behind a link.
 fn private() -> OpenOptions {
     #[allow(unused_mut)]
     let mut options = OpenOptions::new();
     #[cfg(unix)]
-    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    {
+        use std::os::unix::fs::OpenOptionsExt;
+        options.mode(0o600).custom_flags(libc::O_NOFOLLOW);
+    }
     options
 }
 
@@ -247,8 +434,6 @@ fn private() -> OpenOptions {
 mod system {
     use std::fs::File;
     use std::io;
-    use std::os::fd::AsRawFd;
-    use std::os::unix::fs::MetadataExt;
     use std::path::Path;
 
     use nix::fcntl::{FallocateFlags, fallocate};
@@ -268,15 +453,6 @@ mod system {
         let bytes = i64::try_from(bytes).map_err(io::Error::other)?;
         Ok(fallocate(file, FallocateFlags::empty(), 0, bytes)?)
     }
-
-    pub(super) fn identity(file: &File) -> io::Result<(u64, u64)> {
-        let metadata = file.metadata()?;
-        Ok((metadata.dev(), metadata.ino()))
-    }
-
-    pub(super) fn descriptor(file: &File) -> i32 {
-        file.as_raw_fd()
-    }
 }
 
 /// Elsewhere nothing is known yet: files are written.
@@ -295,27 +471,72 @@ mod system {
     pub(super) fn reserve(_: &File, _: u64) -> io::Result<()> {
         Err(io::ErrorKind::Unsupported.into())
     }
+}
 
-    #[cfg(unix)]
+#[cfg(unix)]
+mod files {
+    use std::fs::{self, File, Metadata};
+    use std::io;
+    use std::os::fd::{AsRawFd, IntoRawFd};
+    use std::os::unix::fs::MetadataExt;
+    use std::path::Path;
+
+    fn of(metadata: &Metadata) -> (u64, u64) {
+        (metadata.dev(), metadata.ino())
+    }
+
+    /// Which file it is, as long as it is open.
     pub(super) fn identity(file: &File) -> io::Result<(u64, u64)> {
-        use std::os::unix::fs::MetadataExt;
-        let metadata = file.metadata()?;
-        Ok((metadata.dev(), metadata.ino()))
+        file.metadata().map(|metadata| of(&metadata))
     }
 
-    #[cfg(not(unix))]
-    pub(super) fn identity(_: &File) -> io::Result<(u64, u64)> {
-        Ok((0, 0)) // files cannot be deleted, or their handles reused, while they are open
+    /// Which file has this name. A link has an identity of its own.
+    pub(super) fn identity_at(path: &Path) -> io::Result<(u64, u64)> {
+        fs::symlink_metadata(path).map(|metadata| of(&metadata))
     }
 
-    #[cfg(unix)]
+    pub(super) fn blocks_bytes(metadata: &Metadata) -> u64 {
+        metadata.blocks() * 512
+    }
+
     pub(super) fn descriptor(file: &File) -> i32 {
-        use std::os::fd::AsRawFd;
         file.as_raw_fd()
     }
 
-    #[cfg(not(unix))]
-    pub(super) fn descriptor(_: &File) -> i32 {
-        0 // there is no fork
+    /// Lets go of a file without closing what has its number now.
+    pub(super) fn forget(file: File) {
+        let _ = file.into_raw_fd();
     }
 }
+
+/// Files cannot be deleted, or their handles reused, while they are open; and there is no fork.
+#[cfg(not(unix))]
+mod files {
+    use std::fs::{self, File, Metadata};
+    use std::io;
+    use std::path::Path;
+
+    pub(super) fn identity(_: &File) -> io::Result<(u64, u64)> {
+        Ok((0, 0))
+    }
+
+    pub(super) fn identity_at(path: &Path) -> io::Result<(u64, u64)> {
+        fs::symlink_metadata(path).map(|_| (0, 0))
+    }
+
+    pub(super) fn blocks_bytes(metadata: &Metadata) -> u64 {
+        metadata.len()
+    }
+
+    pub(super) fn descriptor(_: &File) -> i32 {
+        0
+    }
+
+    pub(super) fn forget(file: File) {
+        drop(file);
+    }
+}
+
+#[cfg(test)]
+#[path = "storage_tests.rs"]
+mod tests;

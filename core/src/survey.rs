@@ -15,12 +15,12 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use crate::chunk::Batch;
-use crate::spool::{CHUNK, LOCK, REASON, REJECTED, is_hash};
-use crate::storage::{Disk, Entry, Storage};
+use crate::endpoint::{EU_ENDPOINT, Endpoint, US_ENDPOINT};
+use crate::error::Error;
+use crate::home::HOME;
+use crate::spool::{self, CHUNK, LOCK, REASON, REJECTED, is_hash};
+use crate::storage::{Disk, Entry, MAX_FILE_BYTES, Storage};
 use crate::time;
-
-/// A file larger than this is no chunk, whatever its name: a chunk is a batch, of half a megabyte.
-const MAX_FILE_BYTES: u64 = 64 << 20;
 
 /// How often a chunk in the making is read again, because its owner may have been seen in the middle of a line.
 const READ_AGAIN: usize = 3;
@@ -113,14 +113,40 @@ pub fn queues(folder: &Path) -> io::Result<Vec<Queue>> {
     if !files.is_empty() || is_hash(&name) {
         queues.push(Queue { name, path: folder.to_owned(), files });
     }
-    let mut names = Disk.folders(folder).map_err(|error| named(folder, &error))?;
-    names.retain(|name| is_hash(name));
-    names.sort();
-    for name in names {
-        let path = folder.join(&name);
-        queues.push(Queue { name, files: self::files(&path)?, path });
+    // All of it stands below one name of ours; the very first versions kept it in the folder itself.
+    let home = folder.join(HOME);
+    let folders = Disk.folders(folder).map_err(|error| named(folder, &error))?;
+    let is_home_there = folders.iter().any(|name| name == HOME);
+    for above in [Some(folder), Some(home.as_path()).filter(|_| is_home_there)].into_iter().flatten() {
+        let mut names = Disk.folders(above).map_err(|error| named(above, &error))?;
+        names.retain(|name| is_hash(name));
+        names.sort();
+        for name in names {
+            let path = above.join(&name);
+            queues.push(Queue { name, files: self::files(&path)?, path });
+        }
     }
     Ok(queues)
+}
+
+/// The name of the queue that a client with these settings has; an error if `endpoint` is no URL.
+pub fn queue_name(endpoint: &str, write_key: &str) -> Result<String, Error> {
+    let endpoint = Endpoint::read("endpoint", endpoint, US_ENDPOINT, EU_ENDPOINT)?;
+    Ok(spool::queue_name(&endpoint.identity(), write_key))
+}
+
+/// The `spool_dir` that a folder belongs to: one queue, or all that is kept below the one name in a `spool_dir`.
+pub fn spool_dir(folder: &Path) -> io::Result<PathBuf> {
+    let mut folder = std::path::absolute(folder)?;
+    let is_called =
+        |folder: &Path, is: fn(&str) -> bool| folder.file_name().and_then(|name| name.to_str()).is_some_and(is);
+    if is_called(&folder, is_hash) {
+        folder.pop();
+    }
+    if is_called(&folder, |name| name == HOME) {
+        folder.pop();
+    }
+    Ok(folder)
 }
 
 /// The messages of a file, whatever its name is; only if that says another format it is not read, and that is an error.
@@ -132,25 +158,24 @@ pub fn read(path: &Path) -> io::Result<Content> {
     }
     // Asked first: whoever ends in between has then ended after the last line that is seen.
     let owner_runs = owner_runs(path);
-    let mut content = check(Disk.read(path)?, path, owner_runs);
-    // Nothing is locked, so a line can be seen of which only the end is there. A line that is damaged stays so.
+    let mut content = check(Disk.read(path)?, owner_runs);
+    // Nothing is locked, so the parts of a line may be seen in another order than they were written in. A line that is
+    // damaged stays so.
     for _ in 0..READ_AGAIN {
         if !owner_runs || content.damaged_lines == 0 {
             break;
         }
-        content = check(Disk.read(path)?, path, owner_runs);
+        content = check(Disk.read(path)?, owner_runs);
     }
     Ok(content)
 }
 
-fn check(bytes: Vec<u8>, path: &Path, owner_runs: bool) -> Content {
+fn check(bytes: Vec<u8>, owner_runs: bool) -> Content {
     let used = bytes.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1);
-    let last_line = bytes[..used].rsplit(|byte| *byte == b'\n').next().unwrap_or_default().to_vec();
-    let (batch, damaged_lines) = Batch::checked(0, bytes, path.to_owned());
-    let unfinished = if owner_runs { Batch::checked(0, last_line, path.to_owned()).1 } else { 0 };
+    let batch = Batch::checked(bytes);
     Content {
-        messages: batch.part(0..batch.len()).map(|message| String::from_utf8_lossy(message).into_owned()).collect(),
-        damaged_lines: damaged_lines - unfinished.min(damaged_lines),
+        messages: batch.all().map(|message| String::from_utf8_lossy(message).into_owned()).collect(),
+        damaged_lines: batch.damaged().len(),
         bytes: used as u64,
         owner_runs,
     }
@@ -238,6 +263,7 @@ mod tests {
 
     use super::*;
     use crate::chunk::write_lines;
+    use crate::home::Home;
     use crate::spool::Spool;
 
     /// A folder that goes away with the test.
@@ -253,7 +279,7 @@ mod tests {
         }
 
         fn spool(&self) -> Spool {
-            Spool::new(Arc::new(Disk), &self.0, "KEY", "http://localhost", 4096)
+            spool(&self.0, 4096)
         }
 
         /// The one queue.
@@ -276,6 +302,11 @@ mod tests {
         }
     }
 
+    fn spool(folder: &Path, room: usize) -> Spool {
+        let home = Arc::new(Home::new(Arc::new(Disk), folder));
+        Spool::new(Arc::new(Disk), home, "KEY", "http://localhost", room, 64 << 20)
+    }
+
     fn lines(messages: &[&str]) -> Vec<u8> {
         write_lines(messages.iter().map(|message| message.as_bytes()))
     }
@@ -286,7 +317,7 @@ mod tests {
         let spool = folder.spool();
         let mut chunk = spool.chunk().expect("a chunk");
         chunk.append(b"{\"a\":1}").expect("room");
-        spool.reject([&b"{}"[..], b"[]"].into_iter(), "refused\nfor good").expect("kept");
+        spool.reject([&b"{}"[..], b"{}"].into_iter(), "refused\nfor good").expect("kept");
         let queue = folder.queue();
         assert!(is_hash(&queue.name));
         let [waiting, rejected] = queue.files.as_slice() else { panic!("{queue:?}") };
@@ -306,18 +337,15 @@ mod tests {
     }
 
     #[test]
-    fn half_a_line_is_damage_once_its_owner_is_gone() {
+    fn half_a_line_at_the_end_was_never_accepted_and_one_before_another_is_damage() {
         let folder = Folder::new();
-        let path =
-            folder.write("0000000000001-000001-abc.v1.jsonl", &[&lines(&["{}"])[..], b"{\"half\":", &[0; 9]].concat());
-        let lock = folder.write("abc.lock", b"");
+        let path = folder.write(
+            "0000000000001-000001-0123456789abcdef.v1.jsonl",
+            &[&lines(&["{}"])[..], b"{\"half\":", &[0; 9]].concat(),
+        );
         let seen = || read(&path).map(|content| (content.messages.len(), content.damaged_lines)).expect("readable");
-        assert_eq!(seen(), (1, 1));
-        let held = Disk.lock(&lock).expect("a lock").expect("free");
         assert_eq!(seen(), (1, 0));
         fs::write(&path, [b"{\"half\":\n", &lines(&["{}"])[..]].concat()).expect("written");
-        assert_eq!(seen(), (1, 1), "what stands before a whole line is not being written any more");
-        drop(held);
         assert_eq!(seen(), (1, 1));
     }
 
@@ -365,6 +393,36 @@ mod tests {
     }
 
     #[test]
+    fn a_queue_is_found_by_the_settings_of_its_client() {
+        let folder = Folder::new();
+        for (endpoint, same) in [
+            ("http://127.0.0.1:1", "HTTP://127.0.0.1:1/v1/"),
+            ("http://LOCALHOST:80/x/v1/", "http://localhost/x"),
+            ("", "https://API.segment.io:443/"),
+        ] {
+            let config = crate::Config {
+                endpoint: endpoint.to_owned(),
+                spool_dir: Some(folder.0.clone()),
+                shutdown: std::time::Duration::ZERO,
+                dry_run: true,
+                ..crate::Config::new("wk")
+            };
+            let client = crate::Client::new(config).expect("good settings");
+            client.track("u", "E", None, None).expect("taken");
+            let made = folder.queue();
+            drop(client);
+            for endpoint in [endpoint, same] {
+                assert_eq!(queue_name(endpoint, "wk").expect("a URL"), made.name, "{endpoint}");
+            }
+            let home = folder.0.join(HOME);
+            for inside in [&folder.0, &home, &made.path] {
+                assert_eq!(spool_dir(inside).expect("absolute"), folder.0);
+            }
+            fs::remove_dir_all(home).expect("removed");
+        }
+    }
+
+    #[test]
     fn errors_name_the_folder() {
         let folder = Folder::new();
         let missing = folder.0.join("missing");
@@ -391,11 +449,13 @@ mod tests {
     #[test]
     fn a_line_is_never_reported_damaged_while_its_owner_writes() {
         let folder = Folder::new();
-        let spool = Spool::new(Arc::new(Disk), &folder.0, "KEY", "http://localhost", 400_000);
+        let spool = spool(&folder.0, 400_000);
         let mut chunk = spool.chunk().expect("a chunk");
         let path = chunk.path().expect("a file").to_owned();
         let writer = std::thread::spawn(move || {
-            while chunk.append(&[b'x'; 300]).is_ok() && chunk.messages() < 1_000 {
+            let message = format!("{{\"x\":\"{}\"}}", "x".repeat(290));
+            for _ in 0..1_000 {
+                chunk.append(message.as_bytes()).expect("room");
                 std::thread::yield_now();
             }
         });

@@ -15,11 +15,11 @@ use crate::config::Envelope;
 use crate::delivery::{self, Limits, Outcome, Pace, Part, SavedPace, Settled};
 use crate::error::{Error, ErrorKind};
 use crate::exchange::{HttpRequest, HttpResponse, Transport, find};
-use crate::feed::Work;
 use crate::fork;
 use crate::header;
 use crate::identity::Identity;
 use crate::kill;
+use crate::outgoing::Work;
 use crate::queue::Queue;
 use crate::report::Level;
 use crate::spool::Spool;
@@ -27,6 +27,9 @@ use crate::{id, time};
 
 /// Measured: level 3 shrinks 1.6 times more than level 1, and level 6 gains nothing over it.
 const GZIP_LEVEL: Compression = Compression::new(3);
+
+/// What stands around the messages of a batch is shorter.
+const ENVELOPE_BYTES: usize = 1_024;
 
 /// Answers are read so far and no further; Segment's have some twenty bytes.
 const ANSWER_MAX_BYTES: usize = 64 * 1024;
@@ -57,6 +60,10 @@ impl Shared {
 
     /// Has the queue do what the user wants.
     pub(crate) fn apply_privacy(&self) {
+        for (level, line) in self.identity.take_lines() {
+            self.queue.lock().note(level, line);
+            self.queue.work.notify_one();
+        }
         self.queue.heed(|| self.identity.known().privacy.wish());
     }
 }
@@ -115,6 +122,8 @@ struct Worker {
     pace: Pace,
     body: Vec<u8>,
     compressed: Vec<u8>,
+    /// The slot that is in flight.
+    number: u64,
     /// The pace that stands in the folder.
     saved: Option<SavedPace>,
     /// The process to which this thread belongs.
@@ -124,22 +133,29 @@ struct Worker {
 impl Worker {
     fn new(shared: &Shared) -> Self {
         let saved = shared.queue.spool.as_ref().and_then(Spool::load_pace);
-        let pace = saved.map(|saved| Pace::restore(saved, shared.queue.elapsed(), time::now_ms()));
-        Worker { pace: pace.unwrap_or_default(), saved, generation: fork::generation(), ..Worker::default() }
+        let now_ms = time::now_ms();
+        let pace = saved.map(|saved| Pace::restore(saved, shared.queue.elapsed(), now_ms));
+        let mut worker =
+            Worker { pace: pace.unwrap_or_default(), saved, generation: fork::generation(), ..Worker::default() };
+        if saved.is_some_and(|saved| Pace::is_beyond_limits(saved, now_ms)) {
+            // Else each launch that is shorter than the longest pause would find it, and send nothing until that date.
+            worker.save_pace(shared);
+        }
+        worker
     }
 
     /// Does one thing; whether there may be more.
     fn turn(&mut self, shared: &Shared) -> bool {
         shared.refresh_identity();
         match shared.queue.next(&mut self.pace) {
-            Work::Send { batch, part, within } => {
+            Work::Send { number, batch, part, within } => {
+                self.number = number;
                 self.send(shared, &batch, &part, within);
                 if self.is_forked() {
                     return false;
                 }
                 self.save_pace(shared);
-                drop(batch); // so that its memory can be used again
-                shared.queue.landed(shared.limits);
+                shared.queue.landed(number, batch, shared.limits);
                 true
             }
             Work::Log(lines) => {
@@ -166,16 +182,17 @@ impl Worker {
         if let Some(error) = shared.authorization.take_trouble() {
             shared.callbacks.log(Level::Warning, || format!("the token serves, but cannot be renewed: {error}"));
         }
-        self.write_body(shared, batch, part);
+        let is_written = self.write_body(shared, batch, part);
         // Who opts out here from now on breaks the request off, even if it has not begun yet.
         let since = shared.transport.interruptions();
         // The last look before anything leaves: it is the last moment at which the user can have opted out elsewhere.
         shared.refresh_identity();
-        if !shared.queue.is_in_flight(batch) {
+        if !shared.queue.may_be_sent(self.number) {
             return shared.queue.not_sent();
         }
         let body = if shared.gzip { &self.compressed } else { &self.body };
         let answer = match authorized {
+            Ok(_) if !is_written => no_memory(),
             Ok(authorization) => {
                 let headers = headers(shared, part, &authorization);
                 let request = HttpRequest {
@@ -202,22 +219,29 @@ impl Worker {
         kill::point("settled");
     }
 
-    /// Writes the body of a request, stamped with the time of this attempt.
-    fn write_body(&mut self, shared: &Shared, batch: &Batch, part: &Part) {
+    /// Writes the body of a request, stamped with the time of this attempt; false if there is no memory for it.
+    fn write_body(&mut self, shared: &Shared, batch: &Batch, part: &Part) -> bool {
         self.body.clear();
+        self.compressed.clear();
+        let bytes = batch.part(part.messages.clone()).map(|message| message.len() + 1).sum::<usize>() + ENVELOPE_BYTES;
+        // What cannot be made smaller grows by less than this.
+        let compressed = if shared.gzip { bytes + bytes / 100 + 1_024 } else { 0 };
+        if self.body.try_reserve(bytes).is_err() || self.compressed.try_reserve(compressed).is_err() {
+            return false;
+        }
         shared.envelope.write(batch.part(part.messages.clone()), time::now_ms(), &mut self.body);
         if shared.gzip {
-            self.compressed.clear();
             let mut gzip = GzEncoder::new(&mut self.compressed, GZIP_LEVEL);
             let written = gzip.write_all(&self.body).and_then(|()| gzip.try_finish());
             written.expect("writing to memory does not fail");
         }
+        true
     }
 
     fn settle(&mut self, shared: &Shared, batch: &Arc<Batch>, part: &Part, answer: &Answer, body_bytes: usize) {
         let status = answer.status;
         let sent = part.messages.len();
-        let settled = shared.queue.settle(&mut self.pace, answer.outcome, shared.limits, id::fraction());
+        let settled = shared.queue.settle(self.number, &mut self.pace, answer.outcome, shared.limits, id::fraction());
         let Some(settled) = settled else { return };
         match settled {
             Settled::Nothing => shared.callbacks.log(Level::Warning, || {
@@ -231,13 +255,10 @@ impl Worker {
             }),
             Settled::Failed(parts) => shared.callbacks.tell(|host| {
                 let error = Error::new(answer.kind, answer.reason.clone());
-                if let Some(spool) = shared.queue.spool.as_ref().filter(|_| shared.queue.is_in_flight(batch)) {
+                if let Some(spool) = shared.queue.spool.as_ref().filter(|_| shared.queue.is_in_flight(self.number)) {
                     let messages = parts.iter().flat_map(|part| batch.part(part.messages.clone()));
-                    match spool.reject(messages, error.message()) {
-                        Ok(bytes) => shared.queue.lock().rejected_bytes = bytes,
-                        Err(error) => {
-                            host.log(Level::Warning, || format!("rejected messages could not be kept: {error}"));
-                        }
+                    if let Err(error) = spool.reject(messages, error.message()) {
+                        host.log(Level::Warning, || format!("rejected messages could not be kept: {error}"));
                     }
                 }
                 let lost: usize = parts.iter().map(|part| part.messages.len()).sum();
@@ -251,8 +272,8 @@ impl Worker {
 
     /// Counts a failure against what was in flight when the thread panicked.
     fn failed(&mut self, shared: &Shared) {
-        shared.queue.settle(&mut self.pace, Outcome::Unreached, shared.limits, id::fraction());
-        shared.queue.landed(shared.limits);
+        shared.queue.settle(self.number, &mut self.pace, Outcome::Unreached, shared.limits, id::fraction());
+        shared.queue.landed(self.number, Arc::default(), shared.limits);
         self.save_pace(shared);
     }
 
@@ -314,6 +335,17 @@ fn read(response: Result<HttpResponse, Error>) -> Answer {
     Answer { outcome, status: Some(status), kind: ErrorKind::Rejected, reason }
 }
 
+/// It is tried again, when there may be some.
+fn no_memory() -> Answer {
+    let reason = "there is no memory for a request".to_owned();
+    Answer {
+        outcome: Outcome::NoToken { pause: None, hopeless: false },
+        status: None,
+        kind: ErrorKind::Network,
+        reason,
+    }
+}
+
 fn no_token(denied: Denied) -> Answer {
     let Denied { error, http_status, pause, hopeless } = denied;
     let reason = format!("no token could be had: {error}");
@@ -331,6 +363,26 @@ fn beginning(body: &[u8]) -> String {
 pub(crate) fn start(shared: Arc<Shared>) -> std::io::Result<std::thread::JoinHandle<()>> {
     let _blocked = signals::block();
     std::thread::Builder::new().name("segment".to_owned()).spawn(move || run(&shared))
+}
+
+/// Starts the thread for errands; whether there is one.
+pub(crate) fn start_errands(shared: &Arc<Shared>) -> bool {
+    let _blocked = signals::block();
+    let errands = shared.clone();
+    let run = move || {
+        while catch_unwind(AssertUnwindSafe(|| errands.queue.run_errands())).is_err() {
+            errands.callbacks.log(Level::Error, || "a bug on the thread for errands was contained".to_owned());
+            std::thread::sleep(delivery::BACKOFF_BASE);
+        }
+    };
+    shared.queue.lock().erring = true;
+    let started = std::thread::Builder::new().name("segment-disk".to_owned()).spawn(run);
+    if let Err(error) = &started {
+        let mut state = shared.queue.lock();
+        state.erring = false;
+        state.note(Level::Warning, format!("the spool is not looked after for now: no thread could be had: {error}"));
+    }
+    started.is_ok()
 }
 
 /// Starts the syncing thread. Without it everything works, and survives all but a loss of power; that is said, then.

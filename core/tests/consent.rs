@@ -9,15 +9,15 @@ mod server;
 use std::collections::HashSet;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use child::{
     Folder, Notes, Program, balanced, died_by_kill, kill, part, patience, program, read_notes, rounds, told, track,
     wait_until,
 };
-use segment_native::{Client, Config, ErrorKind, Object, Options, Request};
+use segment_native::{Client, Config, ErrorKind, Object, Options};
 use serde_json::{Value, json};
 use server::{Reply, Server};
 
@@ -131,7 +131,7 @@ fn choice(ads: bool) -> Object {
 }
 
 fn privacy(folder: &Folder) -> Value {
-    serde_json::from_slice(&fs::read(folder.0.join("privacy.json")).expect("there")).expect("JSON")
+    serde_json::from_slice(&fs::read(folder.home().join("privacy.json")).expect("there")).expect("JSON")
 }
 
 /// Everything in the folder but what is remembered of the user, and the locks.
@@ -140,6 +140,7 @@ fn kept(folder: &Folder) -> Vec<PathBuf> {
         path.extension().is_some_and(|kind| kind != "lock")
             && !path.ends_with("privacy.json")
             && !path.ends_with("identity.json")
+            && !path.ends_with("privacy.json.damaged")
     };
     folder.files().into_iter().filter(is_ours).collect()
 }
@@ -224,7 +225,7 @@ fn a_consent_that_says_nothing_is_refused() {
     client.set_consent(None).expect("as before");
     assert_eq!((client.stats().accepted, client.stats().refused), (0, 3));
     // Nor does a file that says nothing.
-    fs::write(folder.0.join("privacy.json"), r#"{"optedOut":false,"changes":0,"changedAt":0,"consent":{}}"#)
+    fs::write(folder.home().join("privacy.json"), r#"{"optedOut":false,"changes":0,"changedAt":0,"consent":{}}"#)
         .expect("written");
     let odd = self::client(&server, &folder);
     assert!(odd.is_opted_out(), "what cannot be understood may have been a no");
@@ -258,8 +259,9 @@ fn who_opts_out_is_left_alone_and_nothing_of_them_stays() {
     assert!(wait_until(|| client.stats().recovered > 0 && client.stats().requests > 0));
     let rejected = kept(&folder)[0].parent().expect("a folder").join("rejected");
     fs::create_dir_all(&rejected).expect("made");
-    fs::write(rejected.join("1700000000000-000001-x.v1.jsonl"), "{}").expect("written");
-    fs::write(folder.0.join("identity.new"), "half of it").expect("written");
+    fs::write(rejected.join("1700000000000-000001-0123456789abcdef.v1.jsonl"), "{}").expect("written");
+    fs::write(folder.home().join("identity.json.7-1.new"), "half of it").expect("written");
+    fs::write(folder.home().join("identity.json.damaged"), r#"{"userId":"u""#).expect("written");
 
     let refused = client.stats().refused;
     client.opt_out().expect("kept");
@@ -307,7 +309,7 @@ fn who_opts_in_again_is_somebody_else() {
     let other = self::client(&server, &folder);
     let before = client.anonymous_id();
     client.opt_out().expect("kept");
-    assert!(!folder.0.join("identity.json").exists());
+    assert!(!folder.home().join("identity.json").exists());
     client.opt_in().expect("kept");
     client.opt_in().expect("the same");
     let after = client.anonymous_id();
@@ -419,7 +421,8 @@ fn opting_out_while_threads_track_stops_them_all_and_the_counts_add_up() {
         let stats = client.stats();
         balanced(&stats);
         assert_eq!((stats.queued, stats.queued_bytes, stats.in_memory), (0, 0, 0), "{stats:?}");
-        assert_eq!(kept(&folder), Vec::<PathBuf>::new());
+        // Who was just making a file sees it deleted a moment later.
+        assert!(wait_until(|| kept(&folder).is_empty()), "{:?}", kept(&folder));
         assert!(denied.iter().all(|id| !ids(&server).contains(id)));
     }
 }
@@ -494,6 +497,8 @@ fn who_learns_of_it_by_a_change_of_their_own_sends_nothing_either() {
         let folder = Folder::new();
         let (one, other) = (client(&server, &folder), client(&server, &folder));
         (0..5).for_each(|n| assert!(track(&one, &format!("before {n}"))));
+        // What was sent before anybody opted out has been read by the server, and the next try is some time away.
+        assert!(wait_until(|| one.stats().requests > 0));
         other.opt_out().expect("kept");
         let refusal = match n {
             0 => one.identify("u", None, None),
@@ -545,37 +550,6 @@ fn a_death_right_after_opting_out_changes_nothing() {
 }
 
 #[test]
-fn where_it_cannot_be_kept_it_is_so_in_this_process() {
-    for earlier in [false, true] {
-        let (server, folder) = (Server::good(), Folder::new());
-        let client = client(&server, &folder);
-        if earlier {
-            client.opt_out().expect("kept");
-            client.opt_in().expect("kept");
-        }
-        // Where the file is to be written first there is a folder: that fails for everybody, root included.
-        fs::create_dir(folder.0.join("privacy.new")).expect("made");
-        for _ in 0..2 {
-            assert_eq!(client.opt_out().expect_err("not kept").kind(), ErrorKind::Storage);
-            assert!(client.is_opted_out());
-            for _ in 0..3 {
-                assert!(!track(&client, "refused"));
-                client.flush(patience()).expect("nothing is left");
-                // A call looks into the folder first.
-                let call = client.call(&Request { path: "/v1/track", body: b"{}", ..Request::default() });
-                assert_eq!(call.expect_err("refused").kind(), ErrorKind::OptedOut);
-            }
-            assert!(client.is_opted_out(), "and stays so, whatever the folder says");
-        }
-        assert!(!self::client(&server, &folder).is_opted_out());
-        fs::remove_dir(folder.0.join("privacy.new")).expect("gone");
-        client.opt_out().expect("kept at last");
-        assert!(self::client(&server, &folder).is_opted_out());
-        assert_eq!(ids(&server).len(), 0);
-    }
-}
-
-#[test]
 fn in_a_place_where_no_folder_can_be_it_is_so_in_this_process() {
     let (server, folder) = (Server::good(), Folder::new());
     let place = folder.0.join("file");
@@ -611,20 +585,110 @@ fn opting_out_while_the_client_is_shut_down_ends_both() {
     }
 }
 
+/// What was damaged may have been a no: only the user can say. Until then nothing is sent, and nothing is thrown away.
 #[test]
-fn what_cannot_be_read_counts_as_a_no() {
-    for damage in ["", "{", "\0\0\0\0\0\0", r#"{"optedOut":false}"#, r#"{"optedOut":false,"changes":-1,"changedAt":0}"#]
-    {
-        let (server, folder) = (Server::good(), Folder::new());
-        drop(client(&server, &folder));
-        fs::write(folder.0.join("privacy.json"), damage).expect("written");
+fn what_was_damaged_is_set_aside_and_nothing_happens_until_the_user_says_what_they_want() {
+    for (n, damage) in DAMAGED.into_iter().enumerate() {
+        let (server, good) = refusing();
+        let folder = Folder::new();
+        assert!(died_by_kill(start("track and die", &server, &folder, "dead").ended(patience())));
+        fs::write(folder.home().join("privacy.json"), damage).expect("written");
+        let person = fs::read(folder.home().join("identity.json")).expect("there");
+        let chunks = kept(&folder);
+        good.store(true, Ordering::SeqCst);
+        let seen = server.begun();
+        // In this life and in the next.
+        for _ in 0..2 {
+            let (lines, on_log) = log();
+            let config = Config { on_log: Some(on_log), ..stateful(&server.url(), &folder.0) };
+            let client = Client::new(config).expect("good settings");
+            assert!(client.is_opted_out(), "{damage}");
+            for refusal in [
+                client.track("u", "E", None, None),
+                client.identify("u", None, None),
+                client.enqueue(r#"{"type":"track","event":"E","userId":"u"}"#),
+                client.reset(),
+                client.set_consent(&choice(true)),
+            ] {
+                let error = refusal.expect_err("refused");
+                assert_eq!(error.kind(), ErrorKind::Storage);
+                assert!(error.message().starts_with("privacy.json was damaged"), "{error}");
+            }
+            client.flush(patience()).expect("nothing was accepted");
+            drop(client);
+            let aside = folder.home().join("privacy.json.damaged");
+            let wanted = format!("{} is damaged: ", aside.display());
+            let lines = lines.lock().expect("no panic");
+            assert_eq!(lines.iter().filter(|line| line.starts_with(&wanted)).count(), 1, "{lines:?}");
+            assert!(!folder.home().join("privacy.json").exists());
+            assert_eq!(fs::read(aside).expect("there"), damage.as_bytes());
+        }
+        assert_eq!((kept(&folder), server.begun()), (chunks, seen), "{damage}");
+        assert_eq!(fs::read(folder.home().join("identity.json")).expect("there"), person);
+        let wants_out = n % 2 == 0;
         let client = client(&server, &folder);
-        assert!(client.is_opted_out() && !track(&client, "refused"), "{damage}");
-        client.opt_in().expect("kept");
-        assert!(track(&client, "wanted again"));
-        client.flush(patience()).expect("delivered");
-        assert_eq!(ids(&server), HashSet::from(["wanted again".to_owned()]));
+        if wants_out {
+            client.opt_out().expect("kept")
+        } else {
+            client.opt_in().expect("kept")
+        }
+        assert_eq!(track(&client, "wanted again"), !wants_out);
+        drop(client);
+        let next = self::client(&server, &folder);
+        assert_eq!(next.is_opted_out(), wants_out, "it counts from now on");
+        next.flush(patience()).expect("delivered");
+        let expected: &[&str] = if wants_out { &[] } else { &["wanted again"] };
+        assert_eq!(ids_after(&server, seen), expected.iter().map(|id| (*id).to_owned()).collect());
+        assert!(folder.home().join("privacy.json.damaged").exists(), "it stays for a person to look at");
     }
+}
+
+const DAMAGED: [&str; 7] = [
+    "",
+    "{",
+    "\0\0\0\0\0\0",
+    r#"{"optedOut":false}"#,
+    r#"{"optedOut":false,"changes":-1,"changedAt":0}"#,
+    r#"{"ads":false}"#,
+    r#"{"optedOut":true,"changes":1,"chan"#,
+];
+
+#[test]
+fn a_client_that_is_running_stops_too_and_goes_on_when_it_knows_again() {
+    let (server, good) = refusing();
+    let folder = Folder::new();
+    let client = client(&server, &folder);
+    client.set_consent(&choice(true)).expect("kept");
+    let person = client.anonymous_id();
+    (0..5).for_each(|n| assert!(track(&client, &format!("{n}"))));
+    let privacy = fs::read(folder.home().join("privacy.json")).expect("there");
+    fs::write(folder.home().join("privacy.json"), "").expect("written");
+    assert!(wait_until(|| !track(&client, "perhaps")), "it notices");
+    let accepted = client.stats().accepted;
+    let begun = server.begun();
+    good.store(true, Ordering::SeqCst);
+    assert_eq!(client.flush(Duration::from_millis(300)).expect_err("they wait").kind(), ErrorKind::Timeout);
+    let delivered: HashSet<String> = server.requests()[begun..].iter().flat_map(server::Request::ids).collect();
+    assert!(delivered.is_empty(), "nothing begins any more: {delivered:?}");
+    assert_eq!((client.stats().queued, client.stats().dropped), (accepted, 0));
+    fs::write(folder.home().join("privacy.json"), privacy).expect("a person has put it right");
+    assert!(wait_until(|| track(&client, "again")), "it notices");
+    client.flush(patience()).expect("delivered");
+    balanced(&client.stats());
+    assert_eq!((client.stats().delivered, client.stats().dropped), (accepted + 1, 0));
+    assert_eq!(client.anonymous_id(), person);
+}
+
+/// Lines of the log.
+fn log() -> (Arc<Mutex<Vec<String>>>, segment_native::OnLog) {
+    let lines = Arc::new(Mutex::new(Vec::new()));
+    let log = lines.clone();
+    (lines, Box::new(move |_, line| log.lock().expect("no panic").push(line.to_owned())))
+}
+
+/// What arrived in requests after so many.
+fn ids_after(server: &Server, seen: usize) -> HashSet<String> {
+    server.requests()[seen..].iter().flat_map(server::Request::ids).collect()
 }
 
 /// Whether the user has opted out cannot be known right now: nothing is taken or sent, and nothing is lost.
@@ -633,18 +697,53 @@ fn what_cannot_be_read_right_now_is_waited_for() {
     let (server, good) = refusing();
     let folder = Folder::new();
     assert!(died_by_kill(start("track and die", &server, &folder, "dead").ended(patience())));
-    let file = folder.0.join("privacy.json");
+    let file = folder.home().join("privacy.json");
     fs::create_dir(&file).expect("made"); // reading a folder fails for everybody
     let seen = now();
     good.store(true, Ordering::SeqCst);
-    let client = client(&server, &folder);
+    let (lines, on_log) = log();
+    let config = Config { on_log: Some(on_log), shutdown: patience(), ..stateful(&server.url(), &folder.0) };
+    let client = Client::new(config).expect("good settings");
     assert!(client.is_opted_out() && !track(&client, "refused"));
-    assert_eq!(client.flush(Duration::from_millis(300)).expect_err("not now").kind(), ErrorKind::Timeout);
+    let told = || {
+        let start = format!("{} cannot be read, and so not whether the user has opted out: ", file.display());
+        lines.lock().expect("no panic").iter().filter(|line| line.starts_with(&start)).count()
+    };
+    assert!(wait_until(|| told() > 0), "it is said why");
+    client.flush(patience()).expect("nothing was accepted");
     assert_eq!(sent_after(&server, seen), Vec::<String>::new());
+    assert_eq!(told(), 1);
+    drop(self::client(&server, &folder)); // which has nothing to wait for either
     fs::remove_dir(&file).expect("gone");
+    assert!(wait_until(|| !client.is_opted_out() && track(&client, "taken")));
     client.flush(patience()).expect("delivered");
-    assert!(!client.is_opted_out() && track(&client, "taken"));
     assert_eq!(client.stats().recovered, 5);
+}
+
+/// Nothing can be there: so nobody can have said no there.
+#[test]
+fn where_the_path_leads_nowhere_the_client_works_in_memory() {
+    let server = Server::good();
+    let around = Folder::new();
+    let place = |name: &str| around.0.join(name);
+    std::os::unix::fs::symlink("loop", place("loop")).expect("made");
+    std::os::unix::fs::symlink("nothing", place("dangling")).expect("made");
+    fs::write(place("file"), "no folder").expect("written");
+    let long = place(&"x".repeat(300));
+    for spool in [place("loop"), place("loop/spool"), place("dangling"), place("file/a/b"), long, place("a\0b")] {
+        let (lines, on_log) = log();
+        let config = Config { on_log: Some(on_log), ..stateful(&server.url(), &spool) };
+        let client = Client::new(config).expect("good settings");
+        assert!(!client.is_opted_out() && track(&client, "in memory"), "{}", spool.display());
+        client.flush(patience()).expect("delivered");
+        assert_eq!(client.stats().delivered, 1);
+        assert_eq!(client.opt_out().expect_err("not kept").kind(), ErrorKind::Storage);
+        drop(client);
+        let lines = lines.lock().expect("no panic");
+        let says_so =
+            |line: &String| line.contains("cannot be written, new messages") || line.contains("cannot be used");
+        assert!(lines.iter().any(says_so), "{lines:?}");
+    }
 }
 
 #[test]
@@ -659,7 +758,7 @@ fn after_the_clock_was_put_back_what_was_kept_before_is_not_sent_either() {
         fs::rename(&chunk, chunk.with_file_name(format!("4070908800000-{rest}"))).expect("renamed");
     }
     let text = r#"{"optedOut":true,"changes":1,"changedAt":4102444800000}"#;
-    fs::write(folder.0.join("privacy.json"), text).expect("written");
+    fs::write(folder.home().join("privacy.json"), text).expect("written");
     good.store(true, Ordering::SeqCst);
     let seen = now();
     // Opted in by somebody who does not look at the messages: another write key.
@@ -678,8 +777,9 @@ fn after_the_clock_was_put_back_what_was_kept_before_is_not_sent_either() {
 fn what_is_kept_after_opting_in_is_found_again_whatever_the_clock_says() {
     let (server, good) = refusing();
     let folder = Folder::new();
+    drop(client(&server, &folder));
     let text = r#"{"optedOut":true,"changes":1,"changedAt":4102444800000}"#;
-    fs::write(folder.0.join("privacy.json"), text).expect("written");
+    fs::write(folder.home().join("privacy.json"), text).expect("written");
     let client = client(&server, &folder);
     client.opt_in().expect("kept");
     (0..5).for_each(|n| assert!(track(&client, &format!("{n}"))));
@@ -703,7 +803,8 @@ fn after_the_end_of_the_client_it_can_still_be_said_and_nobody_waits() {
         client.flush(patience()).expect("nothing is left");
         client.shutdown(patience()).expect("nothing is left");
         drop(client);
-        assert_eq!(folder.files(), [folder.0.join("identity.lock"), folder.0.join("privacy.json")]);
+        let expected = ["identity.lock", "mark", "privacy.json"].map(|name| folder.home().join(name));
+        assert_eq!(folder.files(), expected);
         assert!(self::client(&server, &folder).is_opted_out());
     }
 }

@@ -357,11 +357,33 @@ fn an_app_that_dies_at_once_is_installed_once() {
         assert!(died_by_kill(status), "{status}");
     }
     good.store(true, Ordering::SeqCst);
-    let sent = open(&server, &folder, "1.0", "1");
+    open(&server, &folder, "1.0", "1");
+    // One or the other may have been refused before its app died.
+    let sent = server.events();
     let installed: HashSet<_> =
         sent.iter().filter(|m| m["event"] == "Application Installed").map(|m| m["messageId"].to_string()).collect();
     assert_eq!(installed.len(), 1);
     assert_eq!(names(&sent).into_iter().filter(|name| *name == "Application Opened").count(), 4);
+}
+
+/// Between being remembered, tracked, and remembered as tracked.
+#[test]
+#[cfg(feature = "kill-points")]
+fn an_app_that_dies_while_it_is_being_installed_is_installed_once_and_not_never() {
+    for point in ["replaced:1", "replace-written:2", "replaced:2", "append-whole:1", "replace-written:3", "replaced:3"]
+    {
+        let (server, folder) = (Server::good(), Folder::new());
+        let url = server.url();
+        let mut command = program("open the app", &[("URL", url.as_str()), ("FOLDER", folder.text())]);
+        command.env("SEGMENT_KILL_AT", point);
+        let status = Program::start(command).ended(patience());
+        assert!(died_by_kill(status), "{point}: {status}");
+        for _ in 0..2 {
+            open(&server, &folder, "1.0", "1");
+        }
+        let messages = server.events();
+        assert_eq!(names(&messages).into_iter().filter(|name| *name == "Application Installed").count(), 1, "{point}");
+    }
 }
 
 #[test]

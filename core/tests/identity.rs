@@ -9,13 +9,13 @@ mod server;
 use std::collections::HashSet;
 use std::fs;
 use std::path::Path;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 
 use child::{Folder, NEVER, Notes, Program, Random, part, patience, program, read_notes, rounds, told, wait_until};
 use segment_native::{Call, Client, Config, ErrorKind, Message, Object, Options};
 use serde_json::{Value, json};
-use server::Server;
+use server::{Reply, Server};
 
 /// The programs that share a folder.
 #[test]
@@ -23,6 +23,7 @@ fn child_main() {
     match part().as_deref() {
         Some("say who you are") => say_who_you_are(),
         Some("become somebody") => become_somebody(),
+        Some("move") => move_elsewhere(),
         Some(other) => panic!("no such part: {other}"),
         None => {}
     }
@@ -47,6 +48,45 @@ fn become_somebody() {
     }
     client.flush(patience()).expect("delivered");
     notes.write("done");
+}
+
+/// Has a spool below where it was started, and goes on elsewhere.
+fn move_elsewhere() {
+    let elsewhere = told("FOLDER");
+    let lines = Arc::new(Mutex::new(Vec::new()));
+    let log = lines.clone();
+    let mut config = stateful(&told("URL"), Path::new(".segment"));
+    config.on_log = Some(Box::new(move |_, line| log.lock().expect("no panic").push(line.to_owned())));
+    let start = std::env::current_dir().expect("somewhere");
+    match told("WHAT").as_str() {
+        "track" => {
+            let client = Client::new(config).expect("good settings");
+            assert!(child::track(&client, "before"));
+            std::env::set_current_dir(elsewhere).expect("there");
+            (0..3_000).for_each(|n| assert!(child::track(&client, &format!("after {n}"))));
+            assert_eq!(client.stats().in_memory, 0);
+        }
+        "opt out" => {
+            let client = Client::new(config).expect("good settings");
+            std::env::set_current_dir(elsewhere).expect("there");
+            client.opt_out().expect("kept");
+        }
+        _ => {
+            fs::remove_dir(start).expect("empty");
+            let client = Client::new(config).expect("a client nevertheless");
+            assert!(child::track(&client, "in memory"));
+            assert_eq!((client.stats().accepted, client.stats().in_memory + client.stats().delivered), (1, 1));
+            client.flush(patience()).expect("delivered");
+            assert_eq!(client.opt_out().expect_err("not kept").kind(), ErrorKind::Storage);
+            assert!(client.is_opted_out() && !child::track(&client, "refused"));
+            assert_eq!(client.opt_in().expect_err("not kept").kind(), ErrorKind::Storage);
+            std::env::set_current_dir(elsewhere).expect("there");
+            assert!(child::track(&client, "later"));
+            drop(client);
+            let lines = lines.lock().expect("no panic");
+            assert!(lines.iter().any(|line| line.starts_with("spool_dir cannot be used")), "{lines:?}");
+        }
+    }
 }
 
 fn stateful(url: &str, folder: &Path) -> Config {
@@ -74,7 +114,7 @@ fn about(message: &Value) -> Value {
 }
 
 fn file(folder: &Folder) -> Value {
-    serde_json::from_slice(&fs::read(folder.0.join("identity.json")).expect("there")).expect("JSON")
+    serde_json::from_slice(&fs::read(folder.home().join("identity.json")).expect("there")).expect("JSON")
 }
 
 #[test]
@@ -89,7 +129,7 @@ fn without_the_flag_nothing_is_remembered() {
     assert_eq!(client.reset().expect_err("nothing to forget").to_string(), "reset needs a client that is stateful");
     let sent = sent(&server, &client);
     assert_eq!([about(&sent[0]), about(&sent[1])], [json!(["u", null, null]), json!(["v", null, null])]);
-    assert!(!folder.0.join("identity.json").exists());
+    assert!(!folder.home().join("identity.json").exists());
     assert_eq!(client.stats().refused, 3);
 }
 
@@ -223,12 +263,31 @@ fn without_a_spool_it_lives_in_memory() {
 fn a_damaged_file_gives_a_new_person_and_loses_nothing() {
     let long = format!(r#"{{"anonymousId":"a","userId":"u","traits":{{"x":"{}"}}}}"#, "y".repeat(40_000));
     let deep = format!(r#"{{"anonymousId":"a","traits":{}1{}}}"#, "{\"a\":".repeat(100), "}".repeat(100));
-    for damage in ["", "{", "null", "\0\0\0\0", r#"{"anonymousId":7"#, r#"{"userId":"u"}"#, "\u{feff}{}", &deep] {
+    for damage in [
+        "",
+        "{",
+        "null",
+        r#"{"token":"of another program"}"#,
+        "\0\0\0\0",
+        r#"{"anonymousId":7"#,
+        r#"{"userId":"u"}"#,
+        "\u{feff}{}",
+        &deep,
+    ] {
         let (server, folder) = (Server::good(), Folder::new());
         let before = client(&server, &folder).anonymous_id();
-        fs::write(folder.0.join("identity.json"), damage).expect("written");
-        let client = client(&server, &folder);
+        fs::write(folder.home().join("identity.json"), damage).expect("written");
+        let lines = Arc::new(Mutex::new(Vec::new()));
+        let log = lines.clone();
+        let mut config = stateful(&server.url(), &folder.0);
+        config.on_log = Some(Box::new(move |_, line| log.lock().expect("no panic").push(line.to_owned())));
+        let client = Client::new(config).expect("good settings");
         assert!(client.anonymous_id().is_some() && client.anonymous_id() != before, "{damage}");
+        let aside = folder.home().join("identity.json.damaged");
+        assert_eq!(fs::read(&aside).expect("set aside"), damage.as_bytes());
+        let wanted = format!("{} is damaged: ", aside.display());
+        let is_told = || lines.lock().expect("no panic").iter().filter(|line| line.starts_with(&wanted)).count() == 1;
+        assert!(wait_until(is_told), "{lines:?}");
         client.track(None, "E", None, None).expect("taken");
         assert_eq!(sent(&server, &client).len(), 1);
         assert_eq!(file(&folder)["anonymousId"].as_str().map(str::to_owned), client.anonymous_id());
@@ -236,7 +295,8 @@ fn a_damaged_file_gives_a_new_person_and_loses_nothing() {
     // What is well written and can be in no message.
     for odd in [r#"{"anonymousId":"a","userId":""}"#, &long, r#"{"anonymousId":"a","traits":[1],"app":"x"}"#] {
         let (server, folder) = (Server::good(), Folder::new());
-        fs::write(folder.0.join("identity.json"), odd).expect("written");
+        drop(client(&server, &folder));
+        fs::write(folder.home().join("identity.json"), odd).expect("written");
         let client = client(&server, &folder);
         assert_eq!(client.anonymous_id().as_deref(), Some("a"));
         client.track(None, "E", None, None).expect("taken");
@@ -246,17 +306,29 @@ fn a_damaged_file_gives_a_new_person_and_loses_nothing() {
 }
 
 #[test]
-fn traits_that_are_too_large_are_sent_once_and_not_remembered() {
+fn traits_that_are_too_large_are_sent_whole_and_those_known_before_stay() {
     let (server, folder) = (Server::good(), Folder::new());
-    let client = client(&server, &folder);
-    let large = "x".repeat(9_000);
+    let lines = Arc::new(Mutex::new(Vec::new()));
+    let log = lines.clone();
+    let mut config = stateful(&server.url(), &folder.0);
+    config.on_log = Some(Box::new(move |_, line| log.lock().expect("no panic").push(line.to_owned())));
+    let client = Client::new(config).expect("good settings");
+    let (large, some) = ("x".repeat(9_000), "x".repeat(5_000));
+    client.identify("u", &Object::from([("plan", "pro")]), None).expect("taken");
     client.identify("u", &Object::from([("large", large.as_str())]), None).expect("taken");
     client.track(None, "E", None, None).expect("taken");
     client.identify(None, &Object::from([("small", 1)]), None).expect("taken");
+    client.identify(None, &Object::from([("some", some.as_str())]), None).expect("taken");
+    client.identify(None, &Object::from([("more", some.as_str()), ("plan", "free")]), None).expect("taken");
     let sent = sent(&server, &client);
-    assert_eq!(sent[0]["traits"]["large"], large);
-    assert_eq!(about(&sent[1]), json!(["u", client.anonymous_id(), null]));
-    assert_eq!(sent[2]["traits"], json!({"small": 1}));
+    assert_eq!(sent[1]["traits"], json!({"large": large}));
+    assert_eq!(about(&sent[2]), json!(["u", client.anonymous_id(), {"plan": "pro"}]));
+    assert_eq!(sent[3]["traits"], json!({"plan": "pro", "small": 1}));
+    assert_eq!(sent[5]["traits"], json!({"more": some, "plan": "free"}));
+    assert_eq!(file(&folder)["traits"], json!({"plan": "pro", "small": 1, "some": some}));
+    drop(client);
+    let is_warning = |line: &&String| line.contains("not remembered");
+    assert_eq!(lines.lock().expect("no panic").iter().filter(is_warning).count(), 1);
 }
 
 #[test]
@@ -285,25 +357,6 @@ fn what_is_refused_is_not_remembered() {
     assert_eq!(client.alias("u", None, None).expect_err("full").kind(), ErrorKind::QueueFull);
     assert_eq!(client.identify("", None, None).expect_err("empty").kind(), ErrorKind::Invalid);
     assert_eq!(client.user_id(), None);
-}
-
-#[test]
-fn a_folder_that_cannot_be_written_any_more_does_not_bring_back_who_was_there_before() {
-    let (server, folder) = (Server::good(), Folder::new());
-    let client = client(&server, &folder);
-    client.identify("first", None, None).expect("taken");
-    // Where the file is to be written first there is a folder: that fails for everybody, root included.
-    fs::create_dir(folder.0.join("identity.new")).expect("made");
-    client.identify("second", None, None).expect("taken");
-    for n in 0..5 {
-        client.track(None, &format!("E{n}"), None, None).expect("taken");
-        client.flush(patience()).expect("delivered");
-    }
-    assert_eq!((client.user_id().as_deref(), file(&folder)["userId"].as_str()), (Some("second"), Some("first")));
-    assert!(sent(&server, &client)[2..].iter().all(|message| message["userId"] == "second"));
-    fs::remove_dir(folder.0.join("identity.new")).expect("gone");
-    client.identify(None, &Object::from([("a", 1)]), None).expect("taken");
-    assert_eq!(file(&folder)["userId"], "second", "and it is kept as soon as it can be");
 }
 
 #[test]
@@ -393,4 +446,74 @@ fn threads_that_identify_while_others_track_never_mix_two_users() {
         assert_eq!(of["of"], user.as_str(), "one's traits on another's message: {message}");
     }
     assert_eq!(users.len(), 8 * calls);
+}
+
+/// A file dialog, or a host that becomes a daemon, changes the working folder.
+#[test]
+fn a_relative_spool_stays_where_it_was_when_the_client_was_made() {
+    let good = Arc::new(AtomicBool::new(false));
+    let is_good = good.clone();
+    let server = Server::new(move |_, _| Reply::status(if is_good.load(Ordering::SeqCst) { 200 } else { 503 }));
+    let (start, elsewhere) = (Folder::new(), Folder::new());
+    let run = |what| {
+        let url = server.url();
+        let mut program = program("move", &[("URL", &url), ("FOLDER", elsewhere.text()), ("WHAT", what)]);
+        program.current_dir(&start.0);
+        Program::start(program).succeeded();
+        assert_eq!(elsewhere.files(), Vec::<std::path::PathBuf>::new());
+    };
+    run("track");
+    good.store(true, Ordering::SeqCst);
+    let next = || Client::new(stateful(&server.url(), &start.0.join(".segment"))).expect("good settings");
+    let client = next();
+    client.flush(patience()).expect("delivered");
+    assert_eq!((client.stats().recovered, client.stats().delivered), (3_001, 3_001));
+    drop(client);
+    run("opt out");
+    assert!(next().is_opted_out());
+}
+
+#[test]
+fn without_the_working_folder_there_is_no_relative_spool_but_a_client() {
+    let (server, elsewhere) = (Server::good(), Folder::new());
+    let start = Folder::new();
+    let url = server.url();
+    let mut program = program("move", &[("URL", &url), ("FOLDER", elsewhere.text()), ("WHAT", "lose the folder")]);
+    program.current_dir(&start.0);
+    Program::start(program).succeeded();
+    assert_eq!(elsewhere.files(), Vec::<std::path::PathBuf>::new());
+    let problem = Client::new(Config { spool_dir: Some("".into()), ..Config::new("k") }).expect_err("nowhere");
+    assert_eq!(problem.to_string(), "spool_dir must not be empty");
+}
+
+#[test]
+fn what_the_host_has_in_the_folder_is_not_touched() {
+    let (server, folder) = (Server::good(), Folder::new());
+    let theirs =
+        [("identity.json", r#"{"token":"secret"}"#), ("privacy.json", r#"{"ads":false}"#), ("identity.new", "x")];
+    theirs.iter().for_each(|(name, text)| fs::write(folder.0.join(name), text).expect("written"));
+    let client = client(&server, &folder);
+    client.identify("u", None, None).expect("the user has not opted out");
+    client.opt_out().expect("kept");
+    drop(client);
+    assert!(self::client(&server, &folder).is_opted_out());
+    for (name, text) in theirs {
+        assert_eq!(fs::read_to_string(folder.0.join(name)).expect("there"), text);
+    }
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn a_folder_may_have_a_name_that_is_no_text() {
+    use std::os::unix::ffi::OsStrExt;
+    let (server, folder) = (Server::good(), Folder::new());
+    let spool = folder.0.join(std::ffi::OsStr::from_bytes(b"Andr\xe9"));
+    let client = || Client::new(stateful(&server.url(), &spool)).expect("good settings");
+    let before = client();
+    before.identify("u", None, None).expect("taken");
+    assert_eq!(before.stats().in_memory, 0);
+    let id = before.anonymous_id();
+    drop(before);
+    let after = client();
+    assert_eq!((after.anonymous_id(), after.user_id().as_deref()), (id, Some("u")));
 }

@@ -4,10 +4,11 @@
 use std::fs;
 use std::path::Path;
 
-const ORDER: [&str; 42] = [
+const ORDER: [&str; 45] = [
     "error",
     "kill",
     "fork",
+    "signals",
     "storage",
     "time",
     "id",
@@ -30,12 +31,14 @@ const ORDER: [&str; 42] = [
     "typed",
     "device",
     "chunk",
+    "home",
     "spool",
     "survey",
+    "shelf",
     "state",
     "queue",
-    "load",
-    "feed",
+    "outgoing",
+    "errands",
     "sync",
     "person",
     "identity",
@@ -52,7 +55,7 @@ const ORDER: [&str; 42] = [
 /// Only these may start threads, use the network, or write `unsafe`.
 const THREADS: [&str; 2] = ["worker", "half"];
 const NETWORK: [&str; 1] = ["http"];
-const UNSAFE: [&str; 2] = ["fork", "storage"];
+const UNSAFE: [&str; 3] = ["fork", "signals", "storage"];
 const DISK: [&str; 1] = ["storage"];
 
 fn sources() -> Vec<(String, String)> {

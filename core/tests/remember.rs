@@ -47,7 +47,9 @@ impl Known {
     /// By what the client says, and by what the folder holds.
     fn of(client: &Client, folder: &Path) -> Known {
         let file = |name: &str| -> Value {
-            fs::read(folder.join(name)).map(|kept| serde_json::from_slice(&kept).expect("JSON")).unwrap_or_default()
+            fs::read(folder.join("segment-native").join(name))
+                .map(|kept| serde_json::from_slice(&kept).expect("JSON"))
+                .unwrap_or_default()
         };
         let (person, privacy) = (file("identity.json"), file("privacy.json"));
         let text = |value: &Value| match value {

@@ -34,12 +34,31 @@ impl<'py> Settings<'_, 'py> {
         Ok(())
     }
 
+    /// On Unix a path is bytes, and Python may have them as such; os.fsencode takes whatever open() takes.
+    fn path(&self, name: &str) -> Result<Option<PathBuf>, Problem> {
+        let Some(given) = self.get::<Bound<'_, PyAny>>(name)? else { return Ok(None) };
+        let wrong = |error: PyErr| Problem::from(Error::invalid(format!("{name}: {error}")));
+        path(&given).map(Some).map_err(wrong)
+    }
+
     fn put_object(&self, name: &str, to: &mut Object) -> Result<(), Problem> {
         if let Some(dict) = self.get::<Bound<'_, PyDict>>(name)? {
             value::fill(to, &dict).map_err(|problem| problem.in_argument(name))?;
         }
         Ok(())
     }
+}
+
+#[cfg(unix)]
+fn path(given: &Bound<'_, PyAny>) -> PyResult<PathBuf> {
+    use std::os::unix::ffi::OsStringExt;
+    let bytes: Vec<u8> = given.py().import("os")?.call_method1("fsencode", (given,))?.extract()?;
+    Ok(std::ffi::OsString::from_vec(bytes).into())
+}
+
+#[cfg(not(unix))]
+fn path(given: &Bound<'_, PyAny>) -> PyResult<PathBuf> {
+    given.py().import("os")?.call_method1("fsdecode", (given,))?.extract()
 }
 
 /// A number of seconds that can be waited.
@@ -56,7 +75,7 @@ pub(crate) fn config(settings: &Bound<'_, PyDict>) -> Result<Config, Problem> {
     let from = Settings(settings);
     let mut config = Config::new(from.get::<String>("write_key")?.unwrap_or_default());
     from.put("host", &mut config.endpoint)?;
-    config.spool_dir = from.get::<PathBuf>("spool_dir")?;
+    config.spool_dir = from.path("spool_dir")?;
     from.put("sync", &mut config.sync)?;
     from.put("queue_max_bytes", &mut config.queue_max_bytes)?;
     if from.get::<bool>("drop_oldest")? == Some(true) {
@@ -83,7 +102,7 @@ pub(crate) fn config(settings: &Bound<'_, PyDict>) -> Result<Config, Problem> {
     from.put("device_context", &mut config.device_context)?;
     from.put("lifecycle", &mut config.lifecycle)?;
     config.proxy = from.get("proxy")?;
-    config.ca_file = from.get::<PathBuf>("ca_file")?;
+    config.ca_file = from.path("ca_file")?;
     if let Some(headers) = from.get::<Vec<(String, String)>>("headers")? {
         config.headers = headers;
     }

@@ -5,6 +5,7 @@ import gc
 import json
 import logging
 import math
+import os
 import pickle
 import sys
 import threading
@@ -14,6 +15,7 @@ import weakref
 from collections.abc import Mapping
 from datetime import date, datetime, timezone
 from decimal import Decimal
+from pathlib import Path
 
 import pytest
 import segment_native
@@ -126,6 +128,16 @@ class TestFlush:
             return flushed, answer.status
 
         assert asyncio.run(main()) == (True, 200)
+
+    @pytest.mark.skipif(sys.platform in ("win32", "darwin"), reason="paths are text there")
+    @pytest.mark.parametrize("kind", [bytes, str, Path])
+    def test_a_spool_may_have_a_name_that_is_no_text(self, make, tmp_path, kind):
+        name = os.fsencode(tmp_path) + b"/Andr\xe9"
+        given = name if kind is bytes else kind(os.fsdecode(name))
+        client = make(host="http://127.0.0.1:9", spool_dir=given, stateful=True, shutdown_timeout=0.1)
+        client.track("u", "E")
+        assert client.stats().in_memory == 0
+        assert os.path.exists(name + b"/segment-native/identity.json")
 
     def test_of_a_spooled_client_does_not_wait_for_ever(self, make, tmp_path):
         client = make(host="http://127.0.0.1:9", spool_dir=tmp_path, shutdown_timeout=0.2)

@@ -1,15 +1,13 @@
 //! `segment spool send`: deliver what clients that are gone have left.
 
-use std::collections::BTreeSet;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use segment_native::survey::{self, Kind};
-use segment_native::{Client, EU_ENDPOINT, Stats, US_ENDPOINT};
+use segment_native::{Client, Stats};
 use serde_json::json;
-use uuid::Uuid;
 
 use crate::complain;
 use crate::connection::{Connection, seconds, trouble};
@@ -51,14 +49,13 @@ struct Waiting {
 
 pub(crate) fn run(options: &Options) -> io::Result<ExitCode> {
     let mut config = options.connection.config()?;
-    let own = queue_name(&config.endpoint, &config.write_key);
+    let own = survey::queue_name(&config.endpoint, &config.write_key).map_err(|error| trouble(&error))?;
     let queues = survey::queues(&options.folder)?;
-    // The folder may be one queue; then it is the client that finds it.
-    let is_queue = queues.iter().any(|queue| queue.path == options.folder);
-    let absolute = std::path::absolute(&options.folder)?;
-    let spool = if is_queue { absolute.parent().unwrap_or(&absolute).to_owned() } else { absolute };
-    let before: BTreeSet<String> = survey::queues(&spool)?.into_iter().map(|queue| queue.name).collect();
-    config.spool_dir = Some(spool.clone());
+    if !queues.iter().any(|queue| queue.name == own) {
+        // A client would make a folder for nothing.
+        return end(options, &Stats::default(), &own);
+    }
+    config.spool_dir = Some(survey::spool_dir(&options.folder)?);
     interrupt::watch()?;
     let client = Client::new(config).map_err(|error| trouble(&error))?;
     let until = Instant::now() + options.wait;
@@ -66,9 +63,13 @@ pub(crate) fn run(options: &Options) -> io::Result<ExitCode> {
     let stats = client.stats();
     let _ = client.shutdown(Duration::ZERO); // what is left stays
     drop(client);
-    remove_new(&spool, &before);
-    let left = Waiting::in_folder(&options.folder, &own)?;
-    report(options, &stats, &left)?;
+    end(options, &stats, &own)
+}
+
+/// Says what came of it.
+fn end(options: &Options, stats: &Stats, own: &str) -> io::Result<ExitCode> {
+    let left = Waiting::in_folder(&options.folder, own)?;
+    report(options, stats, &left)?;
     let all = left.ours == 0 && stats.failed == 0 && (stats.delivered > 0 || left.others == 0);
     Ok(match all {
         true => ExitCode::SUCCESS,
@@ -107,15 +108,6 @@ fn report(options: &Options, stats: &Stats, left: &Waiting) -> io::Result<()> {
     one::say(&sentence)
 }
 
-/// A client makes the folder of its queue; where that is for nothing it should not stay.
-fn remove_new(spool: &Path, before: &BTreeSet<String>) {
-    for queue in survey::queues(spool).unwrap_or_default() {
-        if !before.contains(&queue.name) && queue.path != spool {
-            let _ = std::fs::remove_dir(&queue.path); // only if it is empty
-        }
-    }
-}
-
 impl Waiting {
     fn in_folder(folder: &Path, own: &str) -> io::Result<Self> {
         let mut waiting = Waiting::default();
@@ -130,45 +122,5 @@ impl Waiting {
             }
         }
         Ok(waiting)
-    }
-}
-
-/// The folder that a client with these settings uses: a hash of where it sends and of its key.
-fn queue_name(endpoint: &str, write_key: &str) -> String {
-    let base = match endpoint {
-        "" => US_ENDPOINT,
-        eu if eu.eq_ignore_ascii_case("eu") => EU_ENDPOINT,
-        url => url,
-    };
-    let base = base.strip_suffix('/').unwrap_or(base);
-    let base = base.strip_suffix("/v1").unwrap_or(base);
-    let name = format!("{base}/v1/batch#{write_key}");
-    Uuid::new_v5(&Uuid::NAMESPACE_URL, name.as_bytes()).simple().to_string()
-}
-
-#[cfg(test)]
-mod tests {
-    use segment_native::Config;
-
-    use super::*;
-
-    #[test]
-    fn the_folder_is_the_one_that_a_client_makes() {
-        let spool = std::env::temp_dir().join(format!("segment-spool-send-{}", std::process::id()));
-        for endpoint in ["http://127.0.0.1:1", "http://127.0.0.1:1/x/v1/"] {
-            let config = Config {
-                endpoint: endpoint.to_owned(),
-                spool_dir: Some(spool.clone()),
-                shutdown: Duration::ZERO,
-                ..Config::new("wk")
-            };
-            let client = Client::new(config).expect("good settings");
-            client.track("u", "E", None, None).expect("taken");
-            let made: Vec<String> =
-                survey::queues(&spool).expect("there").into_iter().map(|queue| queue.name).collect();
-            drop(client);
-            std::fs::remove_dir_all(&spool).expect("removed");
-            assert_eq!(made, [queue_name(endpoint, "wk")], "{endpoint}");
-        }
     }
 }

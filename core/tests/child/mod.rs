@@ -255,6 +255,11 @@ impl Folder {
         Folder(folder)
     }
 
+    /// Where everything of the library's stands.
+    pub fn home(&self) -> PathBuf {
+        self.0.join("segment-native")
+    }
+
     pub fn text(&self) -> &str {
         self.0.to_str().expect("text")
     }
@@ -278,7 +283,9 @@ impl Folder {
 
     /// Everything but what was given up for good.
     pub fn left(&self) -> Vec<PathBuf> {
-        self.files().into_iter().filter(|path| !is_rejected(path)).collect()
+        // The mark stays: it says whose folder it is.
+        let mark = self.home().join("mark");
+        self.files().into_iter().filter(|path| !is_rejected(path) && *path != mark).collect()
     }
 
     /// The ids of what was given up for good.
@@ -513,6 +520,21 @@ fn holds(body: &Value, text: &str) -> bool {
 }
 
 // ---- Processes ----
+
+#[cfg(all(target_os = "linux", target_env = "gnu"))]
+type Resource = libc::__rlimit_resource_t;
+#[cfg(not(all(target_os = "linux", target_env = "gnu")))]
+type Resource = libc::c_int;
+
+/// Limits what this process may have of something; none: as much as it could have.
+pub fn limit(resource: Resource, most: Option<u64>) {
+    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    // SAFETY: it is written where it can be.
+    assert_eq!(unsafe { libc::getrlimit(resource, &raw mut limit) }, 0);
+    limit.rlim_cur = most.unwrap_or(limit.rlim_max);
+    // SAFETY: it is only read.
+    assert_eq!(unsafe { libc::setrlimit(resource, &raw const limit) }, 0);
+}
 
 /// What fork() returned.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

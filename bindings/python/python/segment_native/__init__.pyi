@@ -38,7 +38,7 @@ max_total_backoff_duration: float
 max_rate_limit_duration: float
 flush_at: int | None
 flush_interval: float | None
-spool_dir: str | os.PathLike[str] | None
+spool_dir: str | bytes | os.PathLike[str] | os.PathLike[bytes] | None
 shutdown_timeout: float
 before_send: Callable[[Message], Message | dict[str, Any] | None] | None
 on_delivery: Callable[[Delivery], object] | None

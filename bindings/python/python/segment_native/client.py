@@ -49,7 +49,8 @@ class Client(_native.Client):
         max_total_backoff_duration, max_rate_limit_duration: Checked, and without effect.
         flush_at, flush_interval: Other names for ``upload_size`` and ``upload_interval``.
         spool_dir: A folder in which accepted messages are kept until they are delivered; they survive whatever becomes
-            of the process.
+            of the process. Let it be a folder of its own. A relative path is taken from where the process is when the
+            client is made.
         sync: With a spool: survive a loss of power too, but for the last tenth of a second.
         queue_max_bytes: How many bytes of messages may wait.
         drop_oldest: When the queue is full, drop the oldest messages instead of refusing new ones.

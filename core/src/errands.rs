@@ -1,0 +1,360 @@
+//! What is done on the disk, by a thread of ours and outside of the queue's lock: chunks are made ahead, cut and
+//! deleted, what is in memory is written out, and the folder is looked into. Nobody who tracks waits for any of it.
+
+use std::path::{Path, PathBuf};
+use std::sync::PoisonError;
+use std::time::{Duration, Instant};
+
+use crate::chunk::{Chunk, Retired};
+use crate::kill;
+use crate::queue::{Guard, Queue};
+use crate::report::Level;
+use crate::shelf::{Leaving, Taken};
+use crate::spool::{LOOK_INTERVAL, Spool, begun_ms};
+use crate::state::{DISK_REST, Errand, State};
+
+/// Chunks that were made ahead and are not used for so long are let go of.
+const SPARE_MAX: Duration = Duration::from_secs(1);
+
+/// One thing to do.
+enum Task {
+    Errand(Errand),
+    Look,
+    Cut(u64, Retired),
+    Make,
+    Rescue(u64, i64, Taken),
+}
+
+impl Queue {
+    /// The main function of the thread for errands.
+    pub(crate) fn run_errands(&self) {
+        let Some(spool) = &self.spool else { return };
+        let mut state = self.lock();
+        loop {
+            if let Some(task) = self.next_task(&mut state) {
+                state.at_errand = true;
+                state = self.perform(spool, state, task);
+                state.at_errand = false;
+                if state.errands.is_empty() {
+                    self.settled.notify_all();
+                }
+            } else if state.put_away {
+                break;
+            } else {
+                state = self.sleep_until_needed(state);
+            }
+        }
+        drop(state);
+        self.tidy(spool);
+        self.lock().erring = false;
+        self.settled.notify_all();
+    }
+
+    /// Does the errands that there are, where no thread could be had for them.
+    pub(crate) fn run_errands_here<'a>(&'a self, mut state: Guard<'a>) -> Guard<'a> {
+        let Some(spool) = &self.spool else { return state };
+        while let Some(errand) = state.errands.pop_front() {
+            state = self.perform(spool, state, Task::Errand(errand));
+        }
+        state
+    }
+
+    fn next_task(&self, state: &mut State) -> Option<Task> {
+        if let Some(errand) = state.errands.pop_front() {
+            return Some(Task::Errand(errand));
+        }
+        let now = Instant::now();
+        if !state.put_away && self.is_look_due(state, now) {
+            return Some(Task::Look);
+        }
+        if let Some((number, retired)) = state.shelf.retire() {
+            return Some(Task::Cut(number, retired));
+        }
+        let rests = state.disk.rests(now);
+        if (!rests || state.last_rescue) && !state.wish.is_unsure {
+            // Nothing more comes to a chunk in memory than must.
+            let is_better = state.last_rescue || !state.ready.is_empty();
+            if state.shelf.is_filling_memory() && state.shelf.filling().0 > 0 && is_better {
+                self.seal(state);
+            }
+            if let Some((number, begun_ms, taken)) = state.shelf.rescue() {
+                return Some(Task::Rescue(number, begun_ms, taken));
+            }
+        }
+        if std::mem::take(&mut state.last_rescue) {
+            self.settled.notify_all();
+        }
+        if state.put_away || state.closed || state.wish.opted_out {
+            return None;
+        }
+        let spare = now.saturating_duration_since(state.ready_used) >= SPARE_MAX;
+        if spare {
+            state.ahead = 1;
+        }
+        let wanted = self.wanted_ahead(state);
+        if spare && state.ready.len() > wanted {
+            return state.ready.pop_back().map(|chunk| Task::Errand(Errand::Discard(chunk)));
+        }
+        let may = !rests && state.disk.busy_since.is_none();
+        (may && state.ready.len() < wanted).then_some(Task::Make)
+    }
+
+    /// How many chunks are to be ready: none before there is anything, one when the first is half full, more while they
+    /// are used up faster than they can be made.
+    fn wanted_ahead(&self, state: &State) -> usize {
+        let (messages, bytes) = state.shelf.filling();
+        let is_troubled = state.disk.is_troubled() && state.shelf.counts().in_memory > 0;
+        let is_wanted = messages > 0 && (state.shelf.is_filling_memory() || bytes as usize >= self.settings.room / 2);
+        if is_wanted || is_troubled || state.ahead > 1 { state.ahead } else { 0 }
+    }
+
+    fn is_look_due(&self, state: &mut State, now: Instant) -> bool {
+        if state.wish.is_unsure {
+            return false; // nothing of it may be sent, nor thrown away
+        }
+        state.looked.is_none_or(|looked| !state.closed && now.saturating_duration_since(looked) >= LOOK_INTERVAL)
+    }
+
+    fn sleep_until_needed<'a>(&'a self, mut state: Guard<'a>) -> Guard<'a> {
+        let now = Instant::now();
+        let mut wait = LOOK_INTERVAL;
+        if !state.ready.is_empty() {
+            wait = wait.min(SPARE_MAX);
+        }
+        let has_trouble = state.disk.failed.is_some() && state.shelf.counts().in_memory > 0;
+        if has_trouble || !state.unreadable.is_empty() {
+            wait = wait.min(DISK_REST);
+        }
+        if let Some(looked) = state.looked {
+            wait = wait.min(LOOK_INTERVAL.saturating_sub(now.saturating_duration_since(looked)));
+        }
+        state.errands_sleep = true;
+        let wait = wait.max(Duration::from_millis(1));
+        let (mut state, slept) = self.errands.wait_timeout(state, wait).unwrap_or_else(PoisonError::into_inner);
+        state.errands_sleep = false;
+        if slept.timed_out() {
+            for number in std::mem::take(&mut state.unreadable) {
+                state.shelf.unread(number);
+                self.work.notify_one();
+            }
+        }
+        state
+    }
+
+    fn perform<'a>(&'a self, spool: &Spool, state: Guard<'a>, task: Task) -> Guard<'a> {
+        match task {
+            Task::Make => return self.make(spool, state),
+            Task::Look => return self.look(spool, state),
+            _ => drop(state),
+        }
+        match task {
+            Task::Errand(Errand::Remove(leaving)) => self.remove(spool, leaving),
+            Task::Errand(Errand::Discard(chunk)) => self.discard(spool, chunk),
+            Task::Errand(Errand::KeepDamaged(batch)) => {
+                let lines = batch.damaged().count();
+                let kept = spool.reject_damaged(batch.damaged());
+                let mut state = self.lock();
+                let (what, were) = if lines == 1 { ("line", "was") } else { ("lines", "were") };
+                state.note(Level::Warning, format!("{lines} damaged {what} of the spool {were} set aside"));
+                if let Err(error) = kept {
+                    state.note(Level::Warning, format!("damaged lines could not be kept: {error}"));
+                }
+                self.work.notify_one();
+            }
+            Task::Cut(number, retired) => self.cut(spool, number, retired),
+            Task::Rescue(number, begun_ms, taken) => self.rescue_one(spool, number, begun_ms, taken),
+            Task::Make | Task::Look => {}
+        }
+        self.lock()
+    }
+
+    fn remove(&self, spool: &Spool, leaving: Leaving) {
+        // Nothing disappears uncounted, even if nobody has looked at it yet.
+        let unread = leaving.is_unread.then(|| spool.read(&leaving.file).ok()).flatten();
+        let unread = unread.map_or(0, |content| crate::chunk::Batch::checked(content).len() as u64);
+        let removed = spool.remove(&leaving.file);
+        let mut state = self.lock();
+        state.stats.accepted += unread;
+        state.stats.recovered += unread;
+        state.stats.dropped += unread;
+        if let Err(error) = removed {
+            if state.undeleted.is_empty() {
+                let file = leaving.file.display();
+                let line = format!("{file} cannot be deleted; its messages may be sent again after a restart: {error}");
+                state.note(Level::Warning, line);
+                self.work.notify_one();
+            }
+            state.undeleted.push(leaving.file);
+        }
+        state.shelf.gone(leaving.number);
+        let is_over = state.closed && state.is_empty();
+        drop(state);
+        self.settled.notify_all();
+        if is_over {
+            self.work.notify_one();
+        }
+    }
+
+    fn discard(&self, spool: &Spool, chunk: Chunk) {
+        let file = chunk.path().map(ToOwned::to_owned);
+        drop(chunk);
+        if let Some(file) = file
+            && spool.remove(&file).is_err()
+        {
+            self.lock().undeleted.push(file);
+        }
+        self.settled.notify_all();
+    }
+
+    /// Cuts a chunk to its content. Where its file is not there any more, somebody took the owner of a living process
+    /// for gone: what it holds is written anew.
+    fn cut(&self, spool: &Spool, number: u64, retired: Retired) {
+        kill::point("sealed");
+        let instead = if spool.is_taken(&retired) {
+            let written = spool.write_lines(begun_at(&retired.path), retired.content(), self.settings.sync);
+            let line = match &written {
+                Ok(_) => format!("{} was taken by another process; it is written anew", retired.path.display()),
+                Err(error) => format!("{} is gone and cannot be written anew: {error}", retired.path.display()),
+            };
+            self.lock().note(Level::Warning, line);
+            self.work.notify_one();
+            written.ok()
+        } else {
+            let (path, bytes) = (retired.path.clone(), retired.bytes);
+            drop(retired); // a file that is mapped is never cut
+            let _ = spool.cut(&path, bytes); // what is too long is only too long
+            None
+        };
+        kill::point("cut");
+        let mut state = self.lock();
+        let leaving = state.shelf.cut(number, instead);
+        state.errands.extend(leaving.map(Errand::Remove));
+        drop(state);
+        self.work.notify_one();
+    }
+
+    /// Writes what is in memory, or in a file that is not to be trusted, to a new file. It may be sent meanwhile.
+    fn rescue_one(&self, spool: &Spool, number: u64, begun_ms: i64, taken: Taken) {
+        let was_in_flight = matches!(taken, Taken::Batch(_));
+        let batch = match self.read_taken(taken) {
+            Ok(batch) => batch,
+            Err((file, error)) => {
+                let mut state = self.lock();
+                let messages = state.shelf.abandon(number);
+                state.stats.failed += messages;
+                let file = file.display();
+                state.note(Level::Error, format!("{messages} messages are given up: {file} cannot be read: {error}"));
+                drop(state);
+                self.settled.notify_all();
+                return self.work.notify_one();
+            }
+        };
+        if !was_in_flight {
+            if !self.lock().shelf.rescued_from(number, &batch) {
+                return; // thrown away while it was being read
+            }
+            self.work.notify_one();
+        }
+        let began = Instant::now();
+        let written = spool.write_anew(begun_ms, batch.all(), self.settings.sync);
+        kill::point("rescued");
+        let mut state = self.lock();
+        let file = match written {
+            Ok(file) => {
+                self.disk_worked(&mut state, began.elapsed());
+                Some(file)
+            }
+            Err(error) => {
+                self.disk_failed(&mut state, &error);
+                state.last_rescue = false;
+                None
+            }
+        };
+        let leaving = state.shelf.rescued(number, file);
+        state.errands.extend(leaving.into_iter().map(Errand::Remove));
+        drop(state);
+        self.settled.notify_all();
+        self.work.notify_one();
+    }
+
+    /// Looks into the folder, and adopts what owners that are gone have left.
+    fn look<'a>(&'a self, spool: &Spool, mut state: Guard<'a>) -> Guard<'a> {
+        let purges = state.purges;
+        let undeleted = std::mem::take(&mut state.undeleted);
+        // Nobody can have a chunk before that, and nobody is to wait for long.
+        let must_prepare = !spool.is_prepared();
+        if must_prepare {
+            state.disk.busy_since.get_or_insert_with(Instant::now);
+        }
+        drop(state);
+        let prepared = spool.prepare();
+        if must_prepare {
+            self.disk_free(&mut self.lock());
+        }
+        let undeleted: Vec<PathBuf> = undeleted.into_iter().filter(|file| spool.remove(file).is_err()).collect();
+        let look = prepared.and_then(|()| spool.look());
+        let mut state = self.lock();
+        state.undeleted.extend(undeleted);
+        if state.purges != purges {
+            // The user opted out while it was being looked at: it is looked at again, with other eyes.
+            let found = look.into_iter().flat_map(|look| look.found);
+            let leaving = found.map(|found| Leaving { number: 0, file: found.path, is_unread: false });
+            state.errands.extend(leaving.map(Errand::Remove));
+            return state;
+        }
+        state.looked = Some(Instant::now());
+        match look {
+            Ok(look) => {
+                state.unlookable = false;
+                for line in look.log {
+                    state.note(Level::Warning, line);
+                }
+                if look.discarded > 0 {
+                    let line = format!("{} files of before the user opted out were deleted", look.discarded);
+                    state.note(Level::Info, line);
+                }
+                if !look.found.is_empty() {
+                    let line = format!("{} chunks of an earlier run were found in the spool", look.found.len());
+                    state.note(Level::Info, line);
+                }
+                state.shelf.find(look.found.into_iter().map(|found| (found.path, found.bytes)));
+                state.foreign_bytes = look.foreign_bytes;
+            }
+            Err(error) => {
+                // Said once: where it cannot be written either, that is said too.
+                if !std::mem::replace(&mut state.unlookable, true) {
+                    state.note(Level::Warning, format!("the spool cannot be read: {error}"));
+                }
+            }
+        }
+        self.settled.notify_all();
+        self.work.notify_one();
+        state
+    }
+
+    /// Leaves the folder as whoever comes next should find it: chunks cut to their content, empty ones gone, the lock
+    /// free.
+    pub(crate) fn tidy(&self, spool: &Spool) {
+        let mut state = self.lock();
+        self.seal(&mut state);
+        let ready = std::mem::take(&mut state.ready);
+        state.errands.extend(ready.into_iter().map(Errand::Discard));
+        loop {
+            if let Some(errand) = state.errands.pop_front() {
+                state = self.perform(spool, state, Task::Errand(errand));
+            } else if let Some((number, retired)) = state.shelf.retire() {
+                state = self.perform(spool, state, Task::Cut(number, retired));
+            } else {
+                break;
+            }
+        }
+        let is_empty = state.shelf.is_empty();
+        drop(state);
+        spool.close(is_empty);
+    }
+}
+
+/// When a chunk was begun, by its name.
+fn begun_at(path: &Path) -> i64 {
+    path.file_name().and_then(|name| name.to_str()).and_then(begun_ms).unwrap_or(0)
+}

@@ -1,0 +1,322 @@
+//! The queue as the delivery thread sees it: what to do next, and what has become of it.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, PoisonError};
+use std::time::{Duration, Instant};
+
+use crate::chunk::{Batch, Chunk};
+use crate::delivery::{self, Limits, Outcome, Pace, Part, Settled, Step};
+use crate::kill;
+use crate::queue::{Guard, NEVER, Queue, Settings};
+use crate::report::Level;
+use crate::shelf::{Change, Taken};
+use crate::spool::LOOK_INTERVAL;
+use crate::state::{Errand, State};
+
+/// What the worker is to do.
+pub(crate) enum Work {
+    /// Send these messages of a slot, within this time.
+    Send { number: u64, batch: Arc<Batch>, part: Part, within: Option<Duration> },
+    /// Hand these lines to the log.
+    Log(Vec<(Level, String)>),
+    /// Look whether the user wants something else by now.
+    Ask,
+    /// Nothing any more: report what is left, and end.
+    End,
+}
+
+/// How long to wait before what the user wants is read again, where it could not be read.
+const UNSURE_PAUSE: Duration = Duration::from_millis(100);
+
+/// How long the first request waits for a look into the folder.
+const LOOK_PATIENCE: Duration = Duration::from_secs(1);
+
+impl Queue {
+    /// Waits until there is something to do.
+    pub(crate) fn next(&self, pace: &mut Pace) -> Work {
+        let mut state = self.lock();
+        loop {
+            if !state.log.is_empty() {
+                return Work::Log(state.take_log());
+            }
+            if state.ended || (state.closed && state.is_empty()) {
+                return Work::End;
+            }
+            if std::mem::take(&mut state.asks) {
+                return Work::Ask;
+            }
+            if state.wish.is_unsure {
+                // Nothing that is there may be sent, nor thrown away.
+                let pause = if state.wish.is_damaged { LOOK_INTERVAL } else { UNSURE_PAUSE };
+                let woken = self.work.wait_timeout(state, pause);
+                drop(woken.unwrap_or_else(PoisonError::into_inner));
+                return Work::Ask;
+            }
+            if self.spool.is_none() && state.buffers.is_empty() && state.shelf.filling().0 > 0 {
+                // So that no caller has to ask for so much memory.
+                drop(state);
+                let buffer = Chunk::in_memory(self.settings.room);
+                state = self.lock();
+                if let Some(buffer) = buffer {
+                    self.keep_buffer(&mut state, buffer);
+                }
+            }
+            if std::mem::take(&mut state.hurry) {
+                pace.hurry();
+            }
+            let now = Instant::now();
+            if state.closed && state.deliver_until.is_some_and(|until| until <= now) {
+                state = self.sleep(state, None, NEVER);
+                continue;
+            }
+            let clock = now - state.began;
+            let Settings { flush_at, flush_interval, .. } = self.settings;
+            match delivery::next(pace, state.waiting(), flush_at, flush_interval, clock) {
+                Step::Send => {
+                    let flight = match state.shelf.in_flight() {
+                        Some(flight) => Some(flight),
+                        None => {
+                            state = self.load(state);
+                            state.shelf.in_flight()
+                        }
+                    };
+                    let within = state.deliver_until.map(|until| until.saturating_duration_since(Instant::now()));
+                    match flight {
+                        Some((number, batch, Some(part))) => {
+                            state.requesting = true;
+                            return Work::Send { number, batch, part, within };
+                        }
+                        // Only a bug that was contained can leave this behind; its file is found at the next start.
+                        Some((number, _, None)) => _ = state.shelf.abandon(number),
+                        None => {}
+                    }
+                }
+                Step::Gather(until) => state = self.sleep(state, Some(until - clock), u64::from(flush_at)),
+                Step::Wait(until) => state = self.sleep(state, Some(until - clock), NEVER),
+                // As long as messages keep coming, the worker looks again by itself and the first message of a batch
+                // need not wake it.
+                Step::Idle if state.idle_since != state.stats.accepted => {
+                    state.idle_since = state.stats.accepted;
+                    state = self.sleep(state, Some(flush_interval), u64::from(flush_at));
+                }
+                Step::Idle => state = self.sleep(state, None, 1),
+            }
+        }
+    }
+
+    fn sleep<'a>(&self, mut state: Guard<'a>, time: Option<Duration>, wake_at: u64) -> Guard<'a> {
+        state.wake_at = wake_at;
+        let left = state.deliver_until.map(|until| until.saturating_duration_since(Instant::now()));
+        let time = time.into_iter().chain(left.filter(|left| !left.is_zero())).min();
+        let mut state = match time {
+            Some(time) => self.work.wait_timeout(state, time).unwrap_or_else(PoisonError::into_inner).0,
+            None => self.work.wait(state).unwrap_or_else(PoisonError::into_inner),
+        };
+        state.wake_at = NEVER;
+        state
+    }
+
+    /// Puts the next slot in flight, if it can be read.
+    fn load<'a>(&'a self, mut state: Guard<'a>) -> Guard<'a> {
+        // What the dead have left is older. A folder that does not say what is in it holds nobody up for long.
+        let left = LOOK_PATIENCE.saturating_sub(state.look_wanted.elapsed());
+        if state.looked.is_none() && state.erring && !left.is_zero() {
+            return self.work.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0;
+        }
+        if !state.shelf.is_any_waiting() && state.shelf.filling().0 > 0 {
+            self.seal(&mut state);
+        }
+        let Some((number, taken)) = state.shelf.next() else {
+            // Its file is being written to or cut: it can be had in a moment.
+            return self.work.wait_timeout(state, UNSURE_PAUSE).unwrap_or_else(PoisonError::into_inner).0;
+        };
+        drop(state);
+        let loaded = self.read_taken(taken);
+        kill::point("read");
+        let mut state = self.lock();
+        match loaded {
+            Ok(batch) => self.put_in_flight(&mut state, number, &batch),
+            Err((file, error)) => self.unreadable(&mut state, number, &file, &error),
+        }
+        self.settled.notify_all();
+        state
+    }
+
+    /// Reads what was taken from the shelf, or says which file cannot be read, and why.
+    pub(crate) fn read_taken(&self, taken: Taken) -> Result<Arc<Batch>, (PathBuf, io::Error)> {
+        let path = match &taken {
+            Taken::Own(chunk) => chunk.path().map(Path::to_owned),
+            Taken::Found(path) | Taken::Again(path) => Some(path.clone()),
+            Taken::Batch(_) => None,
+        };
+        let batch = match taken {
+            Taken::Own(chunk) => chunk.into_batch(|path| self.read(path)),
+            Taken::Found(path) | Taken::Again(path) => self.read(&path).map(Batch::checked),
+            Taken::Batch(batch) => return Ok(batch),
+        };
+        batch.map(Arc::new).map_err(|error| (path.unwrap_or_default(), error))
+    }
+
+    fn put_in_flight(&self, state: &mut State, number: u64, batch: &Arc<Batch>) {
+        let (change, damaged) = (state.shelf.fly(number, batch, self.settings.room), batch.damaged().len() as u64);
+        match change {
+            None => {} // thrown away while it was being read
+            Some(Change::Found(messages)) => {
+                state.stats.accepted += messages + damaged;
+                state.stats.recovered += messages + damaged;
+                state.stats.failed += damaged;
+            }
+            Some(Change::Lost(messages)) => {
+                state.stats.failed += messages;
+                state.note(Level::Error, format!("{messages} messages were lost: their lines were damaged"));
+            }
+            Some(Change::None) => {}
+        }
+        if damaged > 0 && change.is_some() {
+            state.errands.push_back(Errand::KeepDamaged(batch.clone()));
+            self.errands.notify_one();
+        }
+        if change.is_some() && batch.len() == 0 {
+            self.leave(state, number);
+        }
+    }
+
+    fn unreadable(&self, state: &mut State, number: u64, file: &Path, error: &io::Error) {
+        if is_passing(error) {
+            return state.unreadable.push(number);
+        }
+        let messages = state.shelf.abandon(number);
+        state.stats.failed += messages;
+        let file = file.display();
+        match (error.kind(), messages) {
+            // Somebody else has delivered what was found.
+            (io::ErrorKind::NotFound, 0) => {}
+            (io::ErrorKind::NotFound, _) => {
+                let line = format!("{messages} messages are gone: {file} was deleted or taken by another process");
+                state.note(Level::Error, line);
+            }
+            (_, 0) => {
+                state.note(Level::Error, format!("{file} cannot be read and is left where it is: {error}"));
+            }
+            (_, _) => {
+                let line =
+                    format!("{messages} messages are given up: {file} cannot be read and is left there: {error}");
+                state.note(Level::Error, line);
+            }
+        }
+    }
+
+    /// A slot of which nothing is left goes, and its file.
+    fn leave(&self, state: &mut State, number: u64) {
+        if let Some(leaving) = state.shelf.leave(number) {
+            state.errands.push_back(Errand::Remove(leaving));
+            self.errands.notify_one();
+        }
+    }
+
+    pub(crate) fn read(&self, path: &Path) -> io::Result<Vec<u8>> {
+        self.spool.as_ref().map_or_else(|| Err(io::ErrorKind::NotFound.into()), |spool| spool.read(path))
+    }
+
+    /// Whether a slot is still to be sent: it may have been thrown away since it was put in flight.
+    pub(crate) fn is_in_flight(&self, number: u64) -> bool {
+        self.lock().shelf.is_in_flight(number)
+    }
+
+    /// The same, and the user is known to want it.
+    pub(crate) fn may_be_sent(&self, number: u64) -> bool {
+        let state = self.lock();
+        !state.wish.is_unsure && state.shelf.is_in_flight(number)
+    }
+
+    /// What was to be sent is not.
+    pub(crate) fn not_sent(&self) {
+        self.lock().requesting = false;
+    }
+
+    /// Takes in what came of a request: the counts change, and who has settled is returned, to be told before
+    /// [`Queue::landed`] lets others know. None if it is nobody's business any more.
+    pub(crate) fn settle(
+        &self,
+        number: u64,
+        pace: &mut Pace,
+        outcome: Outcome,
+        limits: Limits,
+        chance: f64,
+    ) -> Option<Settled> {
+        let mut state = self.lock();
+        state.requesting = false;
+        if state.abandoned {
+            return None;
+        }
+        let now = state.began.elapsed();
+        let was_made = outcome.was_made();
+        state.stats.requests += u64::from(was_made);
+        let parts = state.shelf.parts(number)?;
+        let is_retry = was_made && parts.current().is_some_and(|part| part.attempts > 0);
+        let settled = pace.settle(parts, outcome, limits, now, chance);
+        state.stats.retries += u64::from(is_retry);
+        match &settled {
+            Settled::Delivered(parts) => {
+                let messages = state.shelf.settle(number, parts);
+                state.stats.delivered += messages;
+            }
+            Settled::Failed(parts) => {
+                let messages = state.shelf.settle(number, parts);
+                state.stats.failed += messages;
+            }
+            Settled::Nothing => {}
+        }
+        Some(settled)
+    }
+
+    /// Whoever waits may know: what was settled last has been reported. A slot of which nothing is left goes.
+    pub(crate) fn landed(&self, number: u64, batch: Arc<Batch>, limits: Limits) {
+        let mut state = self.lock();
+        if state.abandoned {
+            return;
+        }
+        if let Some(leaving) = state.shelf.put_back(number, limits) {
+            state.errands.push_back(Errand::Remove(leaving));
+            if !state.erring {
+                state = self.run_errands_here(state);
+            }
+            self.errands.notify_one();
+        }
+        if self.spool.is_none()
+            && let Some(buffer) = Arc::into_inner(batch).and_then(|batch| batch.into_chunk(self.settings.room))
+        {
+            self.keep_buffer(&mut state, buffer);
+        }
+        drop(state);
+        self.settled.notify_all();
+    }
+
+    /// Takes everything out of the queue that would be lost with the process, as failed.
+    pub(crate) fn give_up_all(&self) -> Vec<(Arc<Batch>, Part)> {
+        let mut state = self.lock();
+        let left = state.shelf.take_lost();
+        state.stats.failed += left.iter().map(|(_, part)| part.messages.len() as u64).sum::<u64>();
+        drop(state);
+        self.settled.notify_all();
+        left
+    }
+}
+
+/// Whether an error says something of this moment and nothing of the file: no descriptors or no memory are left, say.
+fn is_passing(error: &io::Error) -> bool {
+    #[cfg(unix)]
+    if matches!(error.raw_os_error(), Some(libc::EMFILE | libc::ENFILE | libc::ENOMEM | libc::ENOBUFS)) {
+        return true;
+    }
+    matches!(
+        error.kind(),
+        io::ErrorKind::Interrupted
+            | io::ErrorKind::OutOfMemory
+            | io::ErrorKind::TimedOut
+            | io::ErrorKind::WouldBlock
+            | io::ErrorKind::StaleNetworkFileHandle
+            | io::ErrorKind::ResourceBusy
+    )
+}

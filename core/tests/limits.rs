@@ -1,0 +1,192 @@
+//! Limits that the system puts on the host, and files that are too large: none of it ends the host, and nothing
+//! accepted is lost.
+
+#![cfg(target_os = "linux")]
+#![allow(unsafe_code)] // handlers of signals, and what is pending
+
+mod child;
+
+use std::fs::{self, File};
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+
+use child::*;
+use segment_native::{Client, Config, Object, Options};
+
+/// The programs that are limited.
+#[test]
+fn child_main() {
+    match part().as_deref() {
+        Some("track beyond the size of a file") => track_beyond_the_size_of_a_file(),
+        Some("track without descriptors") => track_without_descriptors(),
+        Some("find a large file") => find_a_large_file(),
+        Some(other) => panic!("no such part: {other}"),
+        None => {}
+    }
+}
+
+/// Tracks this many messages of 3 kB, all of which are taken.
+fn track_some(client: &Client, name: &str, messages: usize) {
+    let filler = Object::from([("filler", "x".repeat(3_000).as_str())]);
+    for n in 0..messages {
+        let id = format!("{name}-{n}");
+        let options = Options { message_id: Some(&id), ..Options::default() };
+        client.track("u", &format!("Event {id}"), Some(&filler), options).expect("taken");
+    }
+}
+
+/// A client, and what it has said so far.
+fn logged(config: Config) -> (Client, impl Fn() -> Vec<String>) {
+    let lines: Arc<Mutex<Vec<String>>> = Arc::default();
+    let log = lines.clone();
+    let on_log = move |_, line: &str| log.lock().expect("no panic").push(line.to_owned());
+    let client = Client::new(Config { on_log: Some(Box::new(on_log)), ..config }).expect("good settings");
+    (client, move || lines.lock().expect("no panic").clone())
+}
+
+// ---- The size of files ----
+
+static SIGNALS: AtomicUsize = AtomicUsize::new(0);
+
+extern "C" fn count(_: i32) {
+    SIGNALS.fetch_add(1, Ordering::SeqCst);
+}
+
+/// Writes more than it may, as a host may do: it gets the signal.
+fn write_too_much(beside: &str) {
+    let error = File::create(beside).and_then(|mut file| file.write_all(&[0; 600_000])).expect_err("too much");
+    assert_eq!(error.raw_os_error(), Some(libc::EFBIG));
+    fs::remove_file(beside).expect("gone");
+}
+
+fn set_of_sigxfsz() -> libc::sigset_t {
+    let mut set = std::mem::MaybeUninit::uninit();
+    // SAFETY: it is made empty, and then changed.
+    unsafe {
+        libc::sigemptyset(set.as_mut_ptr());
+        libc::sigaddset(set.as_mut_ptr(), libc::SIGXFSZ);
+        set.assume_init()
+    }
+}
+
+fn is_pending() -> bool {
+    let mut set = set_of_sigxfsz();
+    // SAFETY: it is written where it can be, and looked at.
+    unsafe { libc::sigpending(&raw mut set) == 0 && libc::sigismember(&raw const set, libc::SIGXFSZ) == 1 }
+}
+
+fn track_beyond_the_size_of_a_file() {
+    let (beside, host) = (told("BESIDE"), told("HOST"));
+    if host == "handles the signal" {
+        // SAFETY: the handler only counts.
+        unsafe { libc::signal(libc::SIGXFSZ, count as *const () as libc::sighandler_t) };
+    }
+    limit(libc::RLIMIT_FSIZE, Some(told_number("LIMIT") as u64));
+    if host == "waits for the signal" {
+        // SAFETY: the set is only read.
+        unsafe { libc::pthread_sigmask(libc::SIG_BLOCK, &set_of_sigxfsz(), std::ptr::null_mut()) };
+        write_too_much(&beside);
+    }
+    let (client, lines) = logged(Config { sync: true, ..config(&told("URL"), Path::new(&told("FOLDER"))) });
+    track_some(&client, "limited", 400);
+    client.flush(patience()).expect("delivered");
+    let _ = client.identify("u", None, None);
+    balanced(&client.stats());
+    drop(client);
+    assert!(lines().iter().any(|line| line.contains("kept in memory")), "{:?}", lines());
+    assert_eq!(SIGNALS.load(Ordering::SeqCst), 0, "what we write is no business of the host's");
+    match host.as_str() {
+        "handles the signal" => {
+            write_too_much(&beside);
+            assert_eq!(SIGNALS.load(Ordering::SeqCst), 1, "what the host writes is");
+        }
+        "waits for the signal" => assert!(is_pending(), "it is the host's"),
+        _ => assert!(!is_pending()),
+    }
+}
+
+#[test]
+fn a_host_that_may_write_small_files_only_lives_and_delivers() {
+    let name = format!("segment-limits-{}", std::process::id());
+    // Whether files are mapped or written depends on the place.
+    for place in [std::env::temp_dir().join(&name), PathBuf::from("/dev/shm").join(&name)] {
+        for host in ["knows of no signal", "handles the signal", "waits for the signal"] {
+            // Nothing at all; a few messages of a chunk that is written; not quite all of a chunk.
+            for bytes in [0, 20_000, 400_000] {
+                fs::create_dir_all(&place).expect("made");
+                let (sink, folder) = (Sink::new(Mode::Good), Folder(place.clone()));
+                let (url, beside, bytes) = (sink.url(), folder.beside("go"), bytes.to_string());
+                let told = [
+                    ("URL", url.as_str()),
+                    ("FOLDER", folder.text()),
+                    ("BESIDE", &beside),
+                    ("HOST", host),
+                    ("LIMIT", &bytes),
+                ];
+                Program::start(program("track beyond the size of a file", &told)).succeeded();
+                let received = sink.received();
+                assert_eq!((0..400).filter(|n| received.contains_key(&format!("limited-{n}"))).count(), 400);
+            }
+        }
+    }
+}
+
+/// A file that a chunk could be called, of a size that no chunk has.
+fn large_file(folder: &Folder) -> PathBuf {
+    let queue = fs::read_dir(folder.home()).expect("a folder").flatten().find(|entry| entry.path().is_dir());
+    let path = queue.expect("a queue").path().join("1700000000000-000001-0123456789abcdef.v1.jsonl");
+    File::create(&path).and_then(|file| file.set_len(1_500 << 20)).expect("a file with nothing in it");
+    path
+}
+
+/// The most memory that this process ever had, in bytes.
+fn peak() -> usize {
+    let status = fs::read_to_string("/proc/self/status").expect("readable");
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).expect("it is there");
+    line.trim_end_matches("kB").trim().parse::<usize>().expect("a number") << 10
+}
+
+fn find_a_large_file() {
+    let (client, lines) = logged(config(&told("URL"), Path::new(&told("FOLDER"))));
+    track_some(&client, "own", 3);
+    assert!(wait_until(|| lines().iter().any(|line| line.contains("larger than any file"))), "{:?}", lines());
+    client.flush(patience()).expect("delivered");
+    balanced(&client.stats());
+    assert!(peak() < 400 << 20, "{} bytes", peak());
+}
+
+#[test]
+fn a_large_file_with_the_name_of_a_chunk_is_not_read() {
+    let (sink, folder) = (Sink::new(Mode::Good), Folder::new());
+    track_some(&client(&sink.url(), &folder.0), "before", 1);
+    let path = large_file(&folder);
+    Program::start(program("find a large file", &[("URL", &sink.url()), ("FOLDER", folder.text())])).succeeded();
+    assert!((0..3).all(|n| sink.received().contains_key(&format!("own-{n}"))));
+    assert!(path.exists(), "nobody knows what it is");
+}
+
+// ---- Descriptors ----
+
+fn track_without_descriptors() {
+    let (client, lines) = logged(config(&told("URL"), Path::new(&told("FOLDER"))));
+    track_some(&client, "before", 1);
+    limit(libc::RLIMIT_NOFILE, Some(0));
+    track_some(&client, "without", 400);
+    assert!(wait_until(|| lines().iter().any(|line| line.contains("kept in memory"))), "{:?}", lines());
+    limit(libc::RLIMIT_NOFILE, None);
+    client.flush(patience()).expect("delivered");
+    balanced(&client.stats());
+}
+
+#[test]
+fn a_host_that_has_no_descriptor_left_lives_and_delivers_later() {
+    let (sink, folder) = (Sink::new(Mode::Good), Folder::new());
+    let url = sink.url();
+    let told = [("URL", url.as_str()), ("FOLDER", folder.text())];
+    Program::start(program("track without descriptors", &told)).succeeded();
+    let received = sink.received();
+    assert!(received.contains_key("before-0"));
+    assert!((0..400).all(|n| received.contains_key(&format!("without-{n}"))), "{}", received.len());
+}
