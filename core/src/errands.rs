@@ -30,6 +30,7 @@ impl Queue {
     pub(crate) fn run_errands(&self) {
         let Some(spool) = &self.spool else { return };
         let mut state = self.lock();
+        state.at_errand = false; // after a bug that was contained it begins anew
         loop {
             if let Some(task) = self.next_task(&mut state) {
                 state.at_errand = true;
@@ -143,7 +144,10 @@ impl Queue {
 
     fn perform<'a>(&'a self, spool: &Spool, state: Guard<'a>, task: Task) -> Guard<'a> {
         match task {
-            Task::Make => return self.make(spool, state),
+            Task::Make => {
+                drop(state);
+                return self.make(spool);
+            }
             Task::Look => return self.look(spool, state),
             _ => drop(state),
         }
@@ -281,16 +285,8 @@ impl Queue {
     fn look<'a>(&'a self, spool: &Spool, mut state: Guard<'a>) -> Guard<'a> {
         let purges = state.purges;
         let undeleted = std::mem::take(&mut state.undeleted);
-        // Nobody can have a chunk before that, and nobody is to wait for long.
-        let must_prepare = !spool.is_prepared();
-        if must_prepare {
-            state.disk.busy_since.get_or_insert_with(Instant::now);
-        }
         drop(state);
         let prepared = spool.prepare();
-        if must_prepare {
-            self.disk_free(&mut self.lock());
-        }
         let undeleted: Vec<PathBuf> = undeleted.into_iter().filter(|file| spool.remove(file).is_err()).collect();
         let look = prepared.and_then(|()| spool.look());
         let mut state = self.lock();

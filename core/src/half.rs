@@ -180,9 +180,6 @@ impl Half {
             match worker::start(self.shared.clone()) {
                 Ok(handle) => {
                     *thread = Some(handle);
-                    if self.shared.queue.spool.is_some() {
-                        worker::start_errands(&self.shared);
-                    }
                     if self.shared.queue.settings.sync {
                         worker::start_syncing(&self.shared);
                     }
@@ -190,7 +187,8 @@ impl Half {
                 Err(_) => self.shared.queue.set_working(false),
             }
         }
-        self.started.store(thread.is_some(), Ordering::Relaxed);
+        let has_errands = !self.shared.queue.lacks_errands() || worker::start_errands(&self.shared);
+        self.started.store(thread.is_some() && has_errands, Ordering::Relaxed);
     }
 
     /// Delivers for so long, and lets go of everything.

@@ -1,6 +1,8 @@
 //! From the arguments of a call to the bytes of a message: written once, here, and never touched again.
 
 use std::cell::RefCell;
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::time::SystemTime;
 
 use crate::doubts::{self, Doubt, Subject};
@@ -264,14 +266,20 @@ pub(crate) fn write_json(message: &str, base: Base<'_>, now: i64, out: &mut Vec<
     }
     let (mut context, mut integrations) = (None, None);
     let mut written: Vec<(&[u8], &[u8])> = Vec::new();
+    // Of members with the same name the last one counts. There may be a hundred thousand in a message that is too
+    // large.
+    let mut places: HashMap<&[u8], usize> = HashMap::new();
     for (name, value) in scan::members(&compact) {
         match name {
             b"\"messageId\"" | b"\"timestamp\"" => {}
             b"\"context\"" => context = Some(value),
             b"\"integrations\"" => integrations = Some(value),
-            _ => match written.iter_mut().find(|(before, _)| *before == name) {
-                Some(before) => before.1 = value,
-                None => written.push((name, value)),
+            _ => match places.entry(name) {
+                Entry::Occupied(place) => written[*place.get()].1 = value,
+                Entry::Vacant(place) => {
+                    place.insert(written.len());
+                    written.push((name, value));
+                }
             },
         }
     }

@@ -184,7 +184,11 @@ impl Queue {
                     // They are used up faster than they are made.
                     state.ahead = (state.ahead * 2).min(self.settings.ahead_max());
                 }
-                Ok(self.make(spool, state))
+                state.disk.busy_since = Some(Instant::now());
+                drop(state);
+                let mut state = self.make(spool);
+                self.disk_free(&mut state);
+                Ok(state)
             }
             (Advice::Wait(left), _) => {
                 Ok(self.disk_free.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0)
@@ -237,13 +241,10 @@ impl Queue {
     }
 
     /// Makes a chunk on the disk, outside of the lock.
-    pub(crate) fn make<'a>(&'a self, spool: &Spool, mut state: Guard<'a>) -> Guard<'a> {
-        let (began, purges) = (Instant::now(), state.purges);
-        state.disk.busy_since = Some(began);
-        drop(state);
+    pub(crate) fn make(&self, spool: &Spool) -> Guard<'_> {
+        let (began, purges) = (Instant::now(), self.lock().purges);
         let made = spool.chunk();
         let mut state = self.lock();
-        self.disk_free(&mut state);
         match made {
             Err(error) => self.disk_failed(&mut state, &error),
             Ok(chunk) => {
@@ -259,7 +260,7 @@ impl Queue {
         state
     }
 
-    pub(crate) fn disk_free(&self, state: &mut State) {
+    fn disk_free(&self, state: &mut State) {
         state.disk.busy_since = None;
         self.disk_free.notify_all();
     }
@@ -547,6 +548,12 @@ impl Queue {
         let (state, _) =
             self.settled.wait_timeout_while(state, time, |state| state.erring).unwrap_or_else(PoisonError::into_inner);
         !state.erring
+    }
+
+    /// Whether the thread for errands is missing: it was not started, or could not be.
+    pub(crate) fn lacks_errands(&self) -> bool {
+        let state = self.lock();
+        self.spool.is_some() && !state.erring && !state.put_away
     }
 
     /// Notes that the worker runs, or has ended.

@@ -139,8 +139,8 @@ impl Spool {
         self.open.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Whether the folder is there and locked, see [`Spool::prepare`].
-    pub(crate) fn is_prepared(&self) -> bool {
+    /// Whether the folder is there and locked.
+    fn is_prepared(&self) -> bool {
         self.open().is_some()
     }
 

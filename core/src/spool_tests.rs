@@ -254,7 +254,7 @@ fn life(fails_at: usize, for_ever: bool, errno: i32, written: bool, sync: bool) 
             balanced(&living);
             // As long as the disk does not say whether the user has opted out, nothing is taken and nothing settles.
             if client_takes(&living) {
-                let _ = living.flush(Duration::from_millis(500));
+                let _ = living.flush(Duration::from_millis(50));
             }
         }
     }

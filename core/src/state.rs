@@ -165,7 +165,8 @@ pub(crate) const DISK_REST: Duration = Duration::from_secs(1);
 /// How the disk does. Where it does badly new messages are kept in memory, until it does well again.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct DiskHealth {
-    /// Since when somebody is making a chunk, or a caller is writing to one.
+    /// Since when a caller is making a chunk or writing to one. The thread that makes them ahead is waited for by
+    /// nobody.
     pub(crate) busy_since: Option<Instant>,
     /// When it last failed, if it has not worked since.
     pub(crate) failed: Option<Instant>,

@@ -22,6 +22,7 @@ fn child_main() {
         Some("track beyond the size of a file") => track_beyond_the_size_of_a_file(),
         Some("track without descriptors") => track_without_descriptors(),
         Some("find a large file") => find_a_large_file(),
+        Some("count threads") => count_threads(),
         Some(other) => panic!("no such part: {other}"),
         None => {}
     }
@@ -165,6 +166,46 @@ fn a_large_file_with_the_name_of_a_chunk_is_not_read() {
     Program::start(program("find a large file", &[("URL", &sink.url()), ("FOLDER", folder.text())])).succeeded();
     assert!((0..3).all(|n| sink.received().contains_key(&format!("own-{n}"))));
     assert!(path.exists(), "nobody knows what it is");
+}
+
+// ---- Threads ----
+
+/// The names of our threads, sorted.
+fn threads() -> Vec<String> {
+    let tasks = fs::read_dir("/proc/self/task").expect("readable").flatten();
+    let names = tasks.filter_map(|task| fs::read_to_string(task.path().join("comm")).ok());
+    let mut ours: Vec<String> =
+        names.map(|name| name.trim_end().to_owned()).filter(|name| name.starts_with("segment")).collect();
+    ours.sort();
+    ours
+}
+
+/// How many there are, and when, is in README.
+fn count_threads() {
+    let folder = told("FOLDER");
+    let expect = |names: &[&str]| assert!(wait_until(|| threads() == names), "{:?}, not {names:?}", threads());
+    let memory = client(&told("URL"), Path::new(""));
+    expect(&[]);
+    track_some(&memory, "memory", 1);
+    expect(&["segment"]);
+    drop(memory);
+    expect(&[]);
+    let spooled = client(&told("URL"), Path::new(&folder));
+    expect(&["segment", "segment-disk"]);
+    track_some(&spooled, "spooled", 500);
+    spooled.flush(patience()).expect("delivered");
+    expect(&["segment", "segment-disk"]);
+    drop(spooled);
+    let synced = Client::new(Config { sync: true, ..config(&told("URL"), Path::new(&folder)) }).expect("good settings");
+    expect(&["segment", "segment-disk", "segment-sync"]);
+    drop(synced);
+    expect(&[]);
+}
+
+#[test]
+fn there_are_as_many_threads_as_the_documentation_says() {
+    let (sink, folder) = (Sink::new(Mode::Good), Folder::new());
+    Program::start(program("count threads", &[("URL", &sink.url()), ("FOLDER", folder.text())])).succeeded();
 }
 
 // ---- Descriptors ----
