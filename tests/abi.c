@@ -614,15 +614,18 @@ static void a_full_queue_refuses_or_drops_the_oldest(void) {
     segment_object_free(object);
 }
 
-/* Deletes a folder with one folder in it, and whether that was empty: then the library has left nothing behind. */
+/* Deletes the folder, and whether the library has left nothing in it but its mark and an empty folder for the queue. */
 static bool was_empty(const char *folder) {
-    char inner[512] = "";
-    DIR *listing = opendir(folder);
+    char home[256], mark[512], queue[512] = "";
+    snprintf(home, sizeof home, "%s/segment-native", folder);
+    snprintf(mark, sizeof mark, "%s/mark", home);
+    if (remove(mark) != 0) return false;
+    DIR *listing = opendir(home);
     if (!listing) return false;
     for (struct dirent *entry; (entry = readdir(listing));)
-        if (entry->d_name[0] != '.') snprintf(inner, sizeof inner, "%s/%s", folder, entry->d_name);
+        if (entry->d_name[0] != '.') snprintf(queue, sizeof queue, "%s/%.200s", home, entry->d_name);
     closedir(listing);
-    return rmdir(inner) == 0 && rmdir(folder) == 0;
+    return rmdir(queue) == 0 && rmdir(home) == 0 && rmdir(folder) == 0;
 }
 
 static void what_is_spooled_survives(void) {

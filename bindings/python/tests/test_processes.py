@@ -180,7 +180,8 @@ class TestKill:
             assert client.stats() and client.flush(0) in (True, False)
         """, spool)
         # Another address is another queue: the messages belong to the one they were meant for.
-        lines = [line for path in Path(spool).glob("*/*.jsonl") for line in path.read_bytes().split(b"\n")]
+        files = Path(spool).glob("segment-native/*/*.jsonl")
+        lines = [line for path in files for line in path.read_bytes().split(b"\n")]
         waiting = sum(1 for line in lines if line.strip(b"\0"))
         assert waiting == sum(1 + life * 400 for life in range(5))
 
