@@ -224,8 +224,9 @@ fn files_of_a_newer_format_and_of_strangers_are_left_alone() {
     let folder = Folder::new();
     let server = Server::good();
     let first = client(&server.url(), &folder.0);
-    assert!(wait_until(|| !folder.files().is_empty()), "its lock is there");
-    let inside = folder.files()[0].parent().expect("a folder").to_owned();
+    let lock = || folder.files().into_iter().find(|path| path.extension().is_some_and(|end| end == "lock"));
+    assert!(wait_until(|| lock().is_some()), "its lock is there");
+    let inside = lock().expect("still there").parent().expect("a folder").to_owned();
     drop(first);
     let strangers = ["0000000000001-000001-abc.v2.jsonl", "notes.txt", ".hidden"];
     for name in strangers {
