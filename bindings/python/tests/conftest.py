@@ -1,5 +1,6 @@
 import logging
 import os
+import signal
 import subprocess
 import sys
 import textwrap
@@ -7,6 +8,9 @@ import textwrap
 import pytest
 import segment_native
 from collector import PATIENCE, Collector
+
+# A shell that runs this in the background has Ctrl-C ignored, and the programs that we start would inherit that.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # A proxy of the environment's would stand between the client and the local server.
 for name in ("http_proxy", "https_proxy", "all_proxy", "no_proxy"):
