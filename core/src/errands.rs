@@ -232,7 +232,7 @@ impl Queue {
         kill::point("cut");
         let mut state = self.lock();
         let leaving = state.shelf.cut(number, instead);
-        state.errands.extend(leaving.map(Errand::Remove));
+        self.add_errands(&mut state, leaving.map(Errand::Remove));
         drop(state);
         self.work.notify_one();
     }
@@ -275,7 +275,7 @@ impl Queue {
             }
         };
         let leaving = state.shelf.rescued(number, file);
-        state.errands.extend(leaving.into_iter().map(Errand::Remove));
+        self.add_errands(&mut state, leaving.into_iter().map(Errand::Remove));
         drop(state);
         self.settled.notify_all();
         self.work.notify_one();
@@ -295,7 +295,7 @@ impl Queue {
             // The user opted out while it was being looked at: it is looked at again, with other eyes.
             let found = look.into_iter().flat_map(|look| look.found);
             let leaving = found.map(|found| Leaving { number: 0, file: found.path, is_unread: false });
-            state.errands.extend(leaving.map(Errand::Remove));
+            self.add_errands(&mut state, leaving.map(Errand::Remove));
             return state;
         }
         state.looked = Some(Instant::now());
@@ -334,7 +334,7 @@ impl Queue {
         let mut state = self.lock();
         self.seal(&mut state);
         let ready = std::mem::take(&mut state.ready);
-        state.errands.extend(ready.into_iter().map(Errand::Discard));
+        self.add_errands(&mut state, ready.into_iter().map(Errand::Discard));
         loop {
             if let Some(errand) = state.errands.pop_front() {
                 state = self.perform(spool, state, Task::Errand(errand));

@@ -174,8 +174,7 @@ impl Queue {
             Some(Change::None) => {}
         }
         if damaged > 0 && change.is_some() {
-            state.errands.push_back(Errand::KeepDamaged(batch.clone()));
-            self.errands.notify_one();
+            self.add_errands(state, [Errand::KeepDamaged(batch.clone())]);
         }
         if change.is_some() && batch.len() == 0 {
             self.leave(state, number);
@@ -210,8 +209,7 @@ impl Queue {
     /// A slot of which nothing is left goes, and its file.
     fn leave(&self, state: &mut State, number: u64) {
         if let Some(leaving) = state.shelf.leave(number) {
-            state.errands.push_back(Errand::Remove(leaving));
-            self.errands.notify_one();
+            self.add_errands(state, [Errand::Remove(leaving)]);
         }
     }
 
@@ -278,11 +276,10 @@ impl Queue {
             return;
         }
         if let Some(leaving) = state.shelf.put_back(number, limits) {
-            state.errands.push_back(Errand::Remove(leaving));
+            self.add_errands(&mut state, [Errand::Remove(leaving)]);
             if !state.erring {
                 state = self.run_errands_here(state);
             }
-            self.errands.notify_one();
         }
         if self.spool.is_none()
             && let Some(buffer) = Arc::into_inner(batch).and_then(|batch| batch.into_chunk(self.settings.room))

@@ -217,13 +217,23 @@ impl Queue {
         let unused = what(state);
         match unused {
             Some(chunk) if chunk.path().is_none() => self.keep_buffer(state, chunk),
-            Some(chunk) => state.errands.push_back(Errand::Discard(chunk)),
+            Some(chunk) => self.add_errands(state, [Errand::Discard(chunk)]),
             None if before.is_some() && before != state.shelf.filling_number() => {
                 state.unsynced.extend(sealed.filter(|_| state.syncs));
             }
             None => {}
         }
-        if self.spool.is_some() && std::mem::take(&mut state.errands_sleep) {
+        self.wake_errands(state);
+    }
+
+    /// Has something done on the disk, soon and by another thread.
+    pub(crate) fn add_errands(&self, state: &mut State, errands: impl IntoIterator<Item = Errand>) {
+        state.errands.extend(errands);
+        self.wake_errands(state);
+    }
+
+    fn wake_errands(&self, state: &mut State) {
+        if std::mem::take(&mut state.errands_sleep) {
             self.errands.notify_one();
         }
     }
@@ -253,7 +263,7 @@ impl Queue {
                 if state.purges == purges && !state.put_away {
                     state.ready.push_back(chunk);
                 } else {
-                    state.errands.push_back(Errand::Discard(chunk));
+                    self.add_errands(&mut state, [Errand::Discard(chunk)]);
                 }
             }
         }
@@ -296,7 +306,7 @@ impl Queue {
                 if state.shelf.filling_number() == Some(number) {
                     self.seal(&mut state);
                 } else if let Some(leaving) = state.shelf.leave_if_empty(number) {
-                    state.errands.push_back(Errand::Remove(leaving));
+                    self.add_errands(&mut state, [Errand::Remove(leaving)]);
                 }
                 self.work_if_sealed(&state, number);
                 Ok((state, false))
@@ -354,14 +364,13 @@ impl Queue {
         while state.occupied_bytes() + bytes > max {
             let Some((messages, leaving)) = state.shelf.drop_oldest() else { break };
             state.stats.dropped += messages;
-            state.errands.extend(leaving.map(Errand::Remove));
+            self.add_errands(state, leaving.map(Errand::Remove));
         }
         let dropped = state.stats.dropped - before;
         if dropped > 0 {
             state.note(Level::Warning, format!("the queue is full: the oldest {dropped} messages were dropped"));
         }
         self.work.notify_one();
-        self.errands.notify_one();
         self.settled.notify_all();
         Ok(())
     }

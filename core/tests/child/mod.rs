@@ -283,9 +283,11 @@ impl Folder {
 
     /// Everything but what was given up for good.
     pub fn left(&self) -> Vec<PathBuf> {
-        // The mark stays: it says whose folder it is.
+        // The mark stays: it says whose folder it is. What a killed process was about to put in a file's place is
+        // removed when it is a minute old: until then it may be that of a process which lives.
         let mark = self.home().join("mark");
-        self.files().into_iter().filter(|path| !is_rejected(path) && *path != mark).collect()
+        let stays = |path: &Path| path == mark || path.extension().is_some_and(|end| end == "new");
+        self.files().into_iter().filter(|path| !is_rejected(path) && !stays(path)).collect()
     }
 
     /// The ids of what was given up for good.
