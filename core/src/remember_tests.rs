@@ -386,7 +386,7 @@ fn chunks(folder: &Path) -> Vec<String> {
 /// Whatever the delivery thread is doing, somebody opts out, or out and in again, and tracks anew.
 #[test]
 fn who_opts_out_in_the_middle_of_anything_is_left_alone_and_what_comes_later_survives() {
-    for (call, status) in [
+    let calls = [
         ("list", 503),
         ("listed", 503),
         ("lock", 503),
@@ -396,63 +396,71 @@ fn who_opts_out_in_the_middle_of_anything_is_left_alone_and_what_comes_later_sur
         ("remove", 200),
         ("replace", 400), // what is rejected
         ("replace", 503), // the pace
-    ] {
-        for opts_in in [false, true] {
-            let case = format!("{call}, {status}, {opts_in}");
-            let folder = Folder::new();
-            prepare(&folder);
-            let receiver = Receiver::default();
-            let answering = Answering { status: Arc::new(AtomicU64::new(status)), receiver: receiver.clone() };
-            let (gate, entered, release) = Gate::new(call);
-            let living = client_on_gate(&folder, gate, &answering);
-            (0..4).for_each(|n| track_large(&living, &format!("before {n}")));
-            entered.recv_timeout(patience()).unwrap_or_else(|_| panic!("{case}: it never comes there"));
-            let time = crate::time::now_ms();
-            wait_for("the names of files differ", || crate::time::now_ms() > time);
-            let mut seen = HashSet::new();
-            std::thread::scope(|scope| {
-                living.opt_out().expect("kept");
-                assert!(!track_as_known(&living, "denied"), "{case}");
-                seen = arrived(&receiver);
-                answering.status.store(503, Ordering::SeqCst);
-                let opting_in = scope.spawn(|| {
-                    if opts_in {
-                        living.opt_in().expect("kept");
-                        (0..4).for_each(|n| track_large(&living, &format!("after {n}")));
-                        // Nobody waits for a file that somebody else is making and that is not there in a moment.
-                        let can_have_files = !matches!(call, "create" | "lock");
-                        assert!(!can_have_files || living.stats().in_memory == 0, "{case}");
-                    }
-                });
-                opting_in.join().expect("no panic");
-                balanced(&living);
-                release.send(()).expect("it waits");
-            });
-            if opts_in {
-                wait_for("it has been at work", || {
-                    let stats = living.stats();
-                    stats.requests > 0 && stats.queued == 4
-                });
-                (4..8).for_each(|n| track_large(&living, &format!("after {n}")));
-                wait_for("all is on the disk", || living.stats().in_memory == 0);
-                let dead = as_of_the_dead(&folder);
-                let heir = client(stateful(&dead), Disk, &receiver);
-                heir.flush(patience()).expect("delivered");
-                let after: HashSet<String> = arrived(&receiver).difference(&seen).cloned().collect();
-                let expected: HashSet<String> = (0..8).map(|n| format!("after {n}")).collect();
-                assert_eq!(after, expected, "{case}: had it died, this would have come of it");
-                receiver.ids.lock().expect("no panic").retain(|id| !id.starts_with("after"));
-                answering.status.store(200, Ordering::SeqCst);
+    ];
+    // Opting out waits for the disk for a while, in vain here: so all do at once.
+    std::thread::scope(|scope| {
+        for (call, status) in calls {
+            for opts_in in [false, true] {
+                scope.spawn(move || opt_out_in_the_middle_of(call, status, opts_in));
             }
-            living.shutdown(patience()).expect("all is settled");
-            balanced(&living);
-            let after: HashSet<String> = arrived(&receiver).difference(&seen).cloned().collect();
-            assert_eq!(after.len(), if opts_in { 8 } else { 0 }, "{case}: {after:?}");
-            assert!(after.iter().all(|id| id.starts_with("after")), "{case}: {after:?}");
-            drop(living);
-            assert_eq!(chunks(&folder.0), Vec::<String>::new(), "{case}");
         }
+    });
+}
+
+fn opt_out_in_the_middle_of(call: &'static str, status: u64, opts_in: bool) {
+    let case = format!("{call}, {status}, {opts_in}");
+    let folder = Folder::new();
+    prepare(&folder);
+    let receiver = Receiver::default();
+    let answering = Answering { status: Arc::new(AtomicU64::new(status)), receiver: receiver.clone() };
+    let (gate, entered, release) = Gate::new(call);
+    let living = client_on_gate(&folder, gate, &answering);
+    (0..4).for_each(|n| track_large(&living, &format!("before {n}")));
+    entered.recv_timeout(patience()).unwrap_or_else(|_| panic!("{case}: it never comes there"));
+    let time = crate::time::now_ms();
+    wait_for("the names of files differ", || crate::time::now_ms() > time);
+    let mut seen = HashSet::new();
+    std::thread::scope(|scope| {
+        living.opt_out().expect("kept");
+        assert!(!track_as_known(&living, "denied"), "{case}");
+        seen = arrived(&receiver);
+        answering.status.store(503, Ordering::SeqCst);
+        let opting_in = scope.spawn(|| {
+            if opts_in {
+                living.opt_in().expect("kept");
+                (0..4).for_each(|n| track_large(&living, &format!("after {n}")));
+                // Nobody waits for a file that somebody else is making and that is not there in a moment.
+                let can_have_files = !matches!(call, "create" | "lock");
+                assert!(!can_have_files || living.stats().in_memory == 0, "{case}");
+            }
+        });
+        opting_in.join().expect("no panic");
+        balanced(&living);
+        release.send(()).expect("it waits");
+    });
+    if opts_in {
+        wait_for("it has been at work", || {
+            let stats = living.stats();
+            stats.requests > 0 && stats.queued == 4
+        });
+        (4..8).for_each(|n| track_large(&living, &format!("after {n}")));
+        wait_for("all is on the disk", || living.stats().in_memory == 0);
+        let dead = as_of_the_dead(&folder);
+        let heir = client(stateful(&dead), Disk, &receiver);
+        heir.flush(patience()).expect("delivered");
+        let after: HashSet<String> = arrived(&receiver).difference(&seen).cloned().collect();
+        let expected: HashSet<String> = (0..8).map(|n| format!("after {n}")).collect();
+        assert_eq!(after, expected, "{case}: had it died, this would have come of it");
+        receiver.ids.lock().expect("no panic").retain(|id| !id.starts_with("after"));
+        answering.status.store(200, Ordering::SeqCst);
     }
+    living.shutdown(patience()).expect("all is settled");
+    balanced(&living);
+    let after: HashSet<String> = arrived(&receiver).difference(&seen).cloned().collect();
+    assert_eq!(after.len(), if opts_in { 8 } else { 0 }, "{case}: {after:?}");
+    assert!(after.iter().all(|id| id.starts_with("after")), "{case}: {after:?}");
+    drop(living);
+    assert_eq!(chunks(&folder.0), Vec::<String>::new(), "{case}");
 }
 
 /// Decides to make a request, and makes it after the user has opted out.

@@ -439,7 +439,7 @@ fn check(sink: &Sink, beside: &Folder, once: impl Fn(&str) -> bool) -> usize {
 
 /// S28.
 fn a_process_forks_while_its_threads_track_and_nothing_is_lost() {
-    let forks = rounds(2_000);
+    let forks = rounds(400);
     let (folder, sink) = (Folder::new(), Sink::new(Mode::Good));
     let status = start("fork while threads track", &sink, folder.text(), &folder, forks).ended(campaign());
     assert!(status.success(), "{status}");
@@ -456,7 +456,7 @@ fn a_process_forks_while_its_threads_track_and_nothing_is_lost() {
 
 /// S28.
 fn without_a_spool_a_child_starts_with_nothing_and_delivers_its_own() {
-    let forks = rounds(300);
+    let forks = rounds(100);
     let (beside, sink) = (Folder::new(), Sink::new(Mode::Good));
     let status = start("fork while threads track", &sink, "", &beside, forks).ended(campaign());
     assert!(status.success(), "{status}");
@@ -517,7 +517,7 @@ fn a_child_knows_its_parents_user_whoever_was_changing_it_when_it_was_forked() {
     for spooled in [true, false] {
         let (beside, sink) = (Folder::new(), Sink::new(Mode::Good));
         let folder = if spooled { beside.text() } else { "" };
-        let forks = rounds(200);
+        let forks = rounds(60);
         let status = start("fork while threads identify", &sink, folder, &beside, forks).ended(campaign());
         assert!(status.success(), "{status}");
         let received = sink.received();

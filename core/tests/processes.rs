@@ -220,7 +220,7 @@ fn twenty_processes_share_a_folder_and_are_killed_at_random() {
         scene.start("track until told", &format!("run{runs}"), NEVER)
     };
     let mut programs: Vec<Program> = (0..PROCESSES).map(|_| start()).collect();
-    let kills = rounds(100);
+    let kills = rounds(60);
     for _ in 0..kills {
         scene.sink.set([Mode::Good, Mode::Good, Mode::Refuse(503), Mode::Close][random.below(4) as usize]);
         std::thread::sleep(Duration::from_micros(random.below(60_000)));

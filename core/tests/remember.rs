@@ -362,12 +362,13 @@ fn a_process_killed_while_it_changes_what_it_knows_never_knows_a_mixture() {
 #[test]
 #[cfg(feature = "kill-points")]
 fn a_process_killed_at_any_step_of_a_change_never_knows_a_mixture() {
+    const TIMES: [u64; 6] = [1, 2, 3, 5, 8, 12];
     let mut figures = Figures::default();
     let mut kills = 0;
     for point in ["lock-made", "create-named", "replace-written", "replaced", "remove-before", "removed"] {
         let live = |is_offline| {
             let scene = Scene::new(is_offline);
-            for time in 1..=12 {
+            for time in TIMES {
                 let program = scene.start(&format!("{point}-{time}"), time, Some(format!("{point}:{time}")));
                 let status = program.ended(patience());
                 assert!(died_by_kill(status), "{point}:{time}: {status}");
@@ -380,7 +381,7 @@ fn a_process_killed_at_any_step_of_a_change_never_knows_a_mixture() {
         });
         for story in stories {
             figures.add(&story.expect("no mixture"));
-            kills += 12;
+            kills += TIMES.len();
         }
     }
     figures.print(kills);

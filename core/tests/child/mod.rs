@@ -71,6 +71,7 @@ pub fn balanced(stats: &Stats) {
 
 /// A normal run: delivers all that is in the folder, and ends.
 pub fn deliver(sink: &Sink, folder: &Folder) -> Stats {
+    folder.age_unfinished();
     deliver_all(sink, config(&sink.url(), &folder.0))
 }
 
@@ -283,11 +284,18 @@ impl Folder {
 
     /// Everything but what was given up for good.
     pub fn left(&self) -> Vec<PathBuf> {
-        // The mark stays: it says whose folder it is. What a killed process was about to put in a file's place is
-        // removed when it is a minute old: until then it may be that of a process which lives.
+        // The mark stays: it says whose folder it is.
         let mark = self.home().join("mark");
-        let stays = |path: &Path| path == mark || path.extension().is_some_and(|end| end == "new");
-        self.files().into_iter().filter(|path| !is_rejected(path) && !stays(path)).collect()
+        self.files().into_iter().filter(|path| !is_rejected(path) && *path != mark).collect()
+    }
+
+    /// What a process that was killed was about to put in a file's place stays for a minute: it might be that of one
+    /// that lives. That minute is over.
+    pub fn age_unfinished(&self) {
+        for path in self.files().iter().filter(|path| path.extension().is_some_and(|kind| kind == "new")) {
+            let Ok(file) = File::options().write(true).open(path) else { continue };
+            file.set_modified(std::time::SystemTime::now() - Duration::from_secs(3600)).expect("possible");
+        }
     }
 
     /// The ids of what was given up for good.
