@@ -13,7 +13,7 @@ use crate::error::{Error, ErrorKind};
 use crate::report::Level;
 use crate::rules::MAX_MESSAGE_BYTES;
 use crate::spool::Spool;
-use crate::state::{Advice, Errand, Period, State, Stats, Wish};
+use crate::state::{Advice, Errand, Period, State, Stats, Waited, Wish};
 use crate::time;
 
 /// No number of messages wakes the worker: it is awake, or waits for something else.
@@ -101,6 +101,7 @@ impl Queue {
     pub(crate) fn push(&self, message: &[u8], period: Period) -> Result<(), Error> {
         let bytes = message.len() + 1;
         let mut wake = false;
+        let mut waited = Waited::default();
         let mut state = self.lock();
         loop {
             self.check_period(&mut state, period)?;
@@ -109,7 +110,7 @@ impl Queue {
                 self.make_room(&mut state, bytes as u64)?;
             }
             if !state.shelf.has_room(bytes, self.settings.room) || self.is_makeshift(&state) {
-                state = self.begin(state)?;
+                state = self.begin(state, &mut waited)?;
                 wake = true;
                 continue;
             }
@@ -124,7 +125,7 @@ impl Queue {
                 continue;
             }
             let written;
-            (state, written) = self.write(state, message, period)?;
+            (state, written) = self.write(state, message, period, &mut waited)?;
             if written {
                 break;
             }
@@ -166,7 +167,7 @@ impl Queue {
 
     /// Begins a chunk: one that was made ahead or, where there is none, one on the disk that this caller makes outside
     /// of the lock, or one in memory. Afterwards everything may have changed, and is to be looked at again.
-    fn begin<'a>(&'a self, mut state: Guard<'a>) -> Result<Guard<'a>, Error> {
+    fn begin<'a>(&'a self, mut state: Guard<'a>, waited: &mut Waited) -> Result<Guard<'a>, Error> {
         let is_slow = state.disk.is_slow;
         let is_usable = state.ready.front().is_some_and(|chunk| !(chunk.is_written() && is_slow));
         if let Some(chunk) = is_usable.then(|| state.ready.pop_front()).flatten() {
@@ -175,7 +176,7 @@ impl Queue {
             return Ok(state);
         }
         let advice = match &self.spool {
-            Some(_) => state.disk.advice(Instant::now()),
+            Some(_) => state.disk.advice(Instant::now(), waited),
             None => Advice::Avoid,
         };
         match (advice, &self.spool) {
@@ -276,10 +277,16 @@ impl Queue {
     }
 
     /// Writes a message to the file of the chunk that is being filled, outside of the lock; false if it could not be.
-    fn write<'a>(&'a self, mut state: Guard<'a>, message: &[u8], period: Period) -> Result<(Guard<'a>, bool), Error> {
+    fn write<'a>(
+        &'a self,
+        mut state: Guard<'a>,
+        message: &[u8],
+        period: Period,
+        waited: &mut Waited,
+    ) -> Result<(Guard<'a>, bool), Error> {
         let Some((number, mut file)) = state.shelf.lend_file() else {
             // Somebody else is writing.
-            match state.disk.advice(Instant::now()) {
+            match state.disk.advice(Instant::now(), waited) {
                 Advice::Wait(left) => {
                     state = self.disk_free.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0;
                 }

@@ -154,11 +154,20 @@ impl Wish {
         Wish { opted_out: false, is_unsure: false, is_damaged: false, period: (0, 0), discard_up_to_ms: i64::MIN };
 }
 
-/// So long a caller waits for another that is at the disk; then memory takes the message.
-pub(crate) const PATIENCE: Duration = Duration::from_millis(50);
-/// A disk that took so long once, or [`PATIENCE`] twice in a row, is asked by no caller any more until it is quick
-/// again.
+/// A disk that took so long once is asked by no caller any more until it is quick again.
 const TOO_LONG: Duration = Duration::from_millis(200);
+/// The same of one that took so long twice in a row.
+const LONG: Duration = Duration::from_millis(50);
+/// So long a caller waits for another that is at the disk; then memory takes the message. It waits in slices of a
+/// millisecond, and none counts for more: where many threads want a processor a slice takes longer, and so does what
+/// the other is at, however quick the disk is. [`TOO_LONG`] is the end of it.
+const PATIENCE: u32 = 50;
+const SLICE: Duration = Duration::from_millis(1);
+
+/// How many slices a caller has waited.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Waited(u32);
+
 /// For so long the disk is left alone after it failed.
 pub(crate) const DISK_REST: Duration = Duration::from_secs(1);
 
@@ -180,25 +189,24 @@ pub(crate) struct DiskHealth {
 pub(crate) enum Advice {
     /// Ask it.
     Ask,
-    /// Wait for somebody who is at it, but not longer than this.
+    /// Wait for somebody who is at it, for so long, and ask again.
     Wait(Duration),
     /// Do without.
     Avoid,
 }
 
 impl DiskHealth {
-    pub(crate) fn advice(&mut self, now: Instant) -> Advice {
+    pub(crate) fn advice(&mut self, now: Instant, waited: &mut Waited) -> Advice {
         if self.is_slow || self.rests(now) {
             return Advice::Avoid;
         }
         let Some(since) = self.busy_since else { return Advice::Ask };
-        match PATIENCE.checked_sub(now.saturating_duration_since(since)).filter(|left| !left.is_zero()) {
-            Some(left) => Advice::Wait(left),
-            None => {
-                self.is_slow = true;
-                Advice::Avoid
-            }
+        if waited.0 >= PATIENCE || now.saturating_duration_since(since) >= TOO_LONG {
+            self.is_slow = true;
+            return Advice::Avoid;
         }
+        waited.0 += 1;
+        Advice::Wait(SLICE)
     }
 
     /// Whether it is left alone because it failed a moment ago.
@@ -214,8 +222,8 @@ impl DiskHealth {
     /// It worked, and took so long; whether it did badly before and does well now.
     pub(crate) fn worked(&mut self, took: Duration) -> bool {
         let was_failed = self.failed.take().is_some();
-        self.is_slow = took > TOO_LONG || took > PATIENCE && (self.is_suspected || self.is_slow);
-        self.is_suspected = took > PATIENCE;
+        self.is_slow = took > TOO_LONG || took > LONG && (self.is_suspected || self.is_slow);
+        self.is_suspected = took > LONG;
         was_failed && !self.is_slow
     }
 }

@@ -253,20 +253,25 @@ impl Worker {
                     host.delivery(batch, &part, None, status, body_bytes);
                 }
             }),
-            Settled::Failed(parts) => shared.callbacks.tell(|host| {
+            Settled::Failed(parts) => {
                 let error = Error::new(answer.kind, answer.reason.clone());
-                if let Some(spool) = shared.queue.spool.as_ref().filter(|_| shared.queue.is_in_flight(self.number)) {
-                    let messages = parts.iter().flat_map(|part| batch.part(part.messages.clone()));
-                    if let Err(error) = spool.reject(messages, error.message()) {
+                // Not as a callback: who ends a client waits for those, and for no disk.
+                let kept =
+                    shared.queue.spool.as_ref().filter(|_| shared.queue.is_in_flight(self.number)).map(|spool| {
+                        let messages = parts.iter().flat_map(|part| batch.part(part.messages.clone()));
+                        spool.reject(messages, error.message())
+                    });
+                shared.callbacks.tell(|host| {
+                    if let Some(Err(error)) = kept {
                         host.log(Level::Warning, || format!("rejected messages could not be kept: {error}"));
                     }
-                }
-                let lost: usize = parts.iter().map(|part| part.messages.len()).sum();
-                host.log(Level::Error, || format!("{} given up: {error}", messages(lost, "was", "were")));
-                for part in parts {
-                    host.delivery(batch, &part, Some(&error), status, body_bytes);
-                }
-            }),
+                    let lost: usize = parts.iter().map(|part| part.messages.len()).sum();
+                    host.log(Level::Error, || format!("{} given up: {error}", messages(lost, "was", "were")));
+                    for part in parts {
+                        host.delivery(batch, &part, Some(&error), status, body_bytes);
+                    }
+                });
+            }
         }
     }
 
