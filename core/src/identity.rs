@@ -7,6 +7,7 @@
 //!     identity.json            who the user is
 //!     privacy.json             whether they opted out, and their consent
 //!     identity.lock            taken while one of these is changed
+//!     next.lock                taken by who waits for that lock, or who has just had it would have it again and again
 //!     identity.json.damaged    what was found in their place and is no work of ours, or no longer:
 //!     privacy.json.damaged     kept for a person to look at
 //! ```
@@ -14,7 +15,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use arc_swap::{ArcSwap, Guard};
 
@@ -33,12 +34,14 @@ const DAMAGED_PERSON: &str = "identity.json.damaged";
 /// Where this is and no `privacy.json`, nobody knows what the user wants, in this life or the next.
 const DAMAGED_PRIVACY: &str = "privacy.json.damaged";
 
-/// Another process holds the lock for as long as it takes to write a small file and have the disk hold it. One that was
-/// stopped meanwhile is not waited for: what is written is written whole in any case.
+/// Another process holds the lock for as long as it takes to write a small file and have the disk hold it. Who waits
+/// does so for as long as it sees others get on, within reason. One that was stopped meanwhile is not waited for: what
+/// is written is written whole in any case.
 const LOCK_TRIES: u32 = 1_000;
 /// Where many processes start at once, each waits for all others: they must not give the user two names.
 const FIRST_LOCK_TRIES: u32 = 3_000;
 const LOCK_PAUSE: Duration = Duration::from_millis(1);
+const LOCK_MAX: Duration = Duration::from_secs(20);
 
 pub(crate) struct Identity {
     storage: Arc<dyn Storage>,
@@ -361,12 +364,26 @@ impl Identity {
     }
 
     fn lock_out_others(&self, tries: u32) -> Option<Lock> {
-        let path = self.folder.as_deref()?.join("identity.lock");
-        for _ in 0..tries {
+        let folder = self.folder.as_deref()?;
+        let _turn = self.wait_for_lock(folder, "next.lock", tries)?;
+        self.wait_for_lock(folder, "identity.lock", tries)
+    }
+
+    fn wait_for_lock(&self, folder: &Path, name: &str, tries: u32) -> Option<Lock> {
+        let path = folder.join(name);
+        let state = || [PERSON, PRIVACY].map(|name| self.storage.identity(&folder.join(name)).ok());
+        let began = Instant::now();
+        let (mut left, mut seen) = (tries, None);
+        while left > 0 && began.elapsed() < LOCK_MAX {
             match self.storage.lock(&path) {
                 Ok(Some(lock)) => return Some(lock),
                 Ok(None) => std::thread::sleep(LOCK_PAUSE),
                 Err(_) => return None,
+            }
+            left -= 1;
+            let now = Some(state());
+            if std::mem::replace(&mut seen, now) != now {
+                left = tries; // somebody has written something
             }
         }
         None

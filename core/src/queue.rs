@@ -260,8 +260,9 @@ impl Queue {
             Err(error) => self.disk_failed(&mut state, &error),
             Ok(chunk) => {
                 self.disk_worked(&mut state, began.elapsed());
-                // What is made now must be younger than a purge, or it would be thrown away with the rest.
-                if state.purges == purges && !state.put_away {
+                // What is made now must be younger than a purge, or it would be thrown away with the rest. Who has
+                // opted out needs none.
+                if state.purges == purges && !state.put_away && !state.wish.opted_out {
                     state.ready.push_back(chunk);
                 } else {
                     self.add_errands(&mut state, [Errand::Discard(chunk)]);

@@ -803,7 +803,7 @@ fn after_the_end_of_the_client_it_can_still_be_said_and_nobody_waits() {
         client.flush(patience()).expect("nothing is left");
         client.shutdown(patience()).expect("nothing is left");
         drop(client);
-        let expected = ["identity.lock", "mark", "privacy.json"].map(|name| folder.home().join(name));
+        let expected = ["identity.lock", "mark", "next.lock", "privacy.json"].map(|name| folder.home().join(name));
         assert_eq!(folder.files(), expected);
         assert!(self::client(&server, &folder).is_opted_out());
     }
