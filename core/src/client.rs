@@ -326,22 +326,25 @@ impl Client {
     /// Queues a message that is written, if the host lets it pass.
     fn push(&self, half: &Half, message: &[u8], known: &Known, seen: Seen<'_>) -> Result<(), Error> {
         let period = known.privacy.wish().period;
-        match &self.template.config.before_send {
-            None => half.shared.queue.push(message, period)?,
-            Some(edit) => {
-                half.shared.queue.check_open()?;
-                match half.edit(message, edit)? {
-                    Edit::Keep => half.shared.queue.push(message, period)?,
-                    Edit::Drop => half.shared.queue.drop_unkept(period)?,
-                    Edit::Replace(json) => {
-                        let mut replaced = Vec::new();
-                        message::write_json(&json, Base::NONE, time::now_ms(), &mut replaced)
-                            .map_err(|error| error.in_argument("what before_send returned"))?;
-                        self.check_doubts_of_json(half, &replaced)?;
-                        seen(&replaced)?;
-                        half.shared.queue.push(&replaced, period)?;
-                    }
-                }
+        let Some(edit) = &self.template.config.before_send else {
+            half.shared.queue.push(message, period)?;
+            half.start_if_needed();
+            return Ok(());
+        };
+        half.shared.queue.check_open()?;
+        let edited = half.edit(message, edit)?;
+        // If it has forked, this may be the child, which has a queue of its own.
+        let half = self.half();
+        match edited {
+            Edit::Keep => half.shared.queue.push(message, period)?,
+            Edit::Drop => half.shared.queue.drop_unkept(period)?,
+            Edit::Replace(json) => {
+                let mut replaced = Vec::new();
+                message::write_json(&json, Base::NONE, time::now_ms(), &mut replaced)
+                    .map_err(|error| error.in_argument("what before_send returned"))?;
+                self.check_doubts_of_json(half, &replaced)?;
+                seen(&replaced)?;
+                half.shared.queue.push(&replaced, period)?;
             }
         }
         half.start_if_needed();

@@ -540,39 +540,21 @@ fn on_a_disk_that_is_full_nothing_is_lost_and_the_spool_is_used_again_when_there
     assert_eq!(next.stats().delivered, sent);
 }
 
-/// The disk; whoever asks it for anything must not hold the queue's lock, which somebody else is asked to take
-/// meanwhile.
-struct Watched {
-    client: Arc<std::sync::OnceLock<std::sync::Weak<Client>>>,
-    calls: Arc<AtomicUsize>,
-}
+/// The disk, and something that is done before each call of it.
+struct Before<F>(F);
 
-impl Watched {
-    fn look(&self, call: &str) {
-        let Some(client) = self.client.get().and_then(std::sync::Weak::upgrade) else { return };
-        self.calls.fetch_add(1, Ordering::SeqCst);
-        let (tell, told) = std::sync::mpsc::channel();
-        std::thread::spawn(move || {
-            let _ = client.stats();
-            drop(client);
-            tell.send(()).expect("the other waits");
-        });
-        assert!(told.recv_timeout(patience()).is_ok(), "{call} is made under the queue's lock");
-    }
-}
-
-macro_rules! watched {
+macro_rules! before {
     ($($name:ident($($argument:ident: $kind:ty),*) -> $result:ty;)*) => {
-        impl Storage for Watched {
+        impl<F: Fn(&str) + Send + Sync> Storage for Before<F> {
             $(fn $name(&self, $($argument: $kind),*) -> $result {
-                self.look(stringify!($name));
+                (self.0)(stringify!($name));
                 Disk.$name($($argument),*)
             })*
         }
     };
 }
 
-watched! {
+before! {
     create_folder(folder: &Path) -> io::Result<()>;
     appending(folder: &Path) -> io::Result<Appending>;
     list(folder: &Path) -> io::Result<Vec<Entry>>;
@@ -600,7 +582,19 @@ fn the_disk_is_asked_for_nothing_under_the_queues_lock() {
     (0..50).for_each(|n| assert!(track(&earlier, &format!("earlier {n}"))));
     drop(earlier);
     let (place, calls) = (Arc::new(std::sync::OnceLock::new()), Arc::new(AtomicUsize::new(0)));
-    let storage = Watched { client: place.clone(), calls: calls.clone() };
+    let (watched, counted) = (place.clone(), calls.clone());
+    // Whoever asks for anything must not hold the lock, which somebody else is asked to take meanwhile.
+    let storage = Before(move |call: &str| {
+        let Some(client) = watched.get().and_then(std::sync::Weak::<Client>::upgrade) else { return };
+        counted.fetch_add(1, Ordering::SeqCst);
+        let (tell, told) = std::sync::mpsc::channel();
+        std::thread::spawn(move || {
+            let _ = client.stats();
+            drop(client);
+            tell.send(()).expect("the other waits");
+        });
+        assert!(told.recv_timeout(patience()).is_ok(), "{call} is made under the queue's lock");
+    });
     let small = Config {
         queue_max_bytes: 200_000,
         overflow: crate::Overflow::DropOldest,
@@ -622,4 +616,45 @@ fn the_disk_is_asked_for_nothing_under_the_queues_lock() {
     client.flush(patience()).expect("settled");
     balanced(&client);
     assert!(calls.load(Ordering::SeqCst) > 50, "it was watched");
+}
+
+#[test]
+#[ignore = "a campaign of ./test long"]
+#[allow(clippy::print_stdout)] // the figures are for a person to read
+fn a_disk_whose_every_call_takes_300_ms_holds_up_next_to_nobody() {
+    const CALLS: usize = 1_000_000;
+    const THREADS: usize = 4;
+    let folder = Folder::new();
+    let storage = Before(|_: &str| std::thread::sleep(Duration::from_millis(300)));
+    let receiver = Receiver::default();
+    let client = client(Config { queue_max_bytes: 1 << 30, ..config(&folder) }, storage, &receiver);
+    let mut taken: Vec<Duration> = std::thread::scope(|scope| {
+        let tracking: Vec<_> = (0..THREADS)
+            .map(|thread| {
+                let client = &client;
+                scope.spawn(move || {
+                    let mut taken = Vec::with_capacity(CALLS / THREADS);
+                    for n in 0..CALLS / THREADS {
+                        let began = std::time::Instant::now();
+                        assert!(track(client, &format!("{thread}-{n}")));
+                        taken.push(began.elapsed());
+                    }
+                    taken
+                })
+            })
+            .collect();
+        tracking.into_iter().flat_map(|thread| thread.join().expect("no panic")).collect()
+    });
+    taken.sort_unstable();
+    let over = |ms| taken.iter().filter(|time| **time > Duration::from_millis(ms)).count();
+    let (worst, p50, p99) = (taken[CALLS - 1], taken[CALLS / 2], taken[CALLS / 100 * 99]);
+    let (long, longer) = (over(10), over(100));
+    client.flush(patience() * 10).expect("delivered");
+    balanced(&client);
+    assert_eq!(client.stats().delivered, CALLS as u64);
+    println!(
+        "calls: {CALLS}, p50 {p50:?}, p99 {p99:?}, over 10 ms: {long}, over 100 ms: {longer}, worst {worst:?}, \
+         before it: {:?}",
+        &taken[CALLS - 6..CALLS - 1]
+    );
 }

@@ -394,6 +394,7 @@ impl Disk {
         if !fs::symlink_metadata(path).is_ok_and(|metadata| metadata.is_file()) {
             return false;
         }
+        let _hold = Hold::new(); // a child forked now would go on holding it
         // Shared, so that two who ask do not take each other for owners; let go with the file.
         let tried = File::open(path).map(|file| file.try_lock_shared());
         matches!(tried, Ok(Err(fs::TryLockError::WouldBlock)))

@@ -21,7 +21,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use child::*;
-use segment_native::{Client, Config, Object, Stats};
+use segment_native::{Client, Config, Edit, Object, Stats};
 
 /// Runs the tests, or one of the programs that they start.
 #[unsafe(no_mangle)]
@@ -47,6 +47,7 @@ fn child_main() {
         Some("fork while threads start and end") => fork_while_threads_start_and_end(),
         Some("fork in a callback") => fork_in_a_callback(),
         Some("fork in a callback and return from it") => fork_in_a_callback_and_return_from_it(),
+        Some("fork in before_send and return from it") => fork_in_before_send_and_return_from_it(),
         Some("fork while a request hangs") => fork_while_a_request_hangs(),
         Some("fork while threads identify") => fork_while_threads_identify(),
         Some("opt out in a child") => opt_out_in_a_child(),
@@ -300,6 +301,36 @@ fn fork_in_a_callback_and_return_from_it() {
     }
 }
 
+/// Both go on, and for both the message that was being looked at is accepted.
+fn fork_in_before_send_and_return_from_it() {
+    static CHILD: AtomicUsize = AtomicUsize::new(0);
+    let notes = Notes::open(&told("NOTES"));
+    let config = Config {
+        before_send: Some(Box::new(|message| {
+            if message.contains("Event split") {
+                match fork() {
+                    Forked::Parent(pid) => CHILD.store(usize::try_from(pid).expect("a pid"), Ordering::SeqCst),
+                    Forked::Child => IS_CHILD.store(true, Ordering::SeqCst),
+                }
+            }
+            Ok(Edit::Keep)
+        })),
+        ..config(&told("URL"), Path::new(&told("FOLDER")))
+    };
+    let client = CLIENT.get_or_init(|| Client::new(config).expect("good settings"));
+    track_and_note(client, &notes, "before", true);
+    track_and_note(client, &notes, "split", true);
+    if IS_CHILD.load(Ordering::SeqCst) {
+        assert_eq!(client.stats().accepted, 1, "it is in the child's own queue");
+        track_three(client, &notes, "child");
+        client.flush(patience()).expect("delivered");
+        exit_now(0);
+    }
+    track_three(client, &notes, "parent");
+    client.flush(patience()).expect("delivered");
+    expect_end(i32::try_from(CHILD.load(Ordering::SeqCst)).expect("a pid"), "child", false);
+}
+
 fn fork_while_a_request_hangs() {
     let client = Inherited::new(new_client());
     let notes = Notes::open(&told("NOTES"));
@@ -497,6 +528,18 @@ fn a_child_that_returns_from_its_parents_callback_does_not_deliver_for_its_paren
 }
 
 /// S29.
+fn a_child_that_returns_from_before_send_delivers_that_message_too() {
+    for spooled in [true, false] {
+        let (beside, sink) = (Folder::new(), Sink::new(Mode::Good));
+        let folder = if spooled { beside.text() } else { "" };
+        start("fork in before_send and return from it", &sink, folder, &beside, 0).succeeded();
+        assert_eq!(check(&sink, &beside, |name| name != "split"), 1 + 2 + 3 + 3);
+        let split = sink.received().values().find(|message| message.event == "Event split").map(|split| split.seen);
+        assert_eq!(split, Some(2), "once by each, under one id");
+    }
+}
+
+/// S29.
 fn a_child_forked_while_a_request_hangs_leaves_its_parents_connection_alone() {
     for spooled in [true, false] {
         let (beside, sink) = (Folder::new(), Sink::new(Mode::HangFor("parent")));
@@ -558,6 +601,10 @@ const TESTS: &[(&str, fn())] = &[
         parents_and_children_heed_each_other_when_the_user_opts_out,
     ),
     ("a_callback_can_fork_and_the_child_can_deliver", a_callback_can_fork_and_the_child_can_deliver),
+    (
+        "a_child_that_returns_from_before_send_delivers_that_message_too",
+        a_child_that_returns_from_before_send_delivers_that_message_too,
+    ),
     (
         "a_child_that_returns_from_its_parents_callback_does_not_deliver_for_its_parent",
         a_child_that_returns_from_its_parents_callback_does_not_deliver_for_its_parent,
