@@ -206,7 +206,14 @@ pub(crate) struct Disk;
 
 impl Storage for Disk {
     fn create_folder(&self, folder: &Path) -> io::Result<()> {
-        folder_builder().recursive(true).create(folder)
+        match self.make_folder(folder) {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists && folder.is_dir() => Ok(()),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                self.create_folder(folder.parent().ok_or(error)?)?;
+                self.create_folder(folder)
+            }
+            made => made,
+        }
     }
 
     fn appending(&self, folder: &Path) -> io::Result<Appending> {
@@ -234,7 +241,7 @@ impl Storage for Disk {
     }
 
     fn create_mapped(&self, path: &Path, bytes: usize) -> io::Result<Map> {
-        let file = private().read(true).write(true).create_new(true).open(path)?;
+        let file = unmasked(private().read(true).write(true).create_new(true).open(path)?)?;
         kill::point("create-named");
         let mapped = extending(|| system::reserve(&file, bytes as u64)).and_then(|()| {
             kill::point("create-reserved");
@@ -250,7 +257,7 @@ impl Storage for Disk {
     }
 
     fn create(&self, path: &Path) -> io::Result<Box<dyn Appended>> {
-        let kept = Kept::new(private().append(true).create_new(true).open(path)?);
+        let kept = Kept::new(unmasked(private().append(true).create_new(true).open(path)?)?);
         if kept.is_err() {
             let _ = fs::remove_file(path);
         }
@@ -303,7 +310,7 @@ impl Storage for Disk {
 
     fn lock(&self, path: &Path) -> io::Result<Option<Lock>> {
         let _hold = Hold::new();
-        let file = private().read(true).write(true).create(true).truncate(false).open(path)?;
+        let file = unmasked(private().read(true).write(true).create(true).truncate(false).open(path)?)?;
         match file.try_lock() {
             Ok(()) => {}
             Err(fs::TryLockError::WouldBlock) => return Ok(None),
@@ -332,7 +339,8 @@ impl Storage for Disk {
     }
 
     fn make_folder(&self, path: &Path) -> io::Result<()> {
-        folder_builder().create(path)
+        folder_builder().create(path)?;
+        unmask(path, &fs::metadata(path)?, 0o700)
     }
 }
 
@@ -362,7 +370,7 @@ fn create_beside(path: &Path) -> io::Result<(PathBuf, File)> {
         name.push(format!(".{}-{}{UNFINISHED}", std::process::id(), NUMBER.fetch_add(1, Ordering::Relaxed)));
         let beside = path.with_file_name(name);
         match private().write(true).create_new(true).open(&beside) {
-            Ok(file) => return Ok((beside, file)),
+            Ok(file) => return Ok((beside, unmasked(file)?)),
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
             Err(error) => return Err(error),
         }
@@ -417,6 +425,31 @@ impl Appended for AppendedFile {
         self.bytes += bytes.len() as u64;
         Ok(())
     }
+}
+
+/// The same file, which we may read and write whatever mask the host has set for new files.
+fn unmasked(file: File) -> io::Result<File> {
+    unmask_with(&file.metadata()?, 0o600, |permissions| file.set_permissions(permissions))?;
+    Ok(file)
+}
+
+fn unmask(path: &Path, metadata: &fs::Metadata, mode: u32) -> io::Result<()> {
+    unmask_with(metadata, mode, |permissions| fs::set_permissions(path, permissions))
+}
+
+#[cfg(unix)]
+fn unmask_with(
+    metadata: &fs::Metadata,
+    mode: u32,
+    set: impl FnOnce(fs::Permissions) -> io::Result<()>,
+) -> io::Result<()> {
+    use std::os::unix::fs::PermissionsExt;
+    if metadata.permissions().mode() & mode == mode { Ok(()) } else { set(fs::Permissions::from_mode(mode)) }
+}
+
+#[cfg(not(unix))]
+fn unmask_with(_: &fs::Metadata, _: u32, _: impl FnOnce(fs::Permissions) -> io::Result<()>) -> io::Result<()> {
+    Ok(())
 }
 
 /// Options for files that no other user may read. What is written to is never somewhere else, behind a link.
