@@ -12,6 +12,7 @@ use crate::report::Level;
 use crate::shelf::{Leaving, Taken};
 use crate::spool::{LOOK_INTERVAL, Spool, begun_ms};
 use crate::state::{DISK_REST, Errand, State};
+use crate::storage::Stopwatch;
 
 /// Chunks that were made ahead and are not used for so long are let go of.
 const SPARE_MAX: Duration = Duration::from_secs(1);
@@ -106,7 +107,7 @@ impl Queue {
         let (messages, bytes) = state.shelf.filling();
         let is_troubled = state.disk.is_troubled() && state.shelf.counts().in_memory > 0;
         let is_wanted = messages > 0 && (state.shelf.is_filling_memory() || bytes as usize >= self.settings.room / 2);
-        if is_wanted || is_troubled || state.ahead > 1 { state.ahead } else { 0 }
+        if is_wanted || is_troubled || state.seal_wanted.is_some() || state.ahead > 1 { state.ahead } else { 0 }
     }
 
     fn is_look_due(&self, state: &mut State, now: Instant) -> bool {
@@ -259,7 +260,7 @@ impl Queue {
             }
             self.work.notify_one();
         }
-        let began = Instant::now();
+        let began = Stopwatch::start();
         let written = spool.write_anew(begun_ms, batch.all(), self.settings.sync);
         kill::point("rescued");
         let mut state = self.lock();

@@ -29,6 +29,9 @@ pub(crate) enum Work {
 /// How long to wait before what the user wants is read again, where it could not be read.
 const UNSURE_PAUSE: Duration = Duration::from_millis(100);
 
+/// How long a chunk that could be sent is kept open for want of the next one.
+const NEXT_CHUNK_PATIENCE: Duration = Duration::from_millis(500);
+
 /// How long the first request waits for a look into the folder.
 const LOOK_PATIENCE: Duration = Duration::from_secs(1);
 
@@ -117,6 +120,18 @@ impl Queue {
         state
     }
 
+    /// The chunk that is being filled goes on being filled until there is another, or whoever tracks next would have to
+    /// wait for one. For so long, where that is so: a disk that is slow holds nothing up.
+    fn awaits_next_chunk(&self, state: &mut State) -> Option<Duration> {
+        let can_have = self.spool.is_some() && state.erring && !state.closed && !state.wish.opted_out;
+        if !can_have || !state.ready.is_empty() || state.disk.is_troubled() || state.shelf.is_filling_memory() {
+            return None;
+        }
+        let since = *state.seal_wanted.get_or_insert_with(Instant::now);
+        self.wake_errands(state);
+        NEXT_CHUNK_PATIENCE.checked_sub(since.elapsed()).filter(|left| !left.is_zero())
+    }
+
     /// Puts the next slot in flight, if it can be read.
     fn load<'a>(&'a self, mut state: Guard<'a>) -> Guard<'a> {
         // What the dead have left is older. A folder that does not say what is in it holds nobody up for long.
@@ -125,6 +140,10 @@ impl Queue {
             return self.work.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0;
         }
         if !state.shelf.is_any_waiting() && state.shelf.filling().0 > 0 {
+            if let Some(left) = self.awaits_next_chunk(&mut state) {
+                return self.work.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0;
+            }
+            state.seal_wanted = None;
             self.seal(&mut state);
         }
         let Some((number, taken)) = state.shelf.next() else {

@@ -14,6 +14,7 @@ use crate::report::Level;
 use crate::rules::MAX_MESSAGE_BYTES;
 use crate::spool::Spool;
 use crate::state::{Advice, Errand, Period, State, Stats, Waited, Wish};
+use crate::storage::Stopwatch;
 use crate::time;
 
 /// No number of messages wakes the worker: it is awake, or waits for something else.
@@ -233,7 +234,7 @@ impl Queue {
         self.wake_errands(state);
     }
 
-    fn wake_errands(&self, state: &mut State) {
+    pub(crate) fn wake_errands(&self, state: &mut State) {
         if std::mem::take(&mut state.errands_sleep) {
             self.errands.notify_one();
         }
@@ -253,7 +254,7 @@ impl Queue {
 
     /// Makes a chunk on the disk, outside of the lock.
     pub(crate) fn make(&self, spool: &Spool) -> Guard<'_> {
-        let (began, purges) = (Instant::now(), self.lock().purges);
+        let (began, purges) = (Stopwatch::start(), self.lock().purges);
         let made = spool.chunk();
         let mut state = self.lock();
         match made {
@@ -264,6 +265,10 @@ impl Queue {
                 // opted out needs none.
                 if state.purges == purges && !state.put_away && !state.wish.opted_out {
                     state.ready.push_back(chunk);
+                    if state.seal_wanted.is_some() {
+                        state.ready_used = Instant::now(); // it is about to be
+                        self.work.notify_one();
+                    }
                 } else {
                     self.add_errands(&mut state, [Errand::Discard(chunk)]);
                 }

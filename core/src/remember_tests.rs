@@ -435,10 +435,6 @@ fn opt_out_in_the_middle_of(call: &'static str, status: u64, opts_in: bool) {
             if opts_in {
                 living.opt_in().expect("kept");
                 (0..4).for_each(|n| track_large(&living, &format!("after {n}")));
-                // Nobody waits for a file that somebody else is making and that is not there in a moment.
-                let can_have_files = !matches!(call, "create" | "lock");
-                let is_on_disk = || !can_have_files || living.stats().in_memory == 0;
-                wait_for("it is on the disk", is_on_disk);
             }
         });
         opting_in.join().expect("no panic");

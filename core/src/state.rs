@@ -61,6 +61,8 @@ pub(crate) struct State {
     pub(crate) ahead: usize,
     /// When one was used last.
     pub(crate) ready_used: Instant,
+    /// Since when the worker waits for one of them, to seal the one that is being filled.
+    pub(crate) seal_wanted: Option<Instant>,
     /// Buffers for chunks in memory, made ahead or used before.
     pub(crate) buffers: Vec<Chunk>,
     pub(crate) errands: VecDeque<Errand>,
@@ -160,8 +162,9 @@ const TOO_LONG: Duration = Duration::from_millis(200);
 const LONG: Duration = Duration::from_millis(50);
 /// So long a caller waits for another that is at the disk; then memory takes the message. It waits in slices of a
 /// millisecond, and none counts for more: where many threads want a processor a slice takes longer, and so does what
-/// the other is at, however quick the disk is. [`TOO_LONG`] is the end of it.
+/// the other is at, however quick the disk is. A second is the end of it.
 const PATIENCE: u32 = 50;
+const PATIENCE_MAX: Duration = Duration::from_secs(1);
 const SLICE: Duration = Duration::from_millis(1);
 
 /// How many slices a caller has waited.
@@ -201,7 +204,7 @@ impl DiskHealth {
             return Advice::Avoid;
         }
         let Some(since) = self.busy_since else { return Advice::Ask };
-        if waited.0 >= PATIENCE || now.saturating_duration_since(since) >= TOO_LONG {
+        if waited.0 >= PATIENCE || now.saturating_duration_since(since) >= PATIENCE_MAX {
             self.is_slow = true;
             return Advice::Avoid;
         }
@@ -237,6 +240,7 @@ impl State {
             ready: VecDeque::new(),
             ahead: 1,
             ready_used: now,
+            seal_wanted: None,
             buffers: Vec::new(),
             errands: VecDeque::new(),
             disk: DiskHealth::default(),

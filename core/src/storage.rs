@@ -8,7 +8,7 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::time::SystemTime;
+use std::time::{Duration, Instant, SystemTime};
 
 use crate::fork::{self, ClosedInChild, Hold};
 use crate::kill;
@@ -197,6 +197,29 @@ impl Drop for Lock {
             drop(noted);
             drop(kept);
         }
+    }
+}
+
+/// How long the disk takes for something, on the thread that asks it. The time for which that thread had to wait for a
+/// processor is none of the disk's doing; it counts where the system does not say how long that was.
+pub(crate) struct Stopwatch {
+    began: Instant,
+    waited: Option<Duration>,
+}
+
+impl Stopwatch {
+    pub(crate) fn start() -> Stopwatch {
+        Stopwatch { began: Instant::now(), waited: system::waited_for_a_processor() }
+    }
+
+    pub(crate) fn elapsed(&self) -> Duration {
+        let elapsed = self.began.elapsed();
+        if elapsed < Duration::from_millis(10) {
+            return elapsed; // nobody minds
+        }
+        let now = self.waited.and_then(|_| system::waited_for_a_processor());
+        let waited = now.zip(self.waited).map_or(Duration::ZERO, |(now, before)| now.saturating_sub(before));
+        elapsed.saturating_sub(waited)
     }
 }
 
@@ -469,11 +492,19 @@ mod system {
     use std::fs::File;
     use std::io;
     use std::path::Path;
+    use std::time::Duration;
 
     use nix::fcntl::{FallocateFlags, fallocate};
     use nix::sys::statfs::{EXT4_SUPER_MAGIC, F2FS_SUPER_MAGIC, TMPFS_MAGIC, XFS_SUPER_MAGIC, statfs};
 
-    use super::Appending;
+    use super::{Appending, Hold};
+
+    /// For how long this thread has been ready to run and was not let, since it began.
+    pub(super) fn waited_for_a_processor() -> Option<Duration> {
+        let _hold = Hold::new(); // a child forked now would have the file too
+        let text = std::fs::read_to_string("/proc/thread-self/schedstat").ok()?;
+        text.split_ascii_whitespace().nth(1)?.parse().ok().map(Duration::from_nanos)
+    }
 
     /// The local file systems on which a reservation is known to be a promise. All others are asked each time.
     pub(super) fn appending(folder: &Path) -> io::Result<Appending> {
@@ -495,8 +526,13 @@ mod system {
     use std::fs::File;
     use std::io;
     use std::path::Path;
+    use std::time::Duration;
 
     use super::Appending;
+
+    pub(super) fn waited_for_a_processor() -> Option<Duration> {
+        None
+    }
 
     pub(super) fn appending(_: &Path) -> io::Result<Appending> {
         Ok(Appending::Written)
