@@ -159,11 +159,11 @@ impl Wish {
 /// A disk that took so long once is asked by no caller any more until it is quick again.
 const TOO_LONG: Duration = Duration::from_millis(200);
 /// The same of one that took so long twice in a row.
-const LONG: Duration = Duration::from_millis(50);
+const LONG: Duration = Duration::from_millis(100);
 /// So long a caller waits for another that is at the disk; then memory takes the message. It waits in slices of a
 /// millisecond, and none counts for more: where many threads want a processor a slice takes longer, and so does what
 /// the other is at, however quick the disk is. A second is the end of it.
-const PATIENCE: u32 = 50;
+const PATIENCE: u32 = 100;
 const PATIENCE_MAX: Duration = Duration::from_secs(1);
 const SLICE: Duration = Duration::from_millis(1);
 
