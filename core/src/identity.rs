@@ -365,7 +365,7 @@ impl Identity {
 
     fn lock_out_others(&self, tries: u32) -> Option<Lock> {
         let folder = self.folder.as_deref()?;
-        let _turn = self.wait_for_lock(folder, "next.lock", tries)?;
+        let _turn = self.wait_for_lock(folder, "next.lock", tries); // one that was stopped in its turn is passed over
         self.wait_for_lock(folder, "identity.lock", tries)
     }
 
