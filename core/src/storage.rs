@@ -229,11 +229,14 @@ pub(crate) struct Disk;
 
 impl Storage for Disk {
     fn create_folder(&self, folder: &Path) -> io::Result<()> {
-        match self.make_folder(folder) {
+        let make = || match self.make_folder(folder) {
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists && folder.is_dir() => Ok(()),
+            made => made,
+        };
+        match make() {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 self.create_folder(folder.parent().ok_or(error)?)?;
-                self.create_folder(folder)
+                make() // once: there are places, like /proc, where nothing can be
             }
             made => made,
         }
