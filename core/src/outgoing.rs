@@ -120,8 +120,8 @@ impl Queue {
         state
     }
 
-    /// The chunk that is being filled goes on being filled until there is another, or whoever tracks next would have to
-    /// wait for one. For so long, where that is so: a disk that is slow holds nothing up.
+    /// How long the chunk that is being filled is to stay open because the next one is still being made; none if it can
+    /// be sealed. Sealed sooner, it would leave the next caller to wait for the disk.
     fn awaits_next_chunk(&self, state: &mut State) -> Option<Duration> {
         let can_have = self.spool.is_some() && state.erring && !state.closed && !state.wish.opted_out;
         if !can_have || !state.ready.is_empty() || state.disk.is_troubled() || state.shelf.is_filling_memory() {

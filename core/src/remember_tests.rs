@@ -466,6 +466,25 @@ fn opt_out_in_the_middle_of(call: &'static str, status: u64, opts_in: bool) {
     assert_eq!(chunks(&folder.0), Vec::<String>::new(), "{case}");
 }
 
+#[test]
+fn who_ends_a_client_waits_for_no_disk_that_is_to_keep_what_was_rejected() {
+    let folder = Folder::new();
+    prepare(&folder); // so that the first file to be put in place is that of what is rejected
+    let answering = Answering { status: Arc::new(AtomicU64::new(400)), receiver: Receiver::default() };
+    let (gate, entered, release) = Gate::new("replace");
+    let living = client_on_gate(&folder, gate, &answering);
+    track_large(&living, "refused");
+    entered.recv_timeout(patience()).expect("it is being kept");
+    let (tell, ended) = channel();
+    std::thread::spawn(move || {
+        drop(living);
+        tell.send(()).expect("the test waits");
+    });
+    let ended = ended.recv_timeout(patience());
+    drop(release);
+    ended.expect("it ends though the disk does not answer");
+}
+
 /// Decides to make a request, and makes it after the user has opted out.
 struct Late {
     interruptions: Arc<AtomicU64>,
