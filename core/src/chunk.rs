@@ -81,6 +81,14 @@ impl Chunk {
         matches!(self.place, Place::Written { .. })
     }
 
+    /// How many bytes its content has in a file that is longer.
+    pub(crate) fn mapped_bytes(&self) -> Option<usize> {
+        match self.place {
+            Place::Mapped { used, .. } => Some(used),
+            _ => None,
+        }
+    }
+
     /// Appends a message, which holds no newline, in memory or to a map. An error leaves the chunk as it was.
     pub(crate) fn append(&mut self, message: &[u8]) -> io::Result<()> {
         match &mut self.place {

@@ -22,6 +22,7 @@ enum Task {
     Errand(Errand),
     Look,
     Cut(u64, Retired),
+    Shorten(PathBuf, usize),
     Make,
     Rescue(u64, i64, Taken),
 }
@@ -71,6 +72,9 @@ impl Queue {
         }
         if let Some((number, retired)) = state.shelf.retire() {
             return Some(Task::Cut(number, retired));
+        }
+        if let Some((file, bytes)) = state.shelf.uncut(false) {
+            return Some(Task::Shorten(file, bytes));
         }
         let rests = state.disk.rests(now);
         if (!rests || state.last_rescue) && !state.wish.is_unsure {
@@ -167,6 +171,7 @@ impl Queue {
                 self.work.notify_one();
             }
             Task::Cut(number, retired) => self.cut(spool, number, retired),
+            Task::Shorten(file, bytes) => _ = spool.cut(&file, bytes), // what is too long is only too long
             Task::Rescue(number, begun_ms, taken) => self.rescue_one(spool, number, begun_ms, taken),
             Task::Make | Task::Look => {}
         }
@@ -341,6 +346,8 @@ impl Queue {
                 state = self.perform(spool, state, Task::Errand(errand));
             } else if let Some((number, retired)) = state.shelf.retire() {
                 state = self.perform(spool, state, Task::Cut(number, retired));
+            } else if let Some((file, bytes)) = state.shelf.uncut(true) {
+                state = self.perform(spool, state, Task::Shorten(file, bytes));
             } else {
                 break;
             }

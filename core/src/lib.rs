@@ -109,7 +109,7 @@ pub const VERSION: &str = env!("CARGO_PKG_VERSION");
 
 /// The tests of this crate and those in `tests/` wait alike.
 #[cfg(test)]
-#[path = "../tests/patience/mod.rs"]
+#[path = "../tests/it/patience.rs"]
 mod patience;
 #[cfg(test)]
 use patience::rounds;

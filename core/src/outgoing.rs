@@ -159,6 +159,14 @@ impl Queue {
             Err((file, error)) => self.unreadable(&mut state, number, &file, &error),
         }
         self.settled.notify_all();
+        // Whoever leaves the folder tidy may have been there before this was read.
+        if state.put_away
+            && let (Some(spool), Some((file, bytes))) = (&self.spool, state.shelf.uncut(true))
+        {
+            drop(state);
+            let _ = spool.cut(&file, bytes); // what is too long is only too long
+            return self.lock();
+        }
         state
     }
 

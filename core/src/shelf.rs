@@ -64,6 +64,8 @@ struct Slot {
     is_busy: bool,
     /// Its file is being cut to its content.
     is_cut: bool,
+    /// Its file is longer than its content, which has so many bytes: it went on its way before it was cut.
+    uncut: Option<usize>,
     /// It is being written to a new file.
     is_rescued: bool,
     /// Its file is not to be trusted: the disk could not be made to hold it.
@@ -86,6 +88,7 @@ impl Slot {
             is_unread: false,
             is_busy: false,
             is_cut: false,
+            uncut: None,
             is_rescued: false,
             is_doubtful: false,
         }
@@ -288,7 +291,10 @@ impl Shelf {
         let slot = &mut self.slots[at];
         let content = std::mem::replace(&mut slot.content, Content::Elsewhere);
         let taken = match (content, &slot.file) {
-            (Content::Chunk(chunk), _) => Taken::Own(chunk),
+            (Content::Chunk(chunk), _) => {
+                slot.uncut = chunk.mapped_bytes();
+                Taken::Own(chunk)
+            }
             (Content::Batch(batch), _) => Taken::Batch(batch),
             (Content::Elsewhere, Some(file)) if slot.is_unread => Taken::Found(file.clone()),
             (Content::Elsewhere, Some(file)) => Taken::Again(file.clone()),
@@ -492,6 +498,17 @@ impl Shelf {
         None
     }
 
+    /// A file that went on its way before it was cut, and may stay for long: the length of its content is returned too.
+    /// What is being sent is likely to go soon, and only counts `at_the_end`.
+    pub(crate) fn uncut(&mut self, at_the_end: bool) -> Option<(PathBuf, usize)> {
+        let stays = |slot: &&mut Slot| {
+            let stays = slot.phase == Phase::Later || at_the_end && slot.phase == Phase::InFlight;
+            stays && slot.uncut.is_some() && !slot.is_rescued
+        };
+        let slot = self.slots.iter_mut().find(stays)?;
+        slot.file.clone().zip(slot.uncut.take())
+    }
+
     /// The file of a slot that was retired is cut. If somebody else had taken it, it is in another file now.
     pub(crate) fn cut(&mut self, number: u64, instead: Option<PathBuf>) -> Option<Leaving> {
         let Some(slot) = self.slot(number).filter(|slot| slot.phase != Phase::Leaving) else {
@@ -556,6 +573,7 @@ impl Shelf {
         }
         let Some(file) = file else { return Vec::new() };
         slot.is_doubtful = false;
+        slot.uncut = None;
         let before = slot.file.replace(file);
         if before.is_none() {
             self.counts.in_memory -= slot.messages;

@@ -10,7 +10,10 @@
 #![allow(unsafe_code)] // a client that a forked child drops
 #![allow(clippy::print_stdout)] // the figures are for a person to read
 
+#[path = "it/child.rs"]
 mod child;
+#[path = "it/patience.rs"]
+mod patience;
 
 use std::collections::HashMap;
 use std::io::{Read, Write};

@@ -1,11 +1,9 @@
 //! Doubtful data: warned about once, or refused; what was said is what Segment gets all the same.
 
-mod patience;
-
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use patience::{NEVER, patience};
+use crate::patience::{NEVER, patience};
 use segment_native::{Client, Config, Edit, ErrorKind, Level, Object, Options, Revenue, Time, Traits};
 
 #[derive(Clone, Default)]

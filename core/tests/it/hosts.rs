@@ -4,13 +4,11 @@
 #![cfg(target_os = "linux")]
 #![allow(unsafe_code)] // what only C's functions do
 
-mod child;
-
 use std::ffi::CString;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
-use child::*;
+use crate::child::*;
 use segment_native::{Client, Object, Options};
 
 /// The user of nobody's.

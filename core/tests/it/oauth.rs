@@ -3,24 +3,21 @@
 
 #![cfg(feature = "oauth")]
 
-mod patience;
-mod server;
-
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
+use crate::patience::{NEVER, patience};
+use crate::server::{self, Reply, Server};
 use base64::prelude::{BASE64_URL_SAFE_NO_PAD, Engine};
-use patience::{NEVER, patience};
 use ring::signature::{RSA_PKCS1_2048_8192_SHA256, UnparsedPublicKey};
 use segment_native::{Client, Config, ErrorKind, Level, OAuth, Request};
 use serde_json::Value;
-use server::{Reply, Server};
 
-const KEYS: [&str; 2] = [include_str!("keys/oauth-pkcs8.pem"), include_str!("keys/oauth-pkcs1.pem")];
-const PUBLIC: &[u8] = include_bytes!("keys/oauth-public.der");
+const KEYS: [&str; 2] = [include_str!("../keys/oauth-pkcs8.pem"), include_str!("../keys/oauth-pkcs1.pem")];
+const PUBLIC: &[u8] = include_bytes!("../keys/oauth-public.der");
 
 /// Gives out `token-1`, `token-2`, ..., unless its script says otherwise: status, header lines, body.
 struct TokenServer {

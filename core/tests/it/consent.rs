@@ -3,9 +3,6 @@
 
 #![cfg(unix)]
 
-mod child;
-mod server;
-
 use std::collections::HashSet;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -13,13 +10,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use child::{
-    Folder, Notes, Program, balanced, died_by_kill, kill, part, patience, program, read_notes, rounds, told, track,
-    wait_until, wait_within,
+use crate::child::{
+    self, Folder, Notes, Program, balanced, died_by_kill, kill, part, patience, program, read_notes, rounds, told,
+    track, wait_until, wait_within,
 };
+use crate::server::{self, Reply, Server};
 use segment_native::{Client, Config, ErrorKind, Object, Options};
 use serde_json::{Value, json};
-use server::{Reply, Server};
 
 /// The programs that share a folder.
 #[test]

@@ -1,12 +1,9 @@
 //! What users of another tool fill in when they send to Segment: the forms of its three modules, field by field, and
 //! byte for byte what arrives for them. (`tests/seed.c` is the same from C.)
 
-mod patience;
-mod server;
-
-use patience::{NEVER, patience};
+use crate::patience::{NEVER, patience};
+use crate::server::Server;
 use segment_native::{Address, Client, Company, Config, ErrorKind, Object, Options, Request, Revenue, Time, Traits};
-use server::Server;
 
 /// `base64("your_Write_Key:")`
 const BASIC: &str = "Basic eW91cl9Xcml0ZV9LZXk6";

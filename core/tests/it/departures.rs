@@ -1,16 +1,13 @@
 //! What must not leave: after an opt-out, and about somebody else than the message says.
 
-mod patience;
-mod server;
-
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, mpsc};
 use std::time::Duration;
 
-use patience::{NEVER, patience, wait_until};
+use crate::patience::{NEVER, patience, wait_until};
+use crate::server::{Reply, Server, nobody};
 use segment_native::{BeforeSend, Client, Config, Edit, Error, ErrorKind, HttpResponse, Object, OnHttp, Request};
-use server::{Reply, Server, nobody};
 
 struct Folder(PathBuf);
 
@@ -80,7 +77,7 @@ fn a_call_that_waits_for_its_token_is_not_made_after_an_opt_out() {
         counted.fetch_add(1, Ordering::SeqCst);
         answer(b"")
     });
-    let oauth = segment_native::OAuth::new("client", "key", include_str!("keys/oauth-pkcs8.pem"));
+    let oauth = segment_native::OAuth::new("client", "key", include_str!("../keys/oauth-pkcs8.pem"));
     let config = Config { transport: Some(transport), oauth: Some(oauth), ..Config::new("k") };
     let client = Client::new(config).expect("good settings");
     std::thread::scope(|scope| {
@@ -228,7 +225,7 @@ fn what_was_rejected_goes_too_even_if_the_client_was_shut_down() {
 #[test]
 fn an_authorization_of_the_callers_own_makes_a_token_needless() {
     let (server, tokens) = (Server::good(), Server::new(|_, _| Reply::status(401)));
-    let key = include_str!("keys/oauth-pkcs8.pem");
+    let key = include_str!("../keys/oauth-pkcs8.pem");
     let oauth = segment_native::OAuth { endpoint: tokens.url(), ..segment_native::OAuth::new("client", "key", key) };
     let headers = vec![("Authorization".to_owned(), "Gateway 1".to_owned())];
     let config = Config { endpoint: server.url(), headers, oauth: Some(oauth), ..Config::new("k") };

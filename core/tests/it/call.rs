@@ -1,13 +1,10 @@
 //! Single requests against a real server: what arrives, what comes back, and what is never sent.
 
-mod patience;
-mod server;
-
 use std::time::{Duration, Instant};
 
-use patience::{NEVER, patience, wait_until};
+use crate::patience::{NEVER, patience, wait_until};
+use crate::server::{Reading, Reply, Server, nobody};
 use segment_native::{Api, Client, Config, Error, ErrorKind, HttpResponse, Request};
-use server::{Reading, Reply, Server, nobody};
 
 const MIB: usize = 1 << 20;
 

@@ -4,15 +4,13 @@
 #![allow(clippy::print_stdout)] // the figures are for a person to read
 #![cfg(unix)]
 
-mod child;
-
 use std::collections::{HashMap, HashSet};
 use std::fs;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use child::*;
+use crate::child::*;
 use segment_native::{Client, Config, Object, Options};
 use serde_json::Value;
 

@@ -3,15 +3,13 @@
 #![allow(clippy::print_stdout)] // the figures are for a person to read
 #![cfg(unix)]
 
-mod child;
-
 use std::collections::HashSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use child::*;
+use crate::child::*;
 use segment_native::{KILL_POINTS, Object, Options};
 
 /// The programs that are killed.

@@ -3,19 +3,18 @@
 
 #![cfg(unix)]
 
-mod child;
-mod server;
-
 use std::collections::HashSet;
 use std::fs;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
-use child::{Folder, NEVER, Notes, Program, Random, part, patience, program, read_notes, rounds, told, wait_until};
+use crate::child::{
+    self, Folder, NEVER, Notes, Program, Random, part, patience, program, read_notes, rounds, told, wait_until,
+};
+use crate::server::{Reply, Server};
 use segment_native::{Call, Client, Config, ErrorKind, Message, Object, Options};
 use serde_json::{Value, json};
-use server::{Reply, Server};
 
 /// The programs that share a folder.
 #[test]

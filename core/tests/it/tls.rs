@@ -3,23 +3,19 @@
 
 #![cfg(unix)]
 
-mod child;
-mod front;
-mod server;
-
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use child::{Folder, Program, part, program, told, wait_until};
-use front::*;
+use crate::child::{Folder, Program, part, program, told, wait_until};
+use crate::front::*;
+use crate::server::{Reply, Server};
 use rcgen::{ExtendedKeyUsagePurpose, date_time_ymd};
 use rustls::ProtocolVersion::{TLSv1_2, TLSv1_3};
 use rustls::version::{TLS12, TLS13};
 use segment_native::{Client, Config, ErrorKind, Level, Request};
-use server::{Reply, Server};
 
 const NAMES: [&str; 2] = ["localhost", "127.0.0.1"];
 

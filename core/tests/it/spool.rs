@@ -1,18 +1,16 @@
 //! The spool: what is accepted arrives, whatever becomes of client, server and folder in between.
 
-mod patience;
-mod server;
-
 use std::collections::HashSet;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use patience::{NEVER, patience, wait_until};
+use crate::patience::{NEVER, patience, wait_until};
+use crate::server::{Reply, Server, nobody};
 use segment_native::{Client, Config, Object, Overflow, Stats};
-use server::{Reply, Server, nobody};
 
 /// A folder that goes away with the test.
 struct Folder(PathBuf);
@@ -50,8 +48,8 @@ impl Drop for Folder {
 }
 
 fn unique() -> String {
-    static COUNT: std::sync::atomic::AtomicU32 = std::sync::atomic::AtomicU32::new(0);
-    format!("{}-{}", std::process::id(), COUNT.fetch_add(1, std::sync::atomic::Ordering::SeqCst))
+    static COUNT: AtomicU32 = AtomicU32::new(0);
+    format!("{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::SeqCst))
 }
 
 fn config(endpoint: &str, folder: &Path) -> Config {
@@ -84,14 +82,17 @@ fn names(server: &Server) -> HashSet<String> {
     requests.iter().flat_map(|request| request.names()).map(str::to_owned).collect()
 }
 
+/// A server that fails until it is told not to. The endpoint is part of the folder's name, so all runs need the same one.
+fn server_that_is_down() -> (Server, Arc<AtomicBool>) {
+    let up = Arc::new(AtomicBool::new(false));
+    let is_up = up.clone();
+    (Server::new(move |_, _| Reply::status(if is_up.load(Ordering::SeqCst) { 200 } else { 503 })), up)
+}
+
 #[test]
 fn what_could_not_be_delivered_is_delivered_by_the_next_client() {
     let folder = Folder::new();
-    // The endpoint is part of the folder's name, so both runs need the same one.
-    let up = Arc::new(std::sync::atomic::AtomicBool::new(false));
-    let is_up = up.clone();
-    let server =
-        Server::new(move |_, _| Reply::status(if is_up.load(std::sync::atomic::Ordering::SeqCst) { 200 } else { 503 }));
+    let (server, up) = server_that_is_down();
     for run in 0..3 {
         let client = client(&server.url(), &folder.0);
         track(&client, run * 100..run * 100 + 100);
@@ -102,7 +103,7 @@ fn what_could_not_be_delivered_is_delivered_by_the_next_client() {
     // What the runs before have left may have been copied together.
     let sizes = folder.chunks().into_iter().map(|chunk| fs::metadata(chunk).expect("there").len());
     assert!((1..100_000).contains(&sizes.sum::<u64>()), "cut to its content: {:?}", folder.files());
-    up.store(true, std::sync::atomic::Ordering::SeqCst);
+    up.store(true, Ordering::SeqCst);
     let client = client(&server.url(), &folder.0);
     client.flush(patience()).expect("all is delivered");
     let stats = client.stats();
@@ -114,19 +115,33 @@ fn what_could_not_be_delivered_is_delivered_by_the_next_client() {
 }
 
 #[test]
+fn what_was_being_sent_at_the_end_is_cut_to_its_content_too() {
+    let folder = Folder::new();
+    let server = Server::new(|_, _| Reply::Silence);
+    let client = client(&server.url(), &folder.0);
+    track(&client, 0..3);
+    let _ = client.flush(Duration::ZERO);
+    assert!(wait_until(|| server.begun() == 1));
+    drop(client);
+    let bytes = || folder.chunks().iter().map(|path| fs::metadata(path).map_or(0, |file| file.len())).sum::<u64>();
+    assert!(wait_until(|| (1..10_000).contains(&bytes())), "{}", bytes());
+}
+
+#[test]
 fn recovered_messages_come_in_their_order_and_with_their_ids() {
     let folder = Folder::new();
-    let server = Server::good();
+    let (server, up) = server_that_is_down();
     let offline = Client::new(config(&server.url(), &folder.0)).expect("good settings");
     track(&offline, 0..3);
     let _ = offline.shutdown(Duration::ZERO);
     drop(offline);
     let text = fs::read_to_string(&folder.chunks()[0]).expect("a chunk");
+    up.store(true, Ordering::SeqCst);
     let client = client(&server.url(), &folder.0);
     client.flush(patience()).expect("all is delivered");
-    let requests = server.requests();
-    assert_eq!(requests[0].names(), ["Event 0", "Event 1", "Event 2"]);
-    for id in requests[0].ids() {
+    let request = server.requests().pop().expect("one at least");
+    assert_eq!(request.names(), ["Event 0", "Event 1", "Event 2"]);
+    for id in request.ids() {
         assert!(text.contains(&id), "{id} is not the id it was accepted with");
     }
 }
@@ -185,11 +200,13 @@ fn another_key_or_endpoint_is_another_queue() {
 #[test]
 fn damaged_lines_are_skipped_and_all_others_delivered() {
     let folder = Folder::new();
-    let server = Server::good();
+    let (server, up) = server_that_is_down();
     let offline = client(&server.url(), &folder.0);
     track(&offline, 0..10);
     let _ = offline.shutdown(Duration::ZERO);
     drop(offline);
+    up.store(true, Ordering::SeqCst);
+    let begun = server.requests().len();
     let chunk = folder.chunks().remove(0);
     let mut content = fs::read(&chunk).expect("a chunk");
     let at = content.windows(7).position(|w| w == b"Event 4").expect("the fifth message");
@@ -206,7 +223,8 @@ fn damaged_lines_are_skipped_and_all_others_delivered() {
     // Half a line at the end was never accepted.
     assert_eq!((stats.recovered, stats.delivered, stats.failed), (10, 9, 1));
     balanced(&stats);
-    assert!(!names(&server).contains("Event 4"));
+    let requests = &server.requests()[begun..];
+    assert!(!requests.iter().any(|request| request.names().contains(&"Event 4")));
     drop(client);
     let said = "1 damaged line of the spool was set aside".to_owned();
     assert!(lines.lock().expect("no panic").contains(&said), "{lines:?}");
@@ -349,17 +367,19 @@ fn a_pause_is_kept_across_a_restart() {
 #[test]
 fn the_end_of_a_client_is_a_last_chance_in_a_backoff() {
     let folder = Folder::new();
-    let server = Server::good();
+    let (server, up) = server_that_is_down();
     let before = client(&server.url(), &folder.0);
     track(&before, 0..1);
     drop(before);
+    up.store(true, Ordering::SeqCst);
     // Another failure after many: the next attempt of its own would come after a minute.
     let inside = folder.chunks()[0].parent().expect("a folder").to_owned();
     let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).expect("later").as_millis();
     fs::write(inside.join("pace"), format!("1 8 {} 0\n", now + 60_000)).expect("written");
+    let begun = server.begun();
     let client = client(&server.url(), &folder.0);
     track(&client, 1..2);
-    assert!(client.flush(Duration::ZERO).is_err() && server.begun() == 0, "it keeps to the back-off");
+    assert!(client.flush(Duration::ZERO).is_err() && server.begun() == begun, "it keeps to the back-off");
     let start = Instant::now();
     client.shutdown(patience()).expect("settled");
     assert!(start.elapsed() < Duration::from_secs(50), "{:?}", start.elapsed());
@@ -369,10 +389,11 @@ fn the_end_of_a_client_is_a_last_chance_in_a_backoff() {
 #[test]
 fn whoever_waits_in_a_flush_sits_out_no_wait_of_our_own() {
     let folder = Folder::new();
-    let server = Server::good();
+    let (server, up) = server_that_is_down();
     let before = client(&server.url(), &folder.0);
     track(&before, 0..1);
     drop(before);
+    up.store(true, Ordering::SeqCst);
     let inside = folder.chunks()[0].parent().expect("a folder").to_owned();
     let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).expect("later").as_millis();
     fs::write(inside.join("pace"), format!("1 8 {} 0\n", now + 60_000)).expect("written");
@@ -386,10 +407,11 @@ fn whoever_waits_in_a_flush_sits_out_no_wait_of_our_own() {
 #[test]
 fn a_pause_saved_under_a_clock_that_was_ahead_is_cut_at_once() {
     let folder = Folder::new();
-    let server = Server::good();
+    let (server, up) = server_that_is_down();
     let before = client(&server.url(), &folder.0);
     track(&before, 0..1);
     drop(before);
+    up.store(true, Ordering::SeqCst);
     let pace = folder.chunks()[0].with_file_name("pace");
     let now = || {
         let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
@@ -523,7 +545,8 @@ fn a_folder_deleted_while_running_costs_no_more_than_what_was_in_it() {
     let server = Server::good();
     let client = client(&server.url(), &folder.0);
     track(&client, 0..100);
-    fs::remove_dir_all(&folder.0).expect("deleted");
+    // A file that is made in it meanwhile keeps it there.
+    assert!(wait_until(|| fs::remove_dir_all(&folder.0).is_ok()));
     track(&client, 100..200);
     client.flush(patience()).expect("settled");
     let stats = client.stats();

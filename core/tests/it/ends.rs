@@ -1,16 +1,13 @@
 //! How a client ends: flush, shutdown, drop, and callbacks in between.
 
-mod patience;
-mod server;
-
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::mpsc::channel;
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::{Duration, Instant};
 
-use patience::{NEVER, patience, wait_until};
+use crate::patience::{NEVER, patience, wait_until};
+use crate::server::{Reply, Server, nobody};
 use segment_native::{Client, Config, ErrorKind, Level};
-use server::{Reply, Server, nobody};
 
 /// A request that nobody answers takes longer than any wait has patience: who waits for it is noticed, and ends.
 fn config(endpoint: String) -> Config {

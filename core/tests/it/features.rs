@@ -2,18 +2,15 @@
 
 #![cfg(unix)]
 
-mod child;
-mod server;
-
 use std::collections::HashSet;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, Weak};
 
-use child::{Folder, Program, balanced, died_by_kill, kill, part, patience, program, told};
+use crate::child::{self, Folder, Program, balanced, died_by_kill, kill, part, patience, program, told};
+use crate::server::{Reply, Server};
 use segment_native::{BeforeSend, Call, Client, Config, Edit, Error, ErrorKind, Message, Object, Options};
 use serde_json::{Value, json};
-use server::{Reply, Server};
 
 /// The programs that are opened.
 #[test]

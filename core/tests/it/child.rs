@@ -4,9 +4,6 @@
 #![allow(dead_code, unreachable_pub, unused_imports)] // each test program uses a part of it
 #![allow(unsafe_code)] // fork, kill and waitpid, each in a function of its own below
 
-#[path = "../patience/mod.rs"]
-mod patience;
-
 use std::collections::hash_map::DefaultHasher;
 use std::collections::{HashMap, HashSet};
 use std::fs::{self, File, OpenOptions};
@@ -21,8 +18,8 @@ use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+pub use crate::patience::{NEVER, patience, rounds, wait_until, wait_within};
 use flate2::read::GzDecoder;
-pub use patience::{NEVER, patience, rounds, wait_until, wait_within};
 use segment_native::{Client, Config, Options, Stats};
 use serde_json::Value;
 
@@ -101,9 +98,15 @@ pub fn nothing_is_lost(accepted: &[String], sink: &Sink, kept: &HashSet<String>)
 
 // ---- Parts and programs ----
 
-/// The part that this process plays, if it is not the test itself.
+/// The part that this process plays, if it is not the test itself. A test that is broken off leaves no such process
+/// behind, which would go on sending to a port that by then is another test's.
 pub fn part() -> Option<String> {
-    std::env::var("SEGMENT_CHILD").ok()
+    let part = std::env::var("SEGMENT_CHILD").ok()?;
+    end_with_parent();
+    if std::os::unix::process::parent_id() != told_number("PARENT") as u32 {
+        exit_now(1); // it was broken off before that
+    }
+    Some(part)
 }
 
 /// What the test told this program.
@@ -115,25 +118,24 @@ pub fn told_number(name: &str) -> usize {
     told(name).parse().expect("a number")
 }
 
-/// This test binary, to play a part. What it prints on standard error is seen; the harness's own words are not.
+/// This test binary, to play a part that `child_main` of the calling file knows. What it prints on standard error is
+/// seen; the harness's own words are not.
+#[track_caller]
 pub fn program(part: &str, told: &[(&str, &str)]) -> Command {
+    let file = Path::new(std::panic::Location::caller().file()).file_stem().expect("a file").to_string_lossy();
     let mut command = Command::new(std::env::current_exe().expect("this program"));
-    command.args(["child_main", "--exact", "--nocapture", "--test-threads", "1"]);
-    command.env("SEGMENT_CHILD", part).env_remove("SEGMENT_KILL_AT").env("RUST_BACKTRACE", "0");
+    command.args([&format!("{file}::child_main"), "--exact", "--nocapture", "--test-threads", "1"]);
+    command
+        .env("SEGMENT_CHILD", part)
+        .env("SEGMENT_CHILD_PARENT", std::process::id().to_string())
+        .env_remove("SEGMENT_KILL_AT")
+        .env("RUST_BACKTRACE", "0");
     command.envs(told.iter().map(|(name, value)| (format!("SEGMENT_CHILD_{name}"), value)));
     command.stdin(Stdio::null()).stdout(Stdio::null());
-    // SAFETY: it makes one system call.
-    #[cfg(target_os = "linux")]
-    unsafe {
-        std::os::unix::process::CommandExt::pre_exec(&mut command, || {
-            end_with_parent();
-            Ok(())
-        })
-    };
     command
 }
 
-/// A test that is broken off must leave nothing behind that goes on sending: to a port that by then is another test's.
+/// Has this process killed when its parent dies.
 pub fn end_with_parent() {
     // SAFETY: it only concerns this process.
     #[cfg(target_os = "linux")]

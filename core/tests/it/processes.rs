@@ -4,15 +4,13 @@
 #![cfg(unix)]
 #![allow(clippy::print_stdout)] // the figures are for a person to read
 
-mod child;
-
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Barrier};
 use std::time::{Duration, Instant};
 
-use child::*;
+use crate::child::*;
 use segment_native::{Client, Config};
 
 /// The programs that share a folder.

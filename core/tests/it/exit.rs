@@ -5,8 +5,6 @@
 #![allow(clippy::print_stdout)] // the figures are for a person to read
 #![allow(unsafe_code)] // crashes, and a handler at exit
 
-mod child;
-
 use std::cell::RefCell;
 use std::collections::HashSet;
 use std::os::unix::process::ExitStatusExt;
@@ -16,7 +14,7 @@ use std::sync::OnceLock;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use child::*;
+use crate::child::*;
 use segment_native::Client;
 
 static CLIENT: OnceLock<Client> = OnceLock::new();
@@ -149,12 +147,11 @@ const fn signal(signal: i32) -> End {
 }
 
 const OVERFLOW: End = End {
-    says: &["thread 'child_main'", "has overflowed its stack", "fatal runtime error: stack overflow"],
+    says: &["child_main'", "has overflowed its stack", "fatal runtime error: stack overflow"],
     ..signal(libc::SIGABRT)
 };
 
-const PANIC: End =
-    End { says: &["thread 'child_main'", "a mistake of the host's", "note: run with"], accepts: 1, ..code(101) };
+const PANIC: End = End { says: &["child_main'", "a mistake of the host's", "note: run with"], accepts: 1, ..code(101) };
 
 /// Has a program end in this way, with and without a spool, with a server that answers, refuses or hangs.
 fn ends(ending: &str, end: &End, times: usize) {

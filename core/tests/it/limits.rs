@@ -4,15 +4,13 @@
 #![cfg(target_os = "linux")]
 #![allow(unsafe_code)] // handlers of signals, and what is pending
 
-mod child;
-
 use std::fs::{self, File};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
-use child::*;
+use crate::child::*;
 use segment_native::{Client, Config, Object, Options};
 
 /// The programs that are limited.

@@ -2,10 +2,6 @@
 
 #![cfg(unix)]
 
-mod child;
-mod front;
-mod server;
-
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::os::unix::process::CommandExt;
@@ -14,11 +10,11 @@ use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
+use crate::child::{self, Folder, NEVER, Program, part, patience, program, told, wait_until};
+use crate::front::*;
+use crate::server::{Server, nobody};
 use base64::prelude::{BASE64_STANDARD, Engine};
-use child::{Folder, NEVER, Program, part, patience, program, told, wait_until};
-use front::*;
 use segment_native::{Api, Client, Config, Level, Request};
-use server::{Server, nobody};
 
 const USER: &str = "burgundy";
 const PASSWORD: &str = "hush-4711";

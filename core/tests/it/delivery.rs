@@ -1,17 +1,14 @@
 //! Delivery against a real server: what arrives, how often, and what becomes of every message.
 
-mod patience;
-mod server;
-
 use std::collections::HashSet;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use crate::patience::{NEVER, patience, wait_until};
+use crate::server::{Reading, Reply, Server, nobody};
 use base64::prelude::{BASE64_STANDARD, Engine};
 use jiff::fmt::rfc2822::DateTimePrinter;
-use patience::{NEVER, patience, wait_until};
 use segment_native::{Client, Config, Error, ErrorKind, Object, Options, Stats};
-use server::{Reading, Reply, Server, nobody};
 
 /// What on_delivery was told, for each message.
 #[derive(Debug, Clone, PartialEq, Eq)]

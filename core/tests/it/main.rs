@@ -1,0 +1,31 @@
+//! What only the whole shows: clients against real servers, on real folders, in processes that die. One program, for it is
+//! built and linked once; `cargo test --test it kill::` runs one file of it. Forks have a program of their own,
+//! `fork.rs`.
+
+mod call;
+#[cfg(unix)]
+mod child;
+mod consent;
+mod delivery;
+mod departures;
+mod descriptors;
+mod doubts;
+mod ends;
+mod exit;
+mod features;
+#[cfg(unix)]
+mod front;
+mod hosts;
+mod identity;
+mod kill;
+mod layers;
+mod limits;
+mod oauth;
+mod patience;
+mod processes;
+mod proxy;
+mod remember;
+mod seed;
+mod server;
+mod spool;
+mod tls;
