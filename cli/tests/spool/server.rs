@@ -1,11 +1,13 @@
 //! A server in Segment's place.
 
 use std::io::{Read as _, Write as _};
-use std::net::{TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::{Arc, Mutex};
 use std::thread;
 
 use flate2::read::GzDecoder;
+
+use crate::patience::until;
 
 /// What becomes of whoever connects.
 #[derive(Clone, Copy, PartialEq)]
@@ -22,6 +24,8 @@ struct State {
     events: Vec<String>,
     /// How many requests were read to which no answer comes.
     unanswered: usize,
+    /// Who connected last.
+    newest: Option<SocketAddr>,
 }
 
 /// Serves until the test program ends, always at the same address: the queue of a folder is for one endpoint.
@@ -34,18 +38,27 @@ impl Segment {
     pub(crate) fn new(answers: Answers) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
         let url = format!("http://{}", listener.local_addr().expect("its address"));
-        let state = Arc::new(Mutex::new(State { answers, events: Vec::new(), unanswered: 0 }));
+        let state = Arc::new(Mutex::new(State { answers, events: Vec::new(), unanswered: 0, newest: None }));
         let shared = state.clone();
         thread::spawn(move || {
             for stream in listener.incoming().map_while(Result::ok) {
                 let shared = shared.clone();
-                thread::spawn(move || serve(stream, &shared));
+                let answers = {
+                    let mut state = shared.lock().expect("a lock");
+                    state.newest = stream.peer_addr().ok();
+                    state.answers
+                };
+                thread::spawn(move || serve(stream, answers, &shared));
             }
         });
         Segment { url, state }
     }
 
+    /// Changes what becomes of whoever connects from now on. Who connected before may be gone and not served yet.
     pub(crate) fn answer(&self, answers: Answers) {
+        let address = self.url.strip_prefix("http://").expect("its URL");
+        let last = TcpStream::connect(address).expect("it listens").local_addr().ok();
+        until("all who came before were let in", || self.state.lock().expect("a lock").newest == last);
         self.state.lock().expect("a lock").answers = answers;
     }
 
@@ -64,8 +77,7 @@ pub(crate) fn names(text: &str) -> Vec<String> {
     text.split("\"event\":\"").skip(1).filter_map(|rest| rest.split('"').next()).map(str::to_owned).collect()
 }
 
-fn serve(mut stream: TcpStream, state: &Mutex<State>) {
-    let answers = state.lock().expect("a lock").answers;
+fn serve(mut stream: TcpStream, answers: Answers, state: &Mutex<State>) {
     if answers == Answers::None {
         return;
     }

@@ -82,7 +82,8 @@ fn names(server: &Server) -> HashSet<String> {
     requests.iter().flat_map(|request| request.names()).map(str::to_owned).collect()
 }
 
-/// A server that fails until it is told not to. The endpoint is part of the folder's name, so all runs need the same one.
+/// A server that fails until it is told not to. The endpoint is part of the folder's name, so all runs need the same
+/// one.
 fn server_that_is_down() -> (Server, Arc<AtomicBool>) {
     let up = Arc::new(AtomicBool::new(false));
     let is_up = up.clone();
