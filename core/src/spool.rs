@@ -435,9 +435,13 @@ impl Spool {
         }
         (files > 0).then(|| {
             let home = self.home.path().display();
+            let (files, wait, them) = match files {
+                1 => ("a file".to_owned(), "waits", "it"),
+                _ => (format!("{files} files"), "wait", "them"),
+            };
             format!(
-                "{files} files in {home} wait for another write key or endpoint; `segment spool ls` shows them and \
-                 `segment spool send` delivers them"
+                "{files} in {home} {wait} for another write key or endpoint; `segment spool ls` shows {them} and \
+                 `segment spool send` delivers {them}"
             )
         })
     }

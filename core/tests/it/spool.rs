@@ -187,15 +187,36 @@ fn several_clients_share_a_folder_and_rob_nobody() {
 }
 
 #[test]
-fn another_key_or_endpoint_is_another_queue() {
+fn another_key_or_endpoint_is_another_queue_and_what_waits_there_is_told_once() {
     let folder = Folder::new();
-    let server = Server::good();
-    let offline = client(&nobody(), &folder.0);
+    let (server, up) = server_that_is_down();
+    let offline = client(&server.url(), &folder.0);
     track(&offline, 0..1);
     drop(offline);
-    let other = Client::new(Config { write_key: "OTHER".into(), ..config(&server.url(), &folder.0) }).expect("good");
-    other.flush(patience()).expect("nothing to do");
-    assert_eq!((other.stats().recovered, server.requests().len()), (0, 0));
+    up.store(true, Ordering::SeqCst);
+    let begun = server.begun();
+    for (key, endpoint) in [("OTHER", server.url()), ("WRITE_KEY", nobody())] {
+        let lines = Arc::new(Mutex::new(Vec::new()));
+        let log = lines.clone();
+        let on_log = move |_, line: &str| log.lock().expect("no panic").push(line.to_owned());
+        let other =
+            Config { write_key: key.to_owned(), on_log: Some(Box::new(on_log)), ..config(&endpoint, &folder.0) };
+        let other = Client::new(other).expect("good settings");
+        let told = || {
+            let lines = lines.lock().expect("no panic");
+            lines.iter().filter(|line| line.contains(" waits for another write key or endpoint; ")).count()
+        };
+        assert!(wait_until(|| told() == 1), "{:?}", lines.lock().expect("no panic"));
+        other.flush(patience()).expect("nothing to do");
+        assert_eq!((other.stats().recovered, other.stats().queued, server.begun()), (0, 0, begun));
+        drop(other);
+        assert_eq!(told(), 1);
+    }
+    // The same endpoint, written in other words.
+    let same = server.url().replace("http", "HTTP") + "/v1/";
+    let same = client(&same, &folder.0);
+    same.flush(patience()).expect("delivered");
+    assert_eq!((same.stats().recovered, same.stats().delivered), (1, 1));
 }
 
 #[test]
