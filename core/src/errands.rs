@@ -32,16 +32,16 @@ impl Queue {
     pub(crate) fn run_errands(&self) {
         let Some(spool) = &self.spool else { return };
         let mut state = self.lock();
-        state.at_errand = false; // after a bug that was contained it begins anew
+        state.errands.is_at_one = false; // after a bug that was contained it begins anew
         loop {
             if let Some(task) = self.next_task(&mut state) {
-                state.at_errand = true;
+                state.errands.is_at_one = true;
                 state = self.perform(spool, state, task);
-                state.at_errand = false;
-                if state.errands.is_empty() {
+                state.errands.is_at_one = false;
+                if state.errands.list.is_empty() {
                     self.settled.notify_all();
                 }
-            } else if state.put_away {
+            } else if state.errands.put_away {
                 break;
             } else {
                 state = self.sleep_until_needed(state);
@@ -49,25 +49,25 @@ impl Queue {
         }
         drop(state);
         self.tidy(spool);
-        self.lock().erring = false;
+        self.lock().errands.runs = false;
         self.settled.notify_all();
     }
 
     /// Does the errands that there are, where no thread could be had for them.
     pub(crate) fn run_errands_here<'a>(&'a self, mut state: Guard<'a>) -> Guard<'a> {
         let Some(spool) = &self.spool else { return state };
-        while let Some(errand) = state.errands.pop_front() {
+        while let Some(errand) = state.errands.list.pop_front() {
             state = self.perform(spool, state, Task::Errand(errand));
         }
         state
     }
 
     fn next_task(&self, state: &mut State) -> Option<Task> {
-        if let Some(errand) = state.errands.pop_front() {
+        if let Some(errand) = state.errands.list.pop_front() {
             return Some(Task::Errand(errand));
         }
         let now = Instant::now();
-        if !state.put_away && self.is_look_due(state, now) {
+        if !state.errands.put_away && self.is_look_due(state, now) {
             return Some(Task::Look);
         }
         if let Some((number, retired)) = state.shelf.retire() {
@@ -77,9 +77,9 @@ impl Queue {
             return Some(Task::Shorten(file, bytes));
         }
         let rests = state.disk.rests(now);
-        if (!rests || state.last_rescue) && !state.wish.is_unsure {
+        if (!rests || state.errands.last_rescue) && !state.choice.wish.is_unsure {
             // Nothing more comes to a chunk in memory than must.
-            let is_better = state.last_rescue || !state.ready.is_empty();
+            let is_better = state.errands.last_rescue || !state.ahead.ready.is_empty();
             if state.shelf.is_filling_memory() && state.shelf.filling().0 > 0 && is_better {
                 self.seal(state);
             }
@@ -87,22 +87,22 @@ impl Queue {
                 return Some(Task::Rescue(number, begun_ms, taken));
             }
         }
-        if std::mem::take(&mut state.last_rescue) {
+        if std::mem::take(&mut state.errands.last_rescue) {
             self.settled.notify_all();
         }
-        if state.put_away || state.closed || state.wish.opted_out {
+        if state.errands.put_away || state.closed || state.choice.wish.opted_out {
             return None;
         }
-        let spare = now.saturating_duration_since(state.ready_used) >= SPARE_MAX;
+        let spare = now.saturating_duration_since(state.ahead.used) >= SPARE_MAX;
         if spare {
-            state.ahead = 1;
+            state.ahead.wanted = 1;
         }
         let wanted = self.wanted_ahead(state);
-        if spare && state.ready.len() > wanted {
-            return state.ready.pop_back().map(|chunk| Task::Errand(Errand::Discard(chunk)));
+        if spare && state.ahead.ready.len() > wanted {
+            return state.ahead.ready.pop_back().map(|chunk| Task::Errand(Errand::Discard(chunk)));
         }
         let may = !rests && state.disk.busy_since.is_none();
-        (may && state.ready.len() < wanted).then_some(Task::Make)
+        (may && state.ahead.ready.len() < wanted).then_some(Task::Make)
     }
 
     /// How many chunks are to be ready: none before there is anything, one when the first is half full, more while they
@@ -111,35 +111,39 @@ impl Queue {
         let (messages, bytes) = state.shelf.filling();
         let is_troubled = state.disk.is_troubled() && state.shelf.counts().in_memory > 0;
         let is_wanted = messages > 0 && (state.shelf.is_filling_memory() || bytes as usize >= self.settings.room / 2);
-        if is_wanted || is_troubled || state.seal_wanted.is_some() || state.ahead > 1 { state.ahead } else { 0 }
+        if is_wanted || is_troubled || state.ahead.seal_wanted.is_some() || state.ahead.wanted > 1 {
+            state.ahead.wanted
+        } else {
+            0
+        }
     }
 
     fn is_look_due(&self, state: &mut State, now: Instant) -> bool {
-        if state.wish.is_unsure {
+        if state.choice.wish.is_unsure {
             return false; // nothing of it may be sent, nor thrown away
         }
-        state.looked.is_none_or(|looked| !state.closed && now.saturating_duration_since(looked) >= LOOK_INTERVAL)
+        state.look.last.is_none_or(|looked| !state.closed && now.saturating_duration_since(looked) >= LOOK_INTERVAL)
     }
 
     fn sleep_until_needed<'a>(&'a self, mut state: Guard<'a>) -> Guard<'a> {
         let now = Instant::now();
         let mut wait = LOOK_INTERVAL;
-        if !state.ready.is_empty() {
+        if !state.ahead.ready.is_empty() {
             wait = wait.min(SPARE_MAX);
         }
         let has_trouble = state.disk.failed.is_some() && state.shelf.counts().in_memory > 0;
-        if has_trouble || !state.unreadable.is_empty() {
+        if has_trouble || !state.look.unreadable.is_empty() {
             wait = wait.min(DISK_REST);
         }
-        if let Some(looked) = state.looked {
+        if let Some(looked) = state.look.last {
             wait = wait.min(LOOK_INTERVAL.saturating_sub(now.saturating_duration_since(looked)));
         }
-        state.errands_sleep = true;
+        state.errands.sleeps = true;
         let wait = wait.max(Duration::from_millis(1));
         let (mut state, slept) = self.errands.wait_timeout(state, wait).unwrap_or_else(PoisonError::into_inner);
-        state.errands_sleep = false;
+        state.errands.sleeps = false;
         if slept.timed_out() {
-            for number in std::mem::take(&mut state.unreadable) {
+            for number in std::mem::take(&mut state.look.unreadable) {
                 state.shelf.unread(number);
                 self.work.notify_one();
             }
@@ -188,13 +192,13 @@ impl Queue {
         state.stats.recovered += unread;
         state.stats.dropped += unread;
         if let Err(error) = removed {
-            if state.undeleted.is_empty() {
+            if state.look.undeleted.is_empty() {
                 let file = leaving.file.display();
                 let line = format!("{file} cannot be deleted; its messages may be sent again after a restart: {error}");
                 state.note(Level::Warning, line);
                 self.work.notify_one();
             }
-            state.undeleted.push(leaving.file);
+            state.look.undeleted.push(leaving.file);
         }
         state.shelf.gone(leaving.number);
         let is_over = state.closed && state.is_empty();
@@ -211,7 +215,7 @@ impl Queue {
         if let Some(file) = file
             && spool.remove(&file).is_err()
         {
-            self.lock().undeleted.push(file);
+            self.lock().look.undeleted.push(file);
         }
         self.settled.notify_all();
     }
@@ -276,7 +280,7 @@ impl Queue {
             }
             Err(error) => {
                 self.disk_failed(&mut state, &error);
-                state.last_rescue = false;
+                state.errands.last_rescue = false;
                 None
             }
         };
@@ -289,25 +293,25 @@ impl Queue {
 
     /// Looks into the folder, and adopts what owners that are gone have left.
     fn look<'a>(&'a self, spool: &Spool, mut state: Guard<'a>) -> Guard<'a> {
-        let purges = state.purges;
-        let undeleted = std::mem::take(&mut state.undeleted);
+        let purges = state.choice.purges;
+        let undeleted = std::mem::take(&mut state.look.undeleted);
         drop(state);
         let prepared = spool.prepare();
         let undeleted: Vec<PathBuf> = undeleted.into_iter().filter(|file| spool.remove(file).is_err()).collect();
         let look = prepared.and_then(|()| spool.look());
         let mut state = self.lock();
-        state.undeleted.extend(undeleted);
-        if state.purges != purges {
+        state.look.undeleted.extend(undeleted);
+        if state.choice.purges != purges {
             // The user opted out while it was being looked at: it is looked at again, with other eyes.
             let found = look.into_iter().flat_map(|look| look.found);
             let leaving = found.map(|found| Leaving { number: 0, file: found.path, is_unread: false });
             self.add_errands(&mut state, leaving.map(Errand::Remove));
             return state;
         }
-        state.looked = Some(Instant::now());
+        state.look.last = Some(Instant::now());
         match look {
             Ok(look) => {
-                state.unlookable = false;
+                state.look.failed = false;
                 for line in look.log {
                     state.note(Level::Warning, line);
                 }
@@ -320,11 +324,11 @@ impl Queue {
                     state.note(Level::Info, line);
                 }
                 state.shelf.find(look.found.into_iter().map(|found| (found.path, found.bytes)));
-                state.foreign_bytes = look.foreign_bytes;
+                state.look.foreign_bytes = look.foreign_bytes;
             }
             Err(error) => {
                 // Said once: where it cannot be written either, that is said too.
-                if !std::mem::replace(&mut state.unlookable, true) {
+                if !std::mem::replace(&mut state.look.failed, true) {
                     state.note(Level::Warning, format!("the spool cannot be read: {error}"));
                 }
             }
@@ -339,10 +343,10 @@ impl Queue {
     pub(crate) fn tidy(&self, spool: &Spool) {
         let mut state = self.lock();
         self.seal(&mut state);
-        let ready = std::mem::take(&mut state.ready);
+        let ready = std::mem::take(&mut state.ahead.ready);
         self.add_errands(&mut state, ready.into_iter().map(Errand::Discard));
         loop {
-            if let Some(errand) = state.errands.pop_front() {
+            if let Some(errand) = state.errands.list.pop_front() {
                 state = self.perform(spool, state, Task::Errand(errand));
             } else if let Some((number, retired)) = state.shelf.retire() {
                 state = self.perform(spool, state, Task::Cut(number, retired));

@@ -40,18 +40,18 @@ impl Queue {
     pub(crate) fn next(&self, pace: &mut Pace) -> Work {
         let mut state = self.lock();
         loop {
-            if !state.log.is_empty() {
+            if !state.log.lines.is_empty() {
                 return Work::Log(state.take_log());
             }
             if state.ended || (state.closed && state.is_empty()) {
                 return Work::End;
             }
-            if std::mem::take(&mut state.asks) {
+            if std::mem::take(&mut state.choice.asks) {
                 return Work::Ask;
             }
-            if state.wish.is_unsure {
+            if state.choice.wish.is_unsure {
                 // Nothing that is there may be sent, nor thrown away.
-                let pause = if state.wish.is_damaged { LOOK_INTERVAL } else { UNSURE_PAUSE };
+                let pause = if state.choice.wish.is_damaged { LOOK_INTERVAL } else { UNSURE_PAUSE };
                 let woken = self.work.wait_timeout(state, pause);
                 drop(woken.unwrap_or_else(PoisonError::into_inner));
                 return Work::Ask;
@@ -65,7 +65,7 @@ impl Queue {
                     self.keep_buffer(&mut state, buffer);
                 }
             }
-            if std::mem::take(&mut state.hurry) {
+            if std::mem::take(&mut state.worker.hurry) {
                 pace.hurry();
             }
             let now = Instant::now();
@@ -87,7 +87,7 @@ impl Queue {
                     let within = state.deliver_until.map(|until| until.saturating_duration_since(Instant::now()));
                     match flight {
                         Some((number, batch, Some(part))) => {
-                            state.requesting = true;
+                            state.worker.requesting = true;
                             return Work::Send { number, batch, part, within };
                         }
                         // Only a bug that was contained can leave this behind; its file is found at the next start.
@@ -99,8 +99,8 @@ impl Queue {
                 Step::Wait(until) => state = self.sleep(state, Some(until - clock), NEVER),
                 // As long as messages keep coming, the worker looks again by itself and the first message of a batch
                 // need not wake it.
-                Step::Idle if state.idle_since != state.stats.accepted => {
-                    state.idle_since = state.stats.accepted;
+                Step::Idle if state.worker.idle_since != state.stats.accepted => {
+                    state.worker.idle_since = state.stats.accepted;
                     state = self.sleep(state, Some(flush_interval), u64::from(flush_at));
                 }
                 Step::Idle => state = self.sleep(state, None, 1),
@@ -109,25 +109,25 @@ impl Queue {
     }
 
     fn sleep<'a>(&self, mut state: Guard<'a>, time: Option<Duration>, wake_at: u64) -> Guard<'a> {
-        state.wake_at = wake_at;
+        state.worker.wake_at = wake_at;
         let left = state.deliver_until.map(|until| until.saturating_duration_since(Instant::now()));
         let time = time.into_iter().chain(left.filter(|left| !left.is_zero())).min();
         let mut state = match time {
             Some(time) => self.work.wait_timeout(state, time).unwrap_or_else(PoisonError::into_inner).0,
             None => self.work.wait(state).unwrap_or_else(PoisonError::into_inner),
         };
-        state.wake_at = NEVER;
+        state.worker.wake_at = NEVER;
         state
     }
 
     /// How long the chunk that is being filled is to stay open because the next one is still being made; none if it can
     /// be sealed. Sealed sooner, it would leave the next caller to wait for the disk.
     fn awaits_next_chunk(&self, state: &mut State) -> Option<Duration> {
-        let can_have = self.spool.is_some() && state.erring && !state.closed && !state.wish.opted_out;
-        if !can_have || !state.ready.is_empty() || state.disk.is_troubled() || state.shelf.is_filling_memory() {
+        let can_have = self.spool.is_some() && state.errands.runs && !state.closed && !state.choice.wish.opted_out;
+        if !can_have || !state.ahead.ready.is_empty() || state.disk.is_troubled() || state.shelf.is_filling_memory() {
             return None;
         }
-        let since = *state.seal_wanted.get_or_insert_with(Instant::now);
+        let since = *state.ahead.seal_wanted.get_or_insert_with(Instant::now);
         self.wake_errands(state);
         NEXT_CHUNK_PATIENCE.checked_sub(since.elapsed()).filter(|left| !left.is_zero())
     }
@@ -135,15 +135,15 @@ impl Queue {
     /// Puts the next slot in flight, if it can be read.
     fn load<'a>(&'a self, mut state: Guard<'a>) -> Guard<'a> {
         // What the dead have left is older. A folder that does not say what is in it holds nobody up for long.
-        let left = LOOK_PATIENCE.saturating_sub(state.look_wanted.elapsed());
-        if state.looked.is_none() && state.erring && !left.is_zero() {
+        let left = LOOK_PATIENCE.saturating_sub(state.look.wanted.elapsed());
+        if state.look.last.is_none() && state.errands.runs && !left.is_zero() {
             return self.work.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0;
         }
         if !state.shelf.is_any_waiting() && state.shelf.filling().0 > 0 {
             if let Some(left) = self.awaits_next_chunk(&mut state) {
                 return self.work.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0;
             }
-            state.seal_wanted = None;
+            state.ahead.seal_wanted = None;
             self.seal(&mut state);
         }
         let Some((number, taken)) = state.shelf.next() else {
@@ -160,7 +160,7 @@ impl Queue {
         }
         self.settled.notify_all();
         // Whoever leaves the folder tidy may have been there before this was read.
-        if state.put_away
+        if state.errands.put_away
             && let (Some(spool), Some((file, bytes))) = (&self.spool, state.shelf.uncut(true))
         {
             drop(state);
@@ -210,7 +210,7 @@ impl Queue {
 
     fn unreadable(&self, state: &mut State, number: u64, file: &Path, error: &io::Error) {
         if is_passing(error) {
-            return state.unreadable.push(number);
+            return state.look.unreadable.push(number);
         }
         let messages = state.shelf.abandon(number);
         state.stats.failed += messages;
@@ -252,12 +252,12 @@ impl Queue {
     /// The same, and the user is known to want it.
     pub(crate) fn may_be_sent(&self, number: u64) -> bool {
         let state = self.lock();
-        !state.wish.is_unsure && state.shelf.is_in_flight(number)
+        !state.choice.wish.is_unsure && state.shelf.is_in_flight(number)
     }
 
     /// What was to be sent is not.
     pub(crate) fn not_sent(&self) {
-        self.lock().requesting = false;
+        self.lock().worker.requesting = false;
     }
 
     /// Takes in what came of a request: the counts change, and who has settled is returned, to be told before
@@ -271,8 +271,8 @@ impl Queue {
         chance: f64,
     ) -> Option<Settled> {
         let mut state = self.lock();
-        state.requesting = false;
-        if state.abandoned {
+        state.worker.requesting = false;
+        if state.worker.abandoned {
             return None;
         }
         let now = state.began.elapsed();
@@ -299,12 +299,12 @@ impl Queue {
     /// Whoever waits may know: what was settled last has been reported. A slot of which nothing is left goes.
     pub(crate) fn landed(&self, number: u64, batch: Arc<Batch>, limits: Limits) {
         let mut state = self.lock();
-        if state.abandoned {
+        if state.worker.abandoned {
             return;
         }
         if let Some(leaving) = state.shelf.put_back(number, limits) {
             self.add_errands(&mut state, [Errand::Remove(leaving)]);
-            if !state.erring {
+            if !state.errands.runs {
                 state = self.run_errands_here(state);
             }
         }

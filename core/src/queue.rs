@@ -80,12 +80,12 @@ impl Settings {
 impl Queue {
     pub(crate) fn new(settings: Settings, spool: Option<Spool>, wish: Wish) -> Self {
         let mut state = State::new();
-        state.wish = wish;
-        state.certain = Some(wish).filter(|wish| !wish.is_unsure);
+        state.choice.wish = wish;
+        state.choice.certain = Some(wish).filter(|wish| !wish.is_unsure);
         spool.iter().for_each(|spool| spool.discard_up_to(wish.discard_up_to_ms));
         // Without a folder there is nothing to look for.
-        state.looked = spool.is_none().then(Instant::now);
-        state.syncs = settings.sync;
+        state.look.last = spool.is_none().then(Instant::now);
+        state.sync.is_on = settings.sync;
         Queue {
             settings,
             spool,
@@ -134,15 +134,15 @@ impl Queue {
         state.full = false;
         state.stats.accepted += 1;
         let (messages, filled) = state.shelf.filling();
-        let wakes = messages >= state.wake_at || (wake && state.wake_at != NEVER);
+        let wakes = messages >= state.worker.wake_at || (wake && state.worker.wake_at != NEVER);
         if wakes {
-            state.wake_at = NEVER;
+            state.worker.wake_at = NEVER;
         }
         // The next chunk is made while this one still has room.
         let errand = self.spool.is_some()
-            && (state.disk.is_troubled() || state.ready.is_empty() && filled as usize >= self.settings.room / 2);
-        let errand = errand && std::mem::take(&mut state.errands_sleep);
-        let dirty = std::mem::take(&mut state.sync_sleeps);
+            && (state.disk.is_troubled() || state.ahead.ready.is_empty() && filled as usize >= self.settings.room / 2);
+        let errand = errand && std::mem::take(&mut state.errands.sleeps);
+        let dirty = std::mem::take(&mut state.sync.sleeps);
         drop(state);
         if wakes {
             self.work.notify_one();
@@ -161,7 +161,7 @@ impl Queue {
     fn is_makeshift(&self, state: &State) -> bool {
         let is_better = |chunk: &Chunk| !(chunk.is_written() && state.disk.is_slow);
         if state.shelf.is_filling_memory() {
-            return self.spool.is_some() && state.ready.front().is_some_and(is_better);
+            return self.spool.is_some() && state.ahead.ready.front().is_some_and(is_better);
         }
         state.disk.is_slow && state.shelf.is_filling_written()
     }
@@ -170,9 +170,9 @@ impl Queue {
     /// of the lock, or one in memory. Afterwards everything may have changed, and is to be looked at again.
     fn begin<'a>(&'a self, mut state: Guard<'a>, waited: &mut Waited) -> Result<Guard<'a>, Error> {
         let is_slow = state.disk.is_slow;
-        let is_usable = state.ready.front().is_some_and(|chunk| !(chunk.is_written() && is_slow));
-        if let Some(chunk) = is_usable.then(|| state.ready.pop_front()).flatten() {
-            state.ready_used = Instant::now();
+        let is_usable = state.ahead.ready.front().is_some_and(|chunk| !(chunk.is_written() && is_slow));
+        if let Some(chunk) = is_usable.then(|| state.ahead.ready.pop_front()).flatten() {
+            state.ahead.used = Instant::now();
             self.give_back(&mut state, |state| state.shelf.begin(chunk, time::now_ms()));
             return Ok(state);
         }
@@ -184,7 +184,7 @@ impl Queue {
             (Advice::Ask, Some(spool)) => {
                 if state.shelf.filling().0 > 0 {
                     // They are used up faster than they are made.
-                    state.ahead = (state.ahead * 2).min(self.settings.ahead_max());
+                    state.ahead.wanted = (state.ahead.wanted * 2).min(self.settings.ahead_max());
                 }
                 state.disk.busy_since = Some(Instant::now());
                 drop(state);
@@ -221,7 +221,7 @@ impl Queue {
             Some(chunk) if chunk.path().is_none() => self.keep_buffer(state, chunk),
             Some(chunk) => self.add_errands(state, [Errand::Discard(chunk)]),
             None if before.is_some() && before != state.shelf.filling_number() => {
-                state.unsynced.extend(sealed.filter(|_| state.syncs));
+                state.sync.sealed.extend(sealed.filter(|_| state.sync.is_on));
             }
             None => {}
         }
@@ -230,12 +230,12 @@ impl Queue {
 
     /// Has something done on the disk, soon and by another thread.
     pub(crate) fn add_errands(&self, state: &mut State, errands: impl IntoIterator<Item = Errand>) {
-        state.errands.extend(errands);
+        state.errands.list.extend(errands);
         self.wake_errands(state);
     }
 
     pub(crate) fn wake_errands(&self, state: &mut State) {
-        if std::mem::take(&mut state.errands_sleep) {
+        if std::mem::take(&mut state.errands.sleeps) {
             self.errands.notify_one();
         }
     }
@@ -254,7 +254,7 @@ impl Queue {
 
     /// Makes a chunk on the disk, outside of the lock.
     pub(crate) fn make(&self, spool: &Spool) -> Guard<'_> {
-        let (began, purges) = (Stopwatch::start(), self.lock().purges);
+        let (began, purges) = (Stopwatch::start(), self.lock().choice.purges);
         let made = spool.chunk();
         let mut state = self.lock();
         match made {
@@ -263,10 +263,10 @@ impl Queue {
                 self.disk_worked(&mut state, began.elapsed());
                 // What is made now must be younger than a purge, or it would be thrown away with the rest. Who has
                 // opted out needs none.
-                if state.purges == purges && !state.put_away && !state.wish.opted_out {
-                    state.ready.push_back(chunk);
-                    if state.seal_wanted.is_some() {
-                        state.ready_used = Instant::now(); // it is about to be
+                if state.choice.purges == purges && !state.errands.put_away && !state.choice.wish.opted_out {
+                    state.ahead.ready.push_back(chunk);
+                    if state.ahead.seal_wanted.is_some() {
+                        state.ahead.used = Instant::now(); // it is about to be
                         self.work.notify_one();
                     }
                 } else {
@@ -392,8 +392,8 @@ impl Queue {
     /// still to be removed.
     pub(crate) fn stop_taking(&self) {
         let mut state = self.lock();
-        state.wish.opted_out = true;
-        state.wish.is_unsure = false;
+        state.choice.wish.opted_out = true;
+        state.choice.wish.is_unsure = false;
         state.purge();
         drop(state);
         self.settled.notify_all();
@@ -406,22 +406,22 @@ impl Queue {
     pub(crate) fn heed(&self, wish: impl FnOnce() -> Wish) {
         let mut state = self.lock();
         let wish = wish();
-        if wish == state.wish {
+        if wish == state.choice.wish {
             return;
         }
-        state.wish = wish;
-        if wish.is_unsure || state.certain == Some(wish) {
+        state.choice.wish = wish;
+        if wish.is_unsure || state.choice.certain == Some(wish) {
             drop(state);
             self.work.notify_one();
             self.errands.notify_one();
             return self.settled.notify_all();
         }
-        state.certain = Some(wish);
+        state.choice.certain = Some(wish);
         if let Some(spool) = &self.spool {
             spool.discard_up_to(wish.discard_up_to_ms);
             // The dead may have left something too: it is thrown away when the folder is looked into again.
-            state.looked = None;
-            state.look_wanted = Instant::now();
+            state.look.last = None;
+            state.look.wanted = Instant::now();
         }
         state.purge();
         drop(state);
@@ -435,7 +435,8 @@ impl Queue {
     /// waited for.
     pub(crate) fn wait_for_errands(&self, time: Duration) {
         let is_busy = |state: &mut State| {
-            state.erring && (state.at_errand || !state.errands.is_empty() || state.looked.is_none())
+            state.errands.runs
+                && (state.errands.is_at_one || !state.errands.list.is_empty() || state.look.last.is_none())
         };
         drop(self.settled.wait_timeout_while(self.lock(), time, is_busy));
     }
@@ -447,9 +448,9 @@ impl Queue {
         if state.is_settled(target) {
             return true;
         }
-        state.flush_up_to = state.flush_up_to.max(target);
+        state.worker.flush_up_to = state.worker.flush_up_to.max(target);
         // Who only starts the sending may do so sixty times a second: that is no reason to try a server as often.
-        state.hurry |= !time.is_zero();
+        state.worker.hurry |= !time.is_zero();
         self.work.notify_one();
         let (state, _) = self
             .settled
@@ -462,8 +463,8 @@ impl Queue {
     pub(crate) fn close(&self, time: Duration, wait: Duration) -> bool {
         let mut state = self.lock();
         let until = Instant::now().checked_add(time);
-        state.hurry |= !state.closed;
-        state.last_rescue |= !state.closed && state.erring;
+        state.worker.hurry |= !state.closed;
+        state.errands.last_rescue |= !state.closed && state.errands.runs;
         // The longest of several calls counts; a time beyond the clock is none.
         state.deliver_until = match (state.closed, state.deliver_until) {
             (true, None) => None,
@@ -486,14 +487,14 @@ impl Queue {
 
     /// A message of somebody who has opted out since it was begun is not taken, even if they opted in again.
     fn check_period(&self, state: &mut State, period: Period) -> Result<(), Error> {
-        if state.wish.period == period { Ok(()) } else { Err(self.refuse(state)) }
+        if state.choice.wish.period == period { Ok(()) } else { Err(self.refuse(state)) }
     }
 
     fn check(&self, state: &mut State) -> Result<(), Error> {
         if state.closed {
             return Err(Error::new(ErrorKind::Closed, "the client was shut down"));
         }
-        if state.wish.opted_out { Err(self.refuse(state)) } else { Ok(()) }
+        if state.choice.wish.opted_out { Err(self.refuse(state)) } else { Ok(()) }
     }
 
     /// Why nothing is taken from a user who opted out.
@@ -504,12 +505,12 @@ impl Queue {
 
     fn refuse(&self, state: &mut State) -> Error {
         // Another process may have opted in, and nothing else would wake the worker to see it.
-        if self.spool.is_some() && state.asked.is_none_or(|asked| asked.elapsed() >= ASK_INTERVAL) {
-            state.asked = Some(Instant::now());
-            state.asks = true;
+        if self.spool.is_some() && state.choice.asked.is_none_or(|asked| asked.elapsed() >= ASK_INTERVAL) {
+            state.choice.asked = Some(Instant::now());
+            state.choice.asks = true;
             self.work.notify_one();
         }
-        state.wish.refusal()
+        state.choice.wish.refusal()
     }
 
     pub(crate) fn is_closed(&self) -> bool {
@@ -530,12 +531,12 @@ impl Queue {
     /// Has what is in memory tried on the disk once more, for so long.
     pub(crate) fn rescue(&self, time: Duration) {
         let mut state = self.lock();
-        if !state.erring || state.shelf.counts().in_memory == 0 {
+        if !state.errands.runs || state.shelf.counts().in_memory == 0 {
             return;
         }
-        state.last_rescue = true;
+        state.errands.last_rescue = true;
         self.errands.notify_one();
-        let is_tried = |state: &mut State| state.erring && state.last_rescue;
+        let is_tried = |state: &mut State| state.errands.runs && state.errands.last_rescue;
         drop(self.settled.wait_timeout_while(state, time, is_tried));
     }
 
@@ -544,11 +545,11 @@ impl Queue {
     pub(crate) fn wait_for_end(&self, time: Duration, abandon: bool) -> bool {
         let mut state = self.lock();
         let start = Instant::now();
-        while state.working {
-            let time = if state.requesting { time } else { OWN_STEPS_MAX };
+        while state.worker.runs {
+            let time = if state.worker.requesting { time } else { OWN_STEPS_MAX };
             let left = time.saturating_sub(start.elapsed());
             if left.is_zero() {
-                state.abandoned = abandon;
+                state.worker.abandoned = abandon;
                 return false;
             }
             state = self.settled.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0;
@@ -560,27 +561,29 @@ impl Queue {
     /// that does not answer is left to its thread.
     pub(crate) fn put_away(&self, time: Duration) -> bool {
         let mut state = self.lock();
-        state.put_away = true;
-        if !state.erring {
+        state.errands.put_away = true;
+        if !state.errands.runs {
             drop(state);
             self.spool.iter().for_each(|spool| self.tidy(spool));
             return true;
         }
         self.errands.notify_one();
-        let (state, _) =
-            self.settled.wait_timeout_while(state, time, |state| state.erring).unwrap_or_else(PoisonError::into_inner);
-        !state.erring
+        let (state, _) = self
+            .settled
+            .wait_timeout_while(state, time, |state| state.errands.runs)
+            .unwrap_or_else(PoisonError::into_inner);
+        !state.errands.runs
     }
 
     /// Whether the thread for errands is missing: it was not started, or could not be.
     pub(crate) fn lacks_errands(&self) -> bool {
         let state = self.lock();
-        self.spool.is_some() && !state.erring && !state.put_away
+        self.spool.is_some() && !state.errands.runs && !state.errands.put_away
     }
 
     /// Notes that the worker runs, or has ended.
     pub(crate) fn set_working(&self, working: bool) {
-        self.lock().working = working;
+        self.lock().worker.runs = working;
         self.settled.notify_all();
     }
 

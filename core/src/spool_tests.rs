@@ -509,7 +509,7 @@ fn whoever_came_first_finds_what_later_ones_leave_when_they_die() {
     drop(later); // which leaves it in the folder, as one that was killed does
     let queue = &first.half().shared.queue;
     let half_a_minute_ago = std::time::Instant::now().checked_sub(LOOK_INTERVAL).expect("the clock is older");
-    queue.lock().looked = Some(half_a_minute_ago);
+    queue.lock().look.last = Some(half_a_minute_ago);
     queue.errands.notify_one();
     wait_for("it is found and sent", || receiver.ids.lock().expect("no panic").contains(&"later".to_owned()));
     assert_eq!(first.stats().recovered, 1);

@@ -55,81 +55,124 @@ pub(crate) enum Errand {
 pub(crate) struct State {
     pub(crate) began: Instant,
     pub(crate) shelf: Shelf,
-    /// Chunks on the disk, made ahead so that no caller pays for it.
-    pub(crate) ready: VecDeque<Chunk>,
-    /// How many of them there should be while they are used up.
-    pub(crate) ahead: usize,
-    /// When one was used last.
-    pub(crate) ready_used: Instant,
-    /// Since when the worker waits for one of them, to seal the one that is being filled.
-    pub(crate) seal_wanted: Option<Instant>,
-    /// Buffers for chunks in memory, made ahead or used before.
-    pub(crate) buffers: Vec<Chunk>,
-    pub(crate) errands: VecDeque<Errand>,
-    pub(crate) disk: DiskHealth,
     /// Since when the oldest message of the chunk that is being filled waits.
     pub(crate) active_since: Instant,
+    pub(crate) ahead: Ahead,
+    /// Buffers for chunks in memory, made ahead or used before.
+    pub(crate) buffers: Vec<Chunk>,
+    pub(crate) disk: DiskHealth,
+    pub(crate) errands: Errands,
+    pub(crate) look: Look,
+    pub(crate) sync: Syncing,
+    pub(crate) worker: Worker,
+    pub(crate) choice: Choice,
     /// All counts but those of what waits, which the shelf has.
     pub(crate) stats: Stats,
+    /// That the queue is full was said.
+    pub(crate) full: bool,
+    /// No message is taken any more.
+    pub(crate) closed: bool,
+    /// What is left is sent until then; none: for as long as it takes.
+    pub(crate) deliver_until: Option<Instant>,
+    /// Nothing is sent any more.
+    pub(crate) ended: bool,
+    pub(crate) log: Log,
+}
+
+/// Chunks on the disk, made ahead so that no caller pays for it.
+pub(crate) struct Ahead {
+    pub(crate) ready: VecDeque<Chunk>,
+    /// How many of them there should be while they are used up.
+    pub(crate) wanted: usize,
+    /// When one was used last.
+    pub(crate) used: Instant,
+    /// Since when the worker waits for one of them, to seal the one that is being filled.
+    pub(crate) seal_wanted: Option<Instant>,
+}
+
+/// The thread for errands, and what it is to do.
+#[derive(Default)]
+pub(crate) struct Errands {
+    pub(crate) list: VecDeque<Errand>,
+    /// It is at one.
+    pub(crate) is_at_one: bool,
+    /// It sleeps until there is one.
+    pub(crate) sleeps: bool,
+    /// It runs.
+    pub(crate) runs: bool,
+    /// Everything is to be left as whoever comes next should find it.
+    pub(crate) put_away: bool,
+    /// What is in memory is to be tried once more, whether the disk rests or not.
+    pub(crate) last_rescue: bool,
+}
+
+/// What is known of the folder, and what is to be tried there again.
+pub(crate) struct Look {
+    /// When it was looked into last; none before the first time.
+    pub(crate) last: Option<Instant>,
+    /// Since when it is to be looked into, if it was not.
+    pub(crate) wanted: Instant,
+    /// It could not be looked into, and that was said.
+    pub(crate) failed: bool,
+    /// What others have in it.
+    pub(crate) foreign_bytes: u64,
+    /// Files that could not be deleted.
+    pub(crate) undeleted: Vec<PathBuf>,
+    /// Slots that could not be read just now.
+    pub(crate) unreadable: Vec<u64>,
+}
+
+/// What the disk was asked to hold whatever happens, and by whom.
+#[derive(Default)]
+pub(crate) struct Syncing {
+    /// Somebody asks it to.
+    pub(crate) is_on: bool,
+    /// Sealed chunks that it was not asked to hold yet.
+    pub(crate) sealed: Vec<PathBuf>,
+    /// The number of the chunk that is being filled, and how many of its messages it was asked to hold.
+    pub(crate) done: (u64, u64),
+    /// The syncing thread sleeps until a message comes.
+    pub(crate) sleeps: bool,
+}
+
+/// The delivery thread.
+pub(crate) struct Worker {
+    /// It runs.
+    pub(crate) runs: bool,
+    /// It is making a request.
+    pub(crate) requesting: bool,
+    /// It was left behind in a request: what comes of that is nobody's business any more.
+    pub(crate) abandoned: bool,
+    /// It sleeps until the chunk that is being filled has so many messages.
+    pub(crate) wake_at: u64,
+    /// How many messages had been accepted when it last found nothing to do.
+    pub(crate) idle_since: u64,
     /// Chunks up to this number are wanted out without waiting for more messages.
     pub(crate) flush_up_to: u64,
     /// Who waits wants no wait of our own sat out.
     pub(crate) hurry: bool,
-    /// The worker sleeps until the chunk that is being filled has so many messages.
-    pub(crate) wake_at: u64,
-    /// The thread for errands is at one.
-    pub(crate) at_errand: bool,
-    /// The thread for errands sleeps until there is one.
-    pub(crate) errands_sleep: bool,
-    /// How many messages had been accepted when the worker last found nothing to do.
-    pub(crate) idle_since: u64,
-    pub(crate) full: bool,
-    pub(crate) closed: bool,
-    /// What the user wanted when that was last seen to.
+}
+
+/// Whether the user wants any of this.
+pub(crate) struct Choice {
+    /// What they wanted when that was last seen to.
     pub(crate) wish: Wish,
     /// The same when it was last known. Only where that changes anything is thrown away.
     pub(crate) certain: Option<Wish>,
     /// How often everything was thrown away: what was made or read before that is not wanted any more.
     pub(crate) purges: u64,
-    /// The worker is to look whether the user wants something else by now.
+    /// The worker is to look whether they want something else by now.
     pub(crate) asks: bool,
     /// When it was last asked to.
     pub(crate) asked: Option<Instant>,
-    pub(crate) deliver_until: Option<Instant>,
-    pub(crate) ended: bool,
-    /// The worker's thread runs.
-    pub(crate) working: bool,
-    /// The thread for errands runs.
-    pub(crate) erring: bool,
-    /// Everything is to be left as whoever comes next should find it.
-    pub(crate) put_away: bool,
-    /// What is in memory is to be tried once more, whether the disk rests or not.
-    pub(crate) last_rescue: bool,
-    /// The worker is making a request.
-    pub(crate) requesting: bool,
-    /// It was left behind in a request: what comes of that is nobody's business any more.
-    pub(crate) abandoned: bool,
-    /// When the folder was last looked into; none before the first time.
-    pub(crate) looked: Option<Instant>,
-    /// Since when it is to be looked into, if it was not.
-    pub(crate) look_wanted: Instant,
-    /// It could not be looked into, and that was said.
-    pub(crate) unlookable: bool,
-    /// What others have in the folder.
-    pub(crate) foreign_bytes: u64,
-    /// Files that could not be deleted, to be tried again.
-    pub(crate) undeleted: Vec<PathBuf>,
-    /// Slots that could not be read just now, to be tried again.
-    pub(crate) unreadable: Vec<u64>,
-    /// Sealed chunks that the disk was not asked to hold yet; only kept where somebody asks it.
-    pub(crate) unsynced: Vec<PathBuf>,
-    pub(crate) syncs: bool,
-    /// The number of the chunk that is being filled and how many of its messages the disk was asked to hold.
-    pub(crate) synced: (u64, u64),
-    /// The syncing thread sleeps until a message comes.
-    pub(crate) sync_sleeps: bool,
-    pub(crate) log: Vec<(Level, String)>,
-    pub(crate) log_lost: u64,
+}
+
+/// Lines for the host's log, until the delivery thread hands them over.
+#[derive(Default)]
+pub(crate) struct Log {
+    pub(crate) lines: Vec<(Level, String)>,
+    /// How many found no room.
+    pub(crate) lost: u64,
 }
 
 /// How often the user has opted out or in, and when last.
@@ -237,48 +280,36 @@ impl State {
         State {
             began: now,
             shelf: Shelf::default(),
-            ready: VecDeque::new(),
-            ahead: 1,
-            ready_used: now,
-            seal_wanted: None,
-            buffers: Vec::new(),
-            errands: VecDeque::new(),
-            disk: DiskHealth::default(),
             active_since: now,
+            ahead: Ahead { ready: VecDeque::new(), wanted: 1, used: now, seal_wanted: None },
+            buffers: Vec::new(),
+            disk: DiskHealth::default(),
+            errands: Errands::default(),
+            look: Look {
+                last: None,
+                wanted: now,
+                failed: false,
+                foreign_bytes: 0,
+                undeleted: Vec::new(),
+                unreadable: Vec::new(),
+            },
+            sync: Syncing::default(),
+            worker: Worker {
+                runs: false,
+                requesting: false,
+                abandoned: false,
+                wake_at: u64::MAX,
+                idle_since: 0,
+                flush_up_to: 0,
+                hurry: false,
+            },
+            choice: Choice { wish: Wish::NEVER_ASKED, certain: None, purges: 0, asks: false, asked: None },
             stats: Stats::default(),
-            flush_up_to: 0,
-            hurry: false,
-            wake_at: u64::MAX,
-            at_errand: false,
-            errands_sleep: false,
-            idle_since: 0,
             full: false,
             closed: false,
-            wish: Wish::NEVER_ASKED,
-            certain: None,
-            purges: 0,
-            asks: false,
-            asked: None,
             deliver_until: None,
             ended: false,
-            working: false,
-            erring: false,
-            put_away: false,
-            last_rescue: false,
-            requesting: false,
-            abandoned: false,
-            looked: None,
-            look_wanted: now,
-            unlookable: false,
-            foreign_bytes: 0,
-            undeleted: Vec::new(),
-            unreadable: Vec::new(),
-            unsynced: Vec::new(),
-            syncs: false,
-            synced: (0, 0),
-            sync_sleeps: false,
-            log: Vec::new(),
-            log_lost: 0,
+            log: Log::default(),
         }
     }
 
@@ -287,24 +318,24 @@ impl State {
             sealed: self.shelf.is_anything_sealed(),
             active: u32::try_from(self.shelf.filling().0).unwrap_or(u32::MAX),
             since: self.active_since.saturating_duration_since(self.began),
-            flush: self.closed || self.shelf.filling_number().is_some_and(|number| number <= self.flush_up_to),
+            flush: self.closed || self.shelf.filling_number().is_some_and(|number| number <= self.worker.flush_up_to),
         }
     }
 
     /// What the quota has to hold: what waits, read or not, and what others have.
     pub(crate) fn occupied_bytes(&self) -> u64 {
         let counts = self.shelf.counts();
-        counts.bytes + counts.unread_bytes + self.foreign_bytes
+        counts.bytes + counts.unread_bytes + self.look.foreign_bytes
     }
 
     /// Throws away everything that waits, and counts it as dropped. The files go by errands.
     pub(crate) fn purge(&mut self) {
-        self.purges += 1;
+        self.choice.purges += 1;
         let unused = self.shelf.seal();
-        self.errands.extend(self.ready.drain(..).chain(unused).map(Errand::Discard));
+        self.errands.list.extend(self.ahead.ready.drain(..).chain(unused).map(Errand::Discard));
         let (messages, leaving) = self.shelf.purge();
-        self.errands.extend(leaving.into_iter().map(Errand::Remove));
-        self.unsynced.clear();
+        self.errands.list.extend(leaving.into_iter().map(Errand::Remove));
+        self.sync.sealed.clear();
         self.stats.dropped += messages;
     }
 
@@ -321,7 +352,7 @@ impl State {
     /// Whether the folder, if there is one, was looked into. Where nobody knows what the user wants it is not: nothing
     /// of it could be sent, and nobody is kept waiting for that.
     fn has_looked(&self) -> bool {
-        self.looked.is_some() || self.wish.is_unsure
+        self.look.last.is_some() || self.choice.wish.is_unsure
     }
 
     pub(crate) fn stats(&self) -> Stats {
@@ -331,16 +362,16 @@ impl State {
 
     /// Keeps a line for the log.
     pub(crate) fn note(&mut self, level: Level, line: String) {
-        if self.log.len() < LOG_LINES_MAX {
-            self.log.push((level, line));
+        if self.log.lines.len() < LOG_LINES_MAX {
+            self.log.lines.push((level, line));
         } else {
-            self.log_lost += 1;
+            self.log.lost += 1;
         }
     }
 
     pub(crate) fn take_log(&mut self) -> Vec<(Level, String)> {
-        let mut lines = std::mem::take(&mut self.log);
-        let lost = std::mem::take(&mut self.log_lost);
+        let mut lines = std::mem::take(&mut self.log.lines);
+        let lost = std::mem::take(&mut self.log.lost);
         if lost > 0 {
             lines.push((Level::Warning, format!("{lost} more log lines were lost: too many at once")));
         }

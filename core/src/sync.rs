@@ -20,17 +20,17 @@ impl Queue {
         let Some(spool) = &self.spool else { return };
         loop {
             let mut state = self.lock();
-            while state.unsynced.is_empty() && !state.is_filling_unsynced() && !state.ended {
-                state.sync_sleeps = true;
+            while state.sync.sealed.is_empty() && !state.is_filling_unsynced() && !state.ended {
+                state.sync.sleeps = true;
                 state = self.dirty.wait(state).unwrap_or_else(PoisonError::into_inner);
             }
-            state.sync_sleeps = false;
+            state.sync.sleeps = false;
             if !state.ended {
                 let woken = self.dirty.wait_timeout_while(state, INTERVAL, |state| !state.ended);
                 state = woken.unwrap_or_else(PoisonError::into_inner).0;
             }
             let ended = state.ended;
-            let mut files = std::mem::take(&mut state.unsynced);
+            let mut files = std::mem::take(&mut state.sync.sealed);
             files.extend(state.mark_filling_synced());
             drop(state);
             for file in files {
@@ -54,7 +54,7 @@ impl Queue {
         state.note(Level::Warning, line);
         if state.shelf.is_filling(file) {
             self.seal(&mut state);
-            state.unsynced.retain(|other| other != file);
+            state.sync.sealed.retain(|other| other != file);
         }
         state.shelf.doubt(file);
         drop(state);
@@ -67,13 +67,13 @@ impl State {
     /// Whether the chunk that is being filled holds messages that the disk was not asked to hold yet.
     fn is_filling_unsynced(&self) -> bool {
         let mark = self.filling_mark();
-        self.shelf.filling_file().is_some() && mark.1 > 0 && self.synced != mark
+        self.shelf.filling_file().is_some() && mark.1 > 0 && self.sync.done != mark
     }
 
     /// What there is of the chunk that is being filled counts as synced from now on; its file, if it is to be synced.
     fn mark_filling_synced(&mut self) -> Option<PathBuf> {
         let unsynced = self.is_filling_unsynced();
-        self.synced = self.filling_mark();
+        self.sync.done = self.filling_mark();
         self.shelf.filling_file().filter(|_| unsynced).map(Path::to_owned)
     }
 

@@ -380,11 +380,11 @@ pub(crate) fn start_errands(shared: &Arc<Shared>) -> bool {
             std::thread::sleep(delivery::BACKOFF_BASE);
         }
     };
-    shared.queue.lock().erring = true;
+    shared.queue.lock().errands.runs = true;
     let started = std::thread::Builder::new().name("segment-disk".to_owned()).spawn(run);
     if let Err(error) = &started {
         let mut state = shared.queue.lock();
-        state.erring = false;
+        state.errands.runs = false;
         state.note(Level::Warning, format!("the spool is not looked after for now: no thread could be had: {error}"));
     }
     started.is_ok()
