@@ -17,7 +17,7 @@ use crate::home::Home;
 use crate::identity::Identity;
 #[cfg(feature = "oauth")]
 use crate::oauth;
-use crate::queue::{Queue, Settings};
+use crate::queue::{DISK_GRACE, Queue, Settings};
 use crate::report::{BeforeSend, Edit, Level};
 use crate::spool::Spool;
 use crate::storage::Storage;
@@ -26,9 +26,6 @@ use crate::worker::{self, Shared};
 /// How long a request may go on after the time is up, before it is broken off; and again, before its thread is left
 /// behind.
 const GRACE: Duration = Duration::from_millis(20);
-
-/// How long the disk may take at the end, when the time is up. A thread that it holds up longer is left behind.
-const DISK_GRACE: Duration = Duration::from_millis(250);
 
 /// What a client is made of, again in each process that is forked off.
 pub(crate) struct Template {
@@ -202,10 +199,11 @@ impl Half {
         let left = || until.map_or(shutdown, |until| until.saturating_duration_since(Instant::now()));
         shared.queue.rescue(left().max(DISK_GRACE));
         shared.queue.end();
-        let mut ended = shared.queue.wait_for_end(GRACE, false);
+        let start = Instant::now();
+        let mut ended = shared.queue.wait_for_end(start, GRACE, false);
         if !ended {
             shared.transport.abort();
-            ended = shared.queue.wait_for_end(GRACE, true);
+            ended = shared.queue.wait_for_end(start, GRACE, true);
         }
         // Messages are left where the thread is held up, looking up a name perhaps, or where none could be started.
         give_up_elsewhere(shared);

@@ -151,7 +151,7 @@ impl Queue {
             return self.work.wait_timeout(state, UNSURE_PAUSE).unwrap_or_else(PoisonError::into_inner).0;
         };
         drop(state);
-        let loaded = self.read_taken(taken);
+        let loaded = self.at_disk(|| self.read_taken(taken));
         kill::point("read");
         let mut state = self.lock();
         match loaded {

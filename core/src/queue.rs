@@ -23,6 +23,9 @@ pub(crate) const NEVER: u64 = u64::MAX;
 /// What the worker does between two requests takes no time, but for callbacks.
 const OWN_STEPS_MAX: Duration = Duration::from_secs(2);
 
+/// How long the disk may take at the end, when the time is up. A thread that it holds up longer is left behind.
+pub(crate) const DISK_GRACE: Duration = Duration::from_millis(250);
+
 /// Whether the user still wants to be left alone is looked at so often, while there are messages to refuse.
 pub(crate) const ASK_INTERVAL: Duration = Duration::from_secs(1);
 
@@ -540,14 +543,26 @@ impl Queue {
         drop(self.settled.wait_timeout_while(state, time, is_tried));
     }
 
-    /// Waits for the worker to have ended; whether it has. What keeps it is a request, for which it has this time, or a
-    /// callback, or that its thread never came to run. After that it is left behind, if that is wanted.
-    pub(crate) fn wait_for_end(&self, time: Duration, abandon: bool) -> bool {
+    /// Has the delivery thread do something on the disk, which whoever ends the client does not wait for long.
+    pub(crate) fn at_disk<T>(&self, call: impl FnOnce() -> T) -> T {
+        self.lock().worker.at_disk = true;
+        let result = call();
+        self.lock().worker.at_disk = false;
+        result
+    }
+
+    /// Waits for the worker to have ended; whether it has. What keeps it is a request, for which it has this time, or
+    /// the disk, or a callback, or that its thread never came to run; for these it has what is left since `start`. After
+    /// that it is left behind, if that is wanted.
+    pub(crate) fn wait_for_end(&self, start: Instant, time: Duration, abandon: bool) -> bool {
         let mut state = self.lock();
-        let start = Instant::now();
+        let now = Instant::now();
         while state.worker.runs {
-            let time = if state.worker.requesting { time } else { OWN_STEPS_MAX };
-            let left = time.saturating_sub(start.elapsed());
+            let left = match (state.worker.requesting, state.worker.at_disk) {
+                (true, _) => time.saturating_sub(now.elapsed()),
+                (_, true) => DISK_GRACE.saturating_sub(start.elapsed()),
+                (_, false) => OWN_STEPS_MAX.saturating_sub(start.elapsed()),
+            };
             if left.is_zero() {
                 state.worker.abandoned = abandon;
                 return false;

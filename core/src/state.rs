@@ -141,6 +141,8 @@ pub(crate) struct Worker {
     pub(crate) runs: bool,
     /// It is making a request.
     pub(crate) requesting: bool,
+    /// It is at the disk.
+    pub(crate) at_disk: bool,
     /// It was left behind in a request: what comes of that is nobody's business any more.
     pub(crate) abandoned: bool,
     /// It sleeps until the chunk that is being filled has so many messages.
@@ -297,6 +299,7 @@ impl State {
             worker: Worker {
                 runs: false,
                 requesting: false,
+                at_disk: false,
                 abandoned: false,
                 wake_at: u64::MAX,
                 idle_since: 0,

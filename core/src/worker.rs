@@ -132,7 +132,7 @@ struct Worker {
 
 impl Worker {
     fn new(shared: &Shared) -> Self {
-        let saved = shared.queue.spool.as_ref().and_then(Spool::load_pace);
+        let saved = shared.queue.at_disk(|| shared.queue.spool.as_ref().and_then(Spool::load_pace));
         let now_ms = time::now_ms();
         let pace = saved.map(|saved| Pace::restore(saved, shared.queue.elapsed(), now_ms));
         let mut worker =
@@ -146,7 +146,7 @@ impl Worker {
 
     /// Does one thing; whether there may be more.
     fn turn(&mut self, shared: &Shared) -> bool {
-        shared.refresh_identity();
+        shared.queue.at_disk(|| shared.refresh_identity());
         match shared.queue.next(&mut self.pace) {
             Work::Send { number, batch, part, within } => {
                 self.number = number;
@@ -186,7 +186,7 @@ impl Worker {
         // Who opts out here from now on breaks the request off, even if it has not begun yet.
         let since = shared.transport.interruptions();
         // The last look before anything leaves: it is the last moment at which the user can have opted out elsewhere.
-        shared.refresh_identity();
+        shared.queue.at_disk(|| shared.refresh_identity());
         if !shared.queue.may_be_sent(self.number) {
             return shared.queue.not_sent();
         }
@@ -259,7 +259,7 @@ impl Worker {
                 let kept =
                     shared.queue.spool.as_ref().filter(|_| shared.queue.is_in_flight(self.number)).map(|spool| {
                         let messages = parts.iter().flat_map(|part| batch.part(part.messages.clone()));
-                        spool.reject(messages, error.message())
+                        shared.queue.at_disk(|| spool.reject(messages, error.message()))
                     });
                 shared.callbacks.tell(|host| {
                     if let Some(Err(error)) = kept {
@@ -291,7 +291,7 @@ impl Worker {
     fn save_pace(&mut self, shared: &Shared) {
         let Some(spool) = &shared.queue.spool else { return };
         let pace = self.pace.save(shared.queue.elapsed(), time::now_ms());
-        if pace != self.saved && spool.save_pace(pace).is_ok() {
+        if pace != self.saved && shared.queue.at_disk(|| spool.save_pace(pace)).is_ok() {
             self.saved = pace;
         }
     }
