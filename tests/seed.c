@@ -1,5 +1,5 @@
 /* What users of another tool fill in when they send to Segment: the forms of its three modules, field by field, and
- * byte for byte what goes out for them. (core/tests/seed.rs is the same over a real connection.) */
+ * byte for byte what goes out for them. (core/tests/it/seed.rs is the same over a real connection.) */
 #define _POSIX_C_SOURCE 200809L
 #include "check.h"
 
