@@ -553,8 +553,8 @@ impl Queue {
     }
 
     /// Waits for the worker to have ended; whether it has. What keeps it is a request, for which it has this time, or
-    /// the disk, or a callback, or that its thread never came to run; for these it has what is left since `start`. After
-    /// that it is left behind, if that is wanted.
+    /// the disk, or a callback, or that its thread never came to run; for these it has what is left since `start`.
+    /// After that it is left behind, if that is wanted.
     pub(crate) fn wait_for_end(&self, start: Instant, time: Duration, abandon: bool) -> bool {
         let mut state = self.lock();
         let (now, mut slices) = (Instant::now(), 0);
