@@ -12,7 +12,7 @@ use std::time::Duration;
 use super::*;
 use crate::Config;
 use crate::exchange::{HttpRequest, HttpResponse, Transport};
-use crate::patience::patience;
+use crate::patience::{patience, wait_until};
 use crate::spool::tests::{Faulty, Folder, Receiver, balanced, client, config, track, wait_for};
 use crate::storage::{Appended, Appending, Disk, Entry, Lock, Map, Storage};
 
@@ -44,6 +44,18 @@ fn prepare(folder: &Folder) {
     let earlier = client(stateful(folder), Disk, &Receiver { offline: true, ..Receiver::default() });
     earlier.identify("u", &Object::from([("plan", "pro")]), None).expect("taken");
     (0..5).for_each(|n| assert!(track(&earlier, &format!("earlier {n}"))));
+    drop(earlier);
+    assert!(wait_until(|| bytes_of_chunks(&folder.0) < 10_000), "on a busy machine its thread is left behind");
+}
+
+fn bytes_of_chunks(folder: &Path) -> u64 {
+    let inside = std::fs::read_dir(folder).into_iter().flatten().flatten();
+    let bytes = inside.map(|entry| match entry.metadata() {
+        Ok(metadata) if metadata.is_dir() => bytes_of_chunks(&entry.path()),
+        Ok(metadata) if entry.file_name().to_string_lossy().ends_with(".jsonl") => metadata.len(),
+        _ => 0,
+    });
+    bytes.sum()
 }
 
 /// A failing disk, and where it says that there was a bug.
