@@ -44,8 +44,8 @@
 // segment_config.flags: do everything but send; what would be sent counts as delivered.
 #define SEGMENT_DRY_RUN 2
 
-// segment_config.flags: a full queue makes room by dropping its oldest sealed chunks, never one in
-// flight; if there is none, SEGMENT_QUEUE_FULL.
+// segment_config.flags: a full queue makes room by dropping its oldest sealed chunks, never one
+// that is just being sent; if there is none, SEGMENT_QUEUE_FULL.
 #define SEGMENT_DROP_OLDEST 4
 
 // segment_config.flags: the client remembers who the user is, in spool_dir if there is one: see

@@ -21,8 +21,8 @@ use crate::text::Text;
 pub const SEGMENT_NO_GZIP: u32 = 1;
 /// segment_config.flags: do everything but send; what would be sent counts as delivered.
 pub const SEGMENT_DRY_RUN: u32 = 2;
-/// segment_config.flags: a full queue makes room by dropping its oldest sealed chunks, never one in
-/// flight; if there is none, SEGMENT_QUEUE_FULL.
+/// segment_config.flags: a full queue makes room by dropping its oldest sealed chunks, never one
+/// that is just being sent; if there is none, SEGMENT_QUEUE_FULL.
 pub const SEGMENT_DROP_OLDEST: u32 = 4;
 /// segment_config.flags: the client remembers who the user is, in spool_dir if there is one: see
 /// segment_reset. Without it, nothing is remembered and both ids are yours.

@@ -20,7 +20,7 @@ use crate::oauth;
 use crate::queue::{DISK_GRACE, Queue, Settings};
 use crate::report::{BeforeSend, Edit, Level};
 use crate::spool::Spool;
-use crate::storage::Storage;
+use crate::storage::{self, Storage};
 use crate::worker::{self, Shared};
 
 /// How long a request may go on after the time is up, before it is broken off; and again, before its thread is left
@@ -69,15 +69,19 @@ thread_local! {
 impl Template {
     pub(crate) fn half(&self) -> Half {
         let config = &self.config;
+        let settings = match &self.home {
+            Some(_) => self.settings.within(storage::file_size_limit()),
+            None => self.settings,
+        };
         let spool = self.home.as_ref().map(|home| {
             let (key, endpoint) = (&config.write_key, &self.prepared.tracking.identity());
-            let Settings { room, queue_max_bytes, .. } = self.settings;
+            let Settings { room, queue_max_bytes, .. } = settings;
             Spool::new(self.storage.clone(), home.clone(), key, endpoint, room, queue_max_bytes)
         });
         let authorization = self.authorization();
         let oauth = !matches!(authorization, Authorization::Basic(_));
         let limits = Limits { retry_max: config.retry_max, spooled: spool.is_some(), oauth };
-        let queue = Queue::new(self.settings, spool, self.identity.known().privacy.wish());
+        let queue = Queue::new(settings, spool, self.identity.known().privacy.wish());
         let shared = Shared {
             queue,
             transport: (self.transport)(),

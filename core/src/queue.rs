@@ -12,7 +12,7 @@ use crate::config::Overflow;
 use crate::error::{Error, ErrorKind};
 use crate::report::Level;
 use crate::rules::MAX_MESSAGE_BYTES;
-use crate::spool::Spool;
+use crate::spool::{self, Spool};
 use crate::state::{Advice, Errand, Period, State, Stats, Waited, Wish};
 use crate::storage::Stopwatch;
 use crate::time;
@@ -72,6 +72,12 @@ impl Settings {
     pub(crate) fn adjusted(self) -> Self {
         let share = usize::try_from(self.queue_max_bytes / 4).unwrap_or(usize::MAX);
         Settings { room: self.room.min(share.max(MAX_MESSAGE_BYTES + 1)), ..self }
+    }
+
+    /// Where a file may not become as large as a chunk, a chunk is smaller. Where it may not even hold a few messages
+    /// all are kept in memory, and written out if that changes.
+    pub(crate) fn within(self, file_bytes: u64) -> Self {
+        Settings { room: spool::room_in_file(file_bytes).map_or(self.room, |room| self.room.min(room)), ..self }
     }
 
     /// How many chunks are made ahead at most: they take room on the disk.
@@ -369,7 +375,7 @@ impl Queue {
     fn make_room(&self, state: &mut State, bytes: u64) -> Result<(), Error> {
         let max = self.settings.queue_max_bytes;
         let drops = self.settings.overflow == Overflow::DropOldest && bytes <= max;
-        if !drops || state.occupied_bytes() - state.shelf.droppable_bytes() + bytes > max {
+        if !drops || state.occupied_bytes() - state.shelf.droppable_bytes(state.worker.requesting) + bytes > max {
             if !state.full {
                 state.full = true;
                 state.note(Level::Warning, format!("the queue is full with {max} bytes: new messages are refused"));
@@ -379,7 +385,7 @@ impl Queue {
         }
         let before = state.stats.dropped;
         while state.occupied_bytes() + bytes > max {
-            let Some((messages, leaving)) = state.shelf.drop_oldest() else { break };
+            let Some((messages, leaving)) = state.shelf.drop_oldest(state.worker.requesting) else { break };
             state.stats.dropped += messages;
             self.add_errands(state, leaving.map(Errand::Remove));
         }

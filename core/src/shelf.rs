@@ -462,18 +462,27 @@ impl Shelf {
         }
     }
 
+    /// Whether a slot is in nobody's hand. What is in flight is not while it waits for its next attempt, between two
+    /// requests.
+    fn can_go(slot: &Slot, is_requesting: bool) -> bool {
+        let is_free = match slot.phase {
+            Phase::Waiting | Phase::Later => true,
+            Phase::InFlight => !is_requesting,
+            _ => false,
+        };
+        is_free && !slot.is_busy
+    }
+
     /// Drops the oldest slot that nobody has in hand: how many messages, and their file.
-    pub(crate) fn drop_oldest(&mut self) -> Option<(u64, Option<Leaving>)> {
-        let can_go = |slot: &&Slot| matches!(slot.phase, Phase::Waiting | Phase::Later) && !slot.is_busy;
-        let slot = self.slots.iter().find(can_go)?;
+    pub(crate) fn drop_oldest(&mut self, is_requesting: bool) -> Option<(u64, Option<Leaving>)> {
+        let slot = self.slots.iter().find(|slot| Shelf::can_go(slot, is_requesting))?;
         let (number, messages) = (slot.number, slot.messages);
         Some((messages, self.leave(number)))
     }
 
     /// How many bytes [`Shelf::drop_oldest`] can make room for.
-    pub(crate) fn droppable_bytes(&self) -> u64 {
-        let can_go = |slot: &&Slot| matches!(slot.phase, Phase::Waiting | Phase::Later) && !slot.is_busy;
-        self.slots.iter().filter(can_go).map(|slot| slot.bytes).sum()
+    pub(crate) fn droppable_bytes(&self, is_requesting: bool) -> u64 {
+        self.slots.iter().filter(|slot| Shelf::can_go(slot, is_requesting)).map(|slot| slot.bytes).sum()
     }
 
     /// Throws everything away: how many messages, and the files they were in.

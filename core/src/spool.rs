@@ -23,7 +23,7 @@ use crate::chunk::{self, Batch, Chunk, Retired, TRAILER_BYTES};
 use crate::delivery::SavedPace;
 use crate::home::{Home, MARK};
 use crate::kill;
-use crate::rules::MAX_BATCH_MESSAGES;
+use crate::rules::{MAX_BATCH_MESSAGES, MAX_MESSAGE_BYTES};
 use crate::storage::{Appending, Entry, Lock, Storage, UNFINISHED};
 use crate::{id, time};
 
@@ -111,7 +111,7 @@ impl Spool {
         room: usize,
         quota: u64,
     ) -> Self {
-        let file_bytes = (room + MAX_BATCH_MESSAGES * (TRAILER_BYTES - 1)).next_multiple_of(4096);
+        let file_bytes = file_bytes(room);
         Spool {
             storage,
             folder: home.path().join(queue_name(endpoint, write_key)),
@@ -686,6 +686,17 @@ pub(crate) fn begun_ms(name: &str) -> Option<i64> {
 /// Whether the file system cannot reserve room at all, rather than having none.
 fn cannot_reserve(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::Unsupported | io::ErrorKind::InvalidInput)
+}
+
+/// What a file of a chunk with this room may have to hold.
+fn file_bytes(room: usize) -> usize {
+    (room + MAX_BATCH_MESSAGES * (TRAILER_BYTES - 1)).next_multiple_of(4096)
+}
+
+/// The most room for a chunk whose file may become so large; none if that is too little for a message.
+pub(crate) fn room_in_file(bytes: u64) -> Option<usize> {
+    let bytes = usize::try_from(bytes).unwrap_or(usize::MAX) / 4096 * 4096;
+    bytes.checked_sub(MAX_BATCH_MESSAGES * (TRAILER_BYTES - 1)).filter(|room| *room > MAX_MESSAGE_BYTES)
 }
 
 /// How often the folder is looked into: others that use it may have died.

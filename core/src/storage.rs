@@ -81,6 +81,17 @@ pub(crate) trait Storage: Send + Sync {
     fn make_folder(&self, path: &Path) -> io::Result<()>;
 }
 
+/// How large a file may become that this process writes.
+pub(crate) fn file_size_limit() -> u64 {
+    #[cfg(unix)]
+    {
+        use nix::sys::resource::{Resource, getrlimit};
+        getrlimit(Resource::RLIMIT_FSIZE).map_or(u64::MAX, |(most, _)| most)
+    }
+    #[cfg(not(unix))]
+    u64::MAX
+}
+
 /// A file that is appended to by asking each time.
 pub(crate) trait Appended: Send + Sync {
     /// Appends all of it or, on an error, nothing.

@@ -18,6 +18,7 @@ use segment_native::{Client, Config, Object, Options};
 fn child_main() {
     match part().as_deref() {
         Some("track beyond the size of a file") => track_beyond_the_size_of_a_file(),
+        Some("track into small files") => track_into_small_files(),
         Some("track without descriptors") => track_without_descriptors(),
         Some("find a large file") => find_a_large_file(),
         Some("count threads") => count_threads(),
@@ -94,7 +95,8 @@ fn track_beyond_the_size_of_a_file() {
     let _ = client.identify("u", None, None);
     balanced(&client.stats());
     drop(client);
-    assert!(lines().iter().any(|line| line.contains("kept in memory")), "{:?}", lines());
+    let is_too_little = told_number("LIMIT") < 50_000;
+    assert_eq!(lines().iter().any(|line| line.contains("kept in memory")), is_too_little, "{:?}", lines());
     assert_eq!(SIGNALS.load(Ordering::SeqCst), 0, "what we write is no business of the host's");
     match host.as_str() {
         "handles the signal" => {
@@ -129,6 +131,29 @@ fn a_host_that_may_write_small_files_only_lives_and_delivers() {
                 assert_eq!((0..400).filter(|n| received.contains_key(&format!("limited-{n}"))).count(), 400);
             }
         }
+    }
+}
+
+fn track_into_small_files() {
+    limit(libc::RLIMIT_FSIZE, Some(204_800));
+    let (client, lines) = logged(config(&told("URL"), Path::new(&told("FOLDER"))));
+    track_some(&client, "small", 1_000);
+    assert_eq!(client.stats().in_memory, 0, "{:?}", lines());
+    exit_now(0);
+}
+
+#[test]
+fn where_files_must_be_small_chunks_are_and_nothing_is_lost() {
+    let name = format!("segment-small-{}", std::process::id());
+    for place in [std::env::temp_dir().join(&name), PathBuf::from("/dev/shm").join(&name)] {
+        fs::create_dir_all(&place).expect("made");
+        let (sink, folder) = (Sink::new(Mode::Refuse(503)), Folder(place));
+        let url = sink.url();
+        let told = [("URL", url.as_str()), ("FOLDER", folder.text())];
+        Program::start(program("track into small files", &told)).succeeded();
+        deliver(&sink, &folder);
+        let received = sink.received();
+        assert_eq!((0..1_000).filter(|n| received.contains_key(&format!("small-{n}"))).count(), 1_000);
     }
 }
 

@@ -508,6 +508,37 @@ fn whatever_fails_for_however_long_the_oldest_is_dropped_and_the_newest_taken() 
 }
 
 #[test]
+fn what_waits_for_its_next_attempt_is_as_old_as_it_is() {
+    let folder = Folder::new();
+    let server = Server::new(|_, _| Reply::status(503));
+    let config = Config {
+        overflow: Overflow::DropOldest,
+        queue_max_bytes: 200 * 1024,
+        flush_interval: Duration::from_millis(1),
+        ..config(&server.url(), &folder.0)
+    };
+    let client = Client::new(config).expect("good settings");
+    track(&client, 0..1);
+    assert!(wait_until(|| server.begun() > 0), "the oldest is in flight, and will be for long");
+    let filler = Object::from([("filler", "x".repeat(10_000).as_str())]);
+    for n in 1..100 {
+        client.track("u", &format!("Event {n}"), &filler, None).expect("the newest is always taken");
+    }
+    // It is being sent now and then.
+    let is_gone = || {
+        let kept = folder.chunks().into_iter().filter_map(|chunk| fs::read_to_string(chunk).ok()).collect::<String>();
+        !kept.contains("\"Event 0\"")
+    };
+    let mut n = 100;
+    assert!(wait_until(|| {
+        client.track("u", &format!("Event {n}"), &filler, None).expect("the newest is always taken");
+        n += 1;
+        is_gone()
+    }));
+    balanced(&client.stats());
+}
+
+#[test]
 fn what_was_rejected_never_takes_the_room_of_what_is_new() {
     let folder = Folder::new();
     let server = Server::new(|_, _| Reply::status(400));
