@@ -17,7 +17,7 @@ use crate::home::Home;
 use crate::identity::Identity;
 #[cfg(feature = "oauth")]
 use crate::oauth;
-use crate::queue::{DISK_GRACE, Queue, Settings};
+use crate::queue::{Queue, Settings};
 use crate::report::{BeforeSend, Edit, Level};
 use crate::spool::Spool;
 use crate::storage::{self, Storage};
@@ -201,7 +201,7 @@ impl Half {
         }
         // What is in memory may find room on the disk now.
         let left = || until.map_or(shutdown, |until| until.saturating_duration_since(Instant::now()));
-        shared.queue.rescue(left().max(DISK_GRACE));
+        shared.queue.rescue(left());
         shared.queue.end();
         let start = Instant::now();
         let mut ended = shared.queue.wait_for_end(start, GRACE, false);
@@ -215,7 +215,7 @@ impl Half {
         if let Some(thread) = thread.filter(|_| ended) {
             let _ = thread.join();
         }
-        shared.queue.put_away(left().max(DISK_GRACE));
+        shared.queue.put_away(left());
         shared.callbacks.silence();
     }
 }

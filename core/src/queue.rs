@@ -24,7 +24,7 @@ pub(crate) const NEVER: u64 = u64::MAX;
 const OWN_STEPS_MAX: Duration = Duration::from_secs(2);
 
 /// How long the disk may take at the end, when the time is up. A thread that it holds up longer is left behind.
-pub(crate) const DISK_GRACE: Duration = Duration::from_millis(250);
+const DISK_GRACE: Duration = Duration::from_millis(250);
 const END_SLICES: u32 = 50;
 
 /// Whether the user still wants to be left alone is looked at so often, while there are messages to refuse.
@@ -546,8 +546,31 @@ impl Queue {
         }
         state.errands.last_rescue = true;
         self.errands.notify_one();
-        let is_tried = |state: &mut State| state.errands.runs && state.errands.last_rescue;
-        drop(self.settled.wait_timeout_while(state, time, is_tried));
+        drop(self.wait_for_disk(state, time, |state| state.errands.runs && state.errands.last_rescue));
+    }
+
+    /// Waits for the disk for so long, and for a quarter of a second at least. That is counted in slices: on a busy
+    /// machine each takes longer, and so does what the thread is at that has the disk.
+    fn wait_for_disk<'a>(
+        &'a self,
+        mut state: Guard<'a>,
+        time: Duration,
+        is_at_it: impl Fn(&State) -> bool,
+    ) -> Guard<'a> {
+        let (start, mut slices) = (Instant::now(), 0);
+        while is_at_it(&state) {
+            let left = match slices < END_SLICES && start.elapsed() < OWN_STEPS_MAX {
+                true => DISK_GRACE / END_SLICES,
+                false => time.saturating_sub(start.elapsed()),
+            };
+            if left.is_zero() {
+                break;
+            }
+            let woken = self.settled.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner);
+            slices += u32::from(woken.1.timed_out());
+            state = woken.0;
+        }
+        state
     }
 
     /// Has the delivery thread do something on the disk, which whoever ends the client does not wait for long.
@@ -595,10 +618,7 @@ impl Queue {
             return true;
         }
         self.errands.notify_one();
-        let (state, _) = self
-            .settled
-            .wait_timeout_while(state, time, |state| state.errands.runs)
-            .unwrap_or_else(PoisonError::into_inner);
+        let state = self.wait_for_disk(state, time, |state| state.errands.runs);
         !state.errands.runs
     }
 

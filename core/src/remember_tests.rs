@@ -12,7 +12,7 @@ use std::time::Duration;
 use super::*;
 use crate::Config;
 use crate::exchange::{HttpRequest, HttpResponse, Transport};
-use crate::patience::{patience, wait_until};
+use crate::patience::patience;
 use crate::spool::tests::{Faulty, Folder, Receiver, balanced, client, config, track, wait_for};
 use crate::storage::{Appended, Appending, Disk, Entry, Lock, Map, Storage};
 
@@ -45,17 +45,8 @@ fn prepare(folder: &Folder) {
     earlier.identify("u", &Object::from([("plan", "pro")]), None).expect("taken");
     (0..5).for_each(|n| assert!(track(&earlier, &format!("earlier {n}"))));
     drop(earlier);
-    assert!(wait_until(|| bytes_of_chunks(&folder.0) < 10_000), "on a busy machine its thread is left behind");
-}
-
-fn bytes_of_chunks(folder: &Path) -> u64 {
-    let inside = std::fs::read_dir(folder).into_iter().flatten().flatten();
-    let bytes = inside.map(|entry| match entry.metadata() {
-        Ok(metadata) if metadata.is_dir() => bytes_of_chunks(&entry.path()),
-        Ok(metadata) if entry.file_name().to_string_lossy().ends_with(".jsonl") => metadata.len(),
-        _ => 0,
-    });
-    bytes.sum()
+    wait_for("its messages are in a file", || chunks(&folder.0).len() == 1);
+    folder.wait_for_the_end();
 }
 
 /// A failing disk, and where it says that there was a bug.
@@ -108,6 +99,7 @@ fn life(fails_at: usize, for_ever: bool, errno: i32) -> usize {
         living.stats().in_memory == 0
     });
     drop(living);
+    folder.wait_for_the_end();
     let calls = calls.load(Ordering::SeqCst);
 
     let next = client(stateful(&folder), Disk, &receiver);
@@ -149,6 +141,7 @@ fn life_of_one_who_opts_out(fails_at: usize, for_ever: bool, errno: i32) -> usiz
     }
     assert_eq!((living.anonymous_id(), living.user_id()), (None, None));
     drop(living);
+    folder.wait_for_the_end();
     let calls = calls.load(Ordering::SeqCst);
 
     let next = client(stateful(&folder), Disk, &receiver);
