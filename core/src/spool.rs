@@ -283,8 +283,8 @@ impl Spool {
             }
             // One owner that cannot be locked must not keep the others from being adopted.
             let Ok(Some(lock)) = self.storage.lock(&self.lock_path(&owner)) else {
-                // A chunk in the making is as large as it may become, and outside the quota.
-                let sealed = chunks.iter().filter(|chunk| chunk.bytes != self.file_bytes as u64);
+                // A chunk in the making is as large as it may become, a number of whole pages, and outside the quota.
+                let sealed = chunks.iter().filter(|chunk| chunk.bytes % PAGE_BYTES as u64 != 0);
                 look.foreign_bytes += sealed.map(|chunk| chunk.blocks_bytes).sum::<u64>();
                 continue;
             };
@@ -688,14 +688,17 @@ fn cannot_reserve(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::Unsupported | io::ErrorKind::InvalidInput)
 }
 
+/// Files of chunks in the making have whole pages.
+const PAGE_BYTES: usize = 4096;
+
 /// What a file of a chunk with this room may have to hold.
 fn file_bytes(room: usize) -> usize {
-    (room + MAX_BATCH_MESSAGES * (TRAILER_BYTES - 1)).next_multiple_of(4096)
+    (room + MAX_BATCH_MESSAGES * (TRAILER_BYTES - 1)).next_multiple_of(PAGE_BYTES)
 }
 
 /// The most room for a chunk whose file may become so large; none if that is too little for a message.
 pub(crate) fn room_in_file(bytes: u64) -> Option<usize> {
-    let bytes = usize::try_from(bytes).unwrap_or(usize::MAX) / 4096 * 4096;
+    let bytes = usize::try_from(bytes).unwrap_or(usize::MAX) / PAGE_BYTES * PAGE_BYTES;
     bytes.checked_sub(MAX_BATCH_MESSAGES * (TRAILER_BYTES - 1)).filter(|room| *room > MAX_MESSAGE_BYTES)
 }
 

@@ -344,6 +344,24 @@ fn the_quota_counts_what_is_in_the_folder() {
 }
 
 #[test]
+fn what_others_keep_ready_takes_no_room_of_a_smaller_queue() {
+    let folder = Folder::new();
+    let endpoint = nobody();
+    let large = client(&endpoint, &folder.0);
+    track(&large, 0..3);
+    assert!(wait_until(|| !folder.chunks().is_empty()), "half a megabyte, for three messages");
+    // Left by one who is gone: what is recovered shows that the folder was looked into.
+    let dead = client(&endpoint, &folder.0);
+    track(&dead, 3..4);
+    drop(dead);
+    let small = Config { queue_max_bytes: 200_000, ..config(&endpoint, &folder.0) };
+    let small = Client::new(small).expect("good settings");
+    assert!(wait_until(|| small.stats().recovered == 1));
+    track(&small, 4..100);
+    assert_eq!(small.stats().refused, 0);
+}
+
+#[test]
 fn a_full_folder_drops_its_oldest_if_that_is_wanted() {
     let folder = Folder::new();
     let endpoint = nobody();
