@@ -261,6 +261,16 @@ pub fn notes_bytes(path: &str) -> u64 {
 pub struct Folder(pub PathBuf);
 
 impl Folder {
+    /// Waits for clients of this process that have ended: on a busy machine one may leave a thread behind for a while,
+    /// and with it a lock.
+    pub fn wait_for_the_end(&self) {
+        let is_free = |path: &PathBuf| {
+            path.extension().is_none_or(|kind| kind != "lock")
+                || File::open(path).map_or(true, |file| file.try_lock_shared().is_ok())
+        };
+        assert!(wait_until(|| self.files().iter().all(is_free)));
+    }
+
     pub fn new() -> Folder {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let name = format!("segment-child-{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::SeqCst));

@@ -150,6 +150,7 @@ fn every_call_knows_the_user_and_their_traits_when_none_is_named() {
     first.identify("u", &Object::from([("plan", "pro")]), None).expect("taken");
     first.identify(None, &Object::from([("seats", 3)]), None).expect("taken");
     drop(first);
+    folder.wait_for_the_end();
     let client = client(&server, &folder);
     assert_eq!((client.user_id().as_deref(), client.anonymous_id()), (Some("u"), Some(anonymous.clone())));
     let subjects = [None, Some("E"), Some("P"), Some("S"), Some("g"), Some("old")];

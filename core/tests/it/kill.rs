@@ -70,7 +70,7 @@ fn track_much() {
         let id = format!("{}-{n}", told("RUN"));
         let options = Options { message_id: Some(&id), ..Options::default() };
         client.track("u", &format!("Event {id}"), &large, options).expect("taken");
-        notes.write(&id);
+        notes.accepted(&client, &id);
     }
     // What is done behind the scenes may take a moment longer than the tracking: it dies there.
     let _ = wait_until(|| false);
