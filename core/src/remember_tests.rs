@@ -12,7 +12,7 @@ use std::time::Duration;
 use super::*;
 use crate::Config;
 use crate::exchange::{HttpRequest, HttpResponse, Transport};
-use crate::patience::patience;
+use crate::patience::{patience, wait_for_the_end};
 use crate::spool::tests::{Faulty, Folder, Receiver, balanced, client, config, track, wait_for};
 use crate::storage::{Appended, Appending, Disk, Entry, Lock, Map, Storage};
 
@@ -46,7 +46,7 @@ fn prepare(folder: &Folder) {
     (0..5).for_each(|n| assert!(track(&earlier, &format!("earlier {n}"))));
     drop(earlier);
     wait_for("its messages are in a file", || chunks(&folder.0).len() == 1);
-    folder.wait_for_the_end();
+    wait_for_the_end(&folder.0);
 }
 
 /// A failing disk, and where it says that there was a bug.
@@ -99,7 +99,7 @@ fn life(fails_at: usize, for_ever: bool, errno: i32) -> usize {
         living.stats().in_memory == 0
     });
     drop(living);
-    folder.wait_for_the_end();
+    wait_for_the_end(&folder.0);
     let calls = calls.load(Ordering::SeqCst);
 
     let next = client(stateful(&folder), Disk, &receiver);
@@ -141,7 +141,7 @@ fn life_of_one_who_opts_out(fails_at: usize, for_ever: bool, errno: i32) -> usiz
     }
     assert_eq!((living.anonymous_id(), living.user_id()), (None, None));
     drop(living);
-    folder.wait_for_the_end();
+    wait_for_the_end(&folder.0);
     let calls = calls.load(Ordering::SeqCst);
 
     let next = client(stateful(&folder), Disk, &receiver);

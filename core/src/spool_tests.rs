@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use super::*;
 use crate::exchange::{HttpRequest, HttpResponse, Transport};
 use crate::home::HOME;
-use crate::patience::{NEVER, patience, wait_until};
+use crate::patience::{NEVER, patience, wait_for_the_end, wait_until};
 use crate::storage::{Appended, Disk, Map};
 use crate::{Client, Config, Level};
 
@@ -25,18 +25,6 @@ impl Folder {
     /// Where everything of the library's stands.
     pub(crate) fn home(&self) -> PathBuf {
         self.0.join(HOME)
-    }
-
-    /// Waits for clients that have ended: on a busy machine one may leave a thread behind for a while, and with it a
-    /// lock.
-    pub(crate) fn wait_for_the_end(&self) {
-        fn is_over(folder: &Path) -> bool {
-            std::fs::read_dir(folder).into_iter().flatten().flatten().all(|entry| match entry.path() {
-                path if path.is_dir() => is_over(&path),
-                path => path.extension().is_none_or(|kind| kind != "lock") || !Disk.is_locked(&path),
-            })
-        }
-        wait_for("its owner is gone", || is_over(&self.0));
     }
 }
 
@@ -277,7 +265,7 @@ fn life(fails_at: usize, for_ever: bool, errno: i32, written: bool, sync: bool) 
     });
     balanced(&living);
     drop(living);
-    folder.wait_for_the_end();
+    wait_for_the_end(&folder.0);
     let calls = calls.load(Ordering::SeqCst);
 
     let next = client(config(&folder), Disk, &receiver);
@@ -334,7 +322,7 @@ fn however_long_the_look_into_the_folder_takes_nobody_waits_for_it() {
     let earlier = client(config(&folder), Disk, &offline);
     (0..1_000).for_each(|n| assert!(track(&earlier, &format!("earlier {n}"))));
     drop(earlier);
-    folder.wait_for_the_end();
+    wait_for_the_end(&folder.0);
     let storage = Faulty::default();
     let listing = storage.listing.clone();
     let taking_long = listing.lock().expect("no panic");
@@ -387,7 +375,7 @@ fn after_a_failed_sync_the_messages_are_written_anew_elsewhere() {
     balanced(&client_);
     assert_eq!((client_.stats().queued, client_.stats().in_memory), (10, 0));
     drop(client_);
-    folder.wait_for_the_end();
+    wait_for_the_end(&folder.0);
     let receiver = Receiver::default();
     let next = client(config(&folder), Disk, &receiver);
     next.flush(patience()).expect("delivered");
@@ -568,7 +556,7 @@ fn on_a_disk_that_is_full_nothing_is_lost_and_the_spool_is_used_again_when_there
     wait_for("nothing is in memory any more", || client_.stats().in_memory == 0);
     assert_eq!(client_.stats().queued, sent);
     drop(client_);
-    folder.wait_for_the_end();
+    wait_for_the_end(&folder.0);
     let receiver = Receiver::default();
     let next = client(config(folder), Disk, &receiver);
     next.flush(patience()).expect("delivered");
@@ -616,7 +604,7 @@ fn the_disk_is_asked_for_nothing_under_the_queues_lock() {
     let earlier = client(config(&folder), Disk, &offline);
     (0..50).for_each(|n| assert!(track(&earlier, &format!("earlier {n}"))));
     drop(earlier);
-    folder.wait_for_the_end();
+    wait_for_the_end(&folder.0);
     let (place, calls) = (Arc::new(std::sync::OnceLock::new()), Arc::new(AtomicUsize::new(0)));
     let (watched, counted) = (place.clone(), calls.clone());
     // Whoever asks for anything must not hold the lock, which somebody else is asked to take meanwhile.
@@ -652,6 +640,17 @@ fn the_disk_is_asked_for_nothing_under_the_queues_lock() {
     client.flush(patience()).expect("settled");
     balanced(&client);
     assert!(calls.load(Ordering::SeqCst) > 50, "it was watched");
+}
+
+#[test]
+fn a_chunk_is_as_small_as_its_file_must_be() {
+    // README names the number.
+    assert_eq!(room_in_file(57_343), None);
+    for bytes in [57_344, 204_800, 400_000, u64::MAX] {
+        let room = room_in_file(bytes).expect("room for a message");
+        assert!(room > MAX_MESSAGE_BYTES);
+        assert!(bytes == u64::MAX || file_bytes(room) as u64 <= bytes, "{bytes}");
+    }
 }
 
 #[test]

@@ -64,7 +64,7 @@ pub(crate) struct State {
     pub(crate) errands: Errands,
     pub(crate) look: Look,
     pub(crate) sync: Syncing,
-    pub(crate) worker: Worker,
+    pub(crate) worker: WorkerState,
     pub(crate) choice: Choice,
     /// All counts but those of what waits, which the shelf has.
     pub(crate) stats: Stats,
@@ -122,7 +122,7 @@ pub(crate) struct Look {
     pub(crate) unreadable: Vec<u64>,
 }
 
-/// What the disk was asked to hold whatever happens, and by whom.
+/// What the disk was asked to hold whatever happens, with `SEGMENT_SYNC`.
 #[derive(Default)]
 pub(crate) struct Syncing {
     /// Somebody asks it to.
@@ -136,7 +136,7 @@ pub(crate) struct Syncing {
 }
 
 /// The delivery thread.
-pub(crate) struct Worker {
+pub(crate) struct WorkerState {
     /// It runs.
     pub(crate) runs: bool,
     /// It is making a request.
@@ -296,7 +296,7 @@ impl State {
                 unreadable: Vec::new(),
             },
             sync: Syncing::default(),
-            worker: Worker {
+            worker: WorkerState {
                 runs: false,
                 requesting: false,
                 at_disk: false,

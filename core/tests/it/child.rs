@@ -179,7 +179,8 @@ impl Program {
     }
 
     pub fn succeeded(self) {
-        let status = self.ended(patience());
+        // Twice as long as the program itself waits, so that it can say for what it did so in vain.
+        let status = self.ended(patience() * 2);
         assert!(status.success(), "{status}");
     }
 
@@ -187,7 +188,8 @@ impl Program {
     pub fn output(mut self) -> (ExitStatus, String) {
         let mut text = String::new();
         let mut stderr = self.0.stderr.take().expect("a pipe");
-        let status = self.ended(patience());
+        // Twice as long as the program itself waits, so that it can say for what it did so in vain.
+        let status = self.ended(patience() * 2);
         stderr.read_to_string(&mut text).expect("text");
         (status, text)
     }
@@ -261,16 +263,6 @@ pub fn notes_bytes(path: &str) -> u64 {
 pub struct Folder(pub PathBuf);
 
 impl Folder {
-    /// Waits for clients of this process that have ended: on a busy machine one may leave a thread behind for a while,
-    /// and with it a lock.
-    pub fn wait_for_the_end(&self) {
-        let is_free = |path: &PathBuf| {
-            path.extension().is_none_or(|kind| kind != "lock")
-                || File::open(path).map_or(true, |file| file.try_lock_shared().is_ok())
-        };
-        assert!(wait_until(|| self.files().iter().all(is_free)));
-    }
-
     pub fn new() -> Folder {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let name = format!("segment-child-{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::SeqCst));

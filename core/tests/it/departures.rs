@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, mpsc};
 use std::time::Duration;
 
-use crate::patience::{NEVER, patience, wait_until};
+use crate::patience::{NEVER, patience, wait_for_the_end, wait_until};
 use crate::server::{Reply, Server, nobody};
 use segment_native::{BeforeSend, Client, Config, Edit, Error, ErrorKind, HttpResponse, Object, OnHttp, Request};
 
@@ -202,6 +202,7 @@ fn what_was_kept_under_another_write_key_is_thrown_away_too() {
     let old = Client::new(config("old")).expect("good settings");
     old.track("secret-user", "E", None, None).expect("taken");
     drop(old);
+    wait_for_the_end(&folder.0);
     assert_eq!(folder.holding("secret-user").len(), 1);
     let new = Client::new(config("new")).expect("good settings");
     new.opt_out().expect("kept");

@@ -12,6 +12,7 @@ use std::sync::{Arc, Mutex};
 use crate::child::{
     self, Folder, NEVER, Notes, Program, Random, part, patience, program, read_notes, rounds, told, wait_until,
 };
+use crate::patience::wait_for_the_end;
 use crate::server::{Reply, Server};
 use segment_native::{Call, Client, Config, ErrorKind, Message, Object, Options};
 use serde_json::{Value, json};
@@ -150,7 +151,7 @@ fn every_call_knows_the_user_and_their_traits_when_none_is_named() {
     first.identify("u", &Object::from([("plan", "pro")]), None).expect("taken");
     first.identify(None, &Object::from([("seats", 3)]), None).expect("taken");
     drop(first);
-    folder.wait_for_the_end();
+    wait_for_the_end(&folder.0);
     let client = client(&server, &folder);
     assert_eq!((client.user_id().as_deref(), client.anonymous_id()), (Some("u"), Some(anonymous.clone())));
     let subjects = [None, Some("E"), Some("P"), Some("S"), Some("g"), Some("old")];

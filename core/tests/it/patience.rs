@@ -2,6 +2,8 @@
 
 #![allow(dead_code, unreachable_pub)] // each test program uses a part of it
 
+use std::fs::{self, File};
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 /// Longer than any test: an interval that does not end by itself, a server that never answers.
@@ -40,4 +42,19 @@ pub fn wait_within(time: Duration, mut is_so: impl FnMut() -> bool) -> bool {
 pub fn rounds(usual: usize) -> usize {
     let times = std::env::var("SEGMENT_TEST_ROUNDS").ok().and_then(|times| times.parse().ok());
     usual * times.unwrap_or(1)
+}
+
+/// Waits until nobody holds a lock in a folder, or below. On a busy machine a client that has ended may leave a thread
+/// behind for a while, and with it its lock: what it has left is not adopted before.
+pub fn wait_for_the_end(folder: &Path) {
+    fn is_over(folder: &Path) -> bool {
+        fs::read_dir(folder).into_iter().flatten().flatten().all(|entry| match entry.path() {
+            path if path.is_dir() => is_over(&path),
+            path if path.extension().is_some_and(|kind| kind == "lock") => {
+                File::open(path).map_or(true, |file| file.try_lock_shared().is_ok())
+            }
+            _ => true,
+        })
+    }
+    assert!(wait_until(|| is_over(folder)), "somebody uses {}", folder.display());
 }

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use crate::patience::{NEVER, patience, wait_until};
+use crate::patience::{NEVER, patience, wait_for_the_end, wait_until};
 use crate::server::{Reply, Server, nobody};
 use segment_native::{Client, Config, Object, Overflow, Stats};
 
@@ -100,6 +100,8 @@ fn what_could_not_be_delivered_is_delivered_by_the_next_client() {
         let stats = client.stats();
         balanced(&stats);
         assert_eq!((stats.in_memory, stats.failed), (0, 0));
+        drop(client);
+        wait_for_the_end(&folder.0);
     }
     // What the runs before have left may have been copied together.
     let sizes = folder.chunks().into_iter().map(|chunk| fs::metadata(chunk).expect("there").len());
@@ -136,6 +138,7 @@ fn recovered_messages_come_in_their_order_and_with_their_ids() {
     track(&offline, 0..3);
     let _ = offline.shutdown(Duration::ZERO);
     drop(offline);
+    wait_for_the_end(&folder.0);
     let text = fs::read_to_string(&folder.chunks()[0]).expect("a chunk");
     up.store(true, Ordering::SeqCst);
     let client = client(&server.url(), &folder.0);
@@ -193,6 +196,7 @@ fn another_key_or_endpoint_is_another_queue_and_what_waits_there_is_told_once() 
     let offline = client(&server.url(), &folder.0);
     track(&offline, 0..1);
     drop(offline);
+    wait_for_the_end(&folder.0);
     up.store(true, Ordering::SeqCst);
     let begun = server.begun();
     for (key, endpoint) in [("OTHER", server.url()), ("WRITE_KEY", nobody())] {
@@ -227,6 +231,7 @@ fn damaged_lines_are_skipped_and_all_others_delivered() {
     track(&offline, 0..10);
     let _ = offline.shutdown(Duration::ZERO);
     drop(offline);
+    wait_for_the_end(&folder.0);
     up.store(true, Ordering::SeqCst);
     let begun = server.requests().len();
     let chunk = folder.chunks().remove(0);
@@ -335,6 +340,7 @@ fn the_quota_counts_what_is_in_the_folder() {
     let filled = fill(&first);
     assert!((80..120).contains(&filled), "{filled}");
     drop(first);
+    wait_for_the_end(&folder.0);
     let second = Client::new(limited()).expect("good settings");
     assert!(wait_until(|| second.stats().recovered > 0));
     assert!(fill(&second) <= 1, "the folder was full already");
@@ -411,6 +417,7 @@ fn the_end_of_a_client_is_a_last_chance_in_a_backoff() {
     let before = client(&server.url(), &folder.0);
     track(&before, 0..1);
     drop(before);
+    wait_for_the_end(&folder.0);
     up.store(true, Ordering::SeqCst);
     // Another failure after many: the next attempt of its own would come after a minute.
     let inside = folder.chunks()[0].parent().expect("a folder").to_owned();
@@ -433,6 +440,7 @@ fn whoever_waits_in_a_flush_sits_out_no_wait_of_our_own() {
     let before = client(&server.url(), &folder.0);
     track(&before, 0..1);
     drop(before);
+    wait_for_the_end(&folder.0);
     up.store(true, Ordering::SeqCst);
     let inside = folder.chunks()[0].parent().expect("a folder").to_owned();
     let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).expect("later").as_millis();
@@ -451,6 +459,7 @@ fn a_pause_saved_under_a_clock_that_was_ahead_is_cut_at_once() {
     let before = client(&server.url(), &folder.0);
     track(&before, 0..1);
     drop(before);
+    wait_for_the_end(&folder.0);
     up.store(true, Ordering::SeqCst);
     let pace = folder.chunks()[0].with_file_name("pace");
     let now = || {
