@@ -40,6 +40,16 @@ impl Queue {
     pub(crate) fn next(&self, pace: &mut Pace) -> Work {
         let mut state = self.lock();
         loop {
+            if self.spool.is_none() && state.buffers.is_empty() && state.shelf.filling().0 > 0 {
+                // So that no caller has to ask for so much memory. First of all: what others say meanwhile is not heard
+                // by who does not sleep, and is looked at below.
+                drop(state);
+                let buffer = Chunk::in_memory(self.settings.room);
+                state = self.lock();
+                if let Some(buffer) = buffer {
+                    self.keep_buffer(&mut state, buffer);
+                }
+            }
             if !state.log.lines.is_empty() {
                 return Work::Log(state.take_log());
             }
@@ -55,15 +65,6 @@ impl Queue {
                 let woken = self.work.wait_timeout(state, pause);
                 drop(woken.unwrap_or_else(PoisonError::into_inner));
                 return Work::Ask;
-            }
-            if self.spool.is_none() && state.buffers.is_empty() && state.shelf.filling().0 > 0 {
-                // So that no caller has to ask for so much memory.
-                drop(state);
-                let buffer = Chunk::in_memory(self.settings.room);
-                state = self.lock();
-                if let Some(buffer) = buffer {
-                    self.keep_buffer(&mut state, buffer);
-                }
             }
             if std::mem::take(&mut state.worker.hurry) {
                 pace.hurry();

@@ -9,6 +9,7 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
 
 use crate::child::*;
 use segment_native::{Client, Config, Object, Options};
@@ -22,6 +23,7 @@ fn child_main() {
         Some("track without descriptors") => track_without_descriptors(),
         Some("find a large file") => find_a_large_file(),
         Some("count threads") => count_threads(),
+        Some("end clients at all moments") => end_clients_at_all_moments(),
         Some(other) => panic!("no such part: {other}"),
         None => {}
     }
@@ -223,6 +225,29 @@ fn count_threads() {
     expect(&["segment", "segment-disk", "segment-sync"]);
     drop(synced);
     expect(&[]);
+}
+
+fn end_clients_at_all_moments() {
+    let mut random = Random(1);
+    for n in 0..rounds(400) {
+        let folder = if n % 4 == 0 { told("FOLDER") } else { String::new() };
+        let config = Config { shutdown: Duration::ZERO, ..config(&told("URL"), Path::new(&folder)) };
+        let client = Client::new(config).expect("good settings");
+        track_some(&client, &format!("client {n}"), 1);
+        let until = Instant::now() + Duration::from_micros(random.below(100));
+        while Instant::now() < until {
+            std::hint::spin_loop();
+        }
+        drop(client);
+    }
+    assert!(wait_until(|| threads().is_empty()), "{:?}", threads());
+}
+
+#[test]
+fn no_thread_outlives_its_client_whenever_that_ends() {
+    let folder = Folder::new();
+    let told = [("URL", "http://127.0.0.1:9"), ("FOLDER", folder.text())];
+    Program::start(program("end clients at all moments", &told)).succeeded();
 }
 
 #[test]
