@@ -316,6 +316,28 @@ fn one_folder_is_made_and_only_where_there_is_nothing() {
 }
 
 #[test]
+fn a_file_is_written_and_synced_before_it_takes_the_place_of_another() {
+    let folder = Folder::new();
+    let path = folder.path("state");
+    fs::write(&path, "old").expect("written");
+    let content = |path: &Path| fs::read_to_string(path).expect("text");
+    let mut synced = false;
+    let sync = |file: &File| {
+        synced = true;
+        assert_eq!((content(&path).as_str(), file.metadata()?.len()), ("old", 5));
+        file.sync_all()
+    };
+    replace(&path, b"newer", sync).expect("replaced");
+    assert!(synced);
+    assert_eq!((content(&path).as_str(), folder.names().len()), ("newer", 1));
+    // A disk that cannot sync: what was there stays, and nothing is left beside it.
+    replace(&path, b"newest", |_| Err(io::Error::other("a fault"))).expect_err("not synced");
+    assert_eq!((content(&path).as_str(), folder.names().len()), ("newer", 1));
+    Disk.replace_synced(&path, b"newest").expect("replaced");
+    assert_eq!(content(&path), "newest");
+}
+
+#[test]
 #[cfg(target_os = "linux")]
 fn a_file_that_cannot_be_mapped_is_not_left_behind() {
     let folder = Folder::new();

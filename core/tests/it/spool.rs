@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use crate::patience::{NEVER, patience, wait_for_the_end, wait_until};
 use crate::server::{Reply, Server, nobody};
-use segment_native::{Client, Config, Object, Overflow, Stats};
+use segment_native::{Client, Config, Level, Object, Overflow, Stats};
 
 /// A folder that goes away with the test.
 struct Folder(PathBuf);
@@ -328,6 +328,45 @@ fn rejected_messages_take_a_mebibyte_at_most_and_the_newest_stay() {
     assert!(bytes <= 1 << 20 && bytes > 1 << 19, "{bytes}");
     let all: String = folder.files().iter().filter_map(|path| fs::read_to_string(path).ok()).collect();
     assert!(all.contains("Event 119\"") && !all.contains("Event 0\""));
+}
+
+#[test]
+fn several_that_have_messages_rejected_at_the_same_time_keep_them_all() {
+    let folder = Folder::new();
+    let server = Server::new(|_, _| Reply::status(403));
+    let log = Arc::new(Mutex::new(Vec::new()));
+    let clients: [Client; 4] = std::array::from_fn(|_| {
+        let lines = log.clone();
+        let on_log = move |level, line: &str| {
+            if level == Level::Warning {
+                lines.lock().expect("no panic").push(line.to_owned());
+            }
+        };
+        let config = Config { flush_at: 1, on_log: Some(Box::new(on_log)), ..config(&server.url(), &folder.0) };
+        Client::new(config).expect("good settings")
+    });
+    let properties = Object::from([("filler", "x".repeat(1_000).as_str())]);
+    std::thread::scope(|scope| {
+        for (n, client) in clients.iter().enumerate() {
+            let properties = &properties;
+            scope.spawn(move || {
+                for message in 0..50 {
+                    client.track("u", &format!("Event {n}-{message}"), properties, None).expect("taken");
+                }
+                client.flush(patience()).expect("settled");
+                assert_eq!(client.stats().failed, 50);
+            });
+        }
+    });
+    drop(clients);
+    wait_for_the_end(&folder.0);
+    let log = log.lock().expect("no panic");
+    let lost: Vec<&String> = log.iter().filter(|line| line.contains("could not be kept")).collect();
+    assert_eq!(lost, Vec::<&String>::new());
+    let all: String = folder.files().iter().filter_map(|path| fs::read_to_string(path).ok()).collect();
+    let kept =
+        (0..4).flat_map(|n| (0..50).map(move |m| format!("\"Event {n}-{m}\""))).filter(|name| all.contains(name));
+    assert_eq!(kept.count(), 200);
 }
 
 #[test]
