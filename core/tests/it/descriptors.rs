@@ -100,7 +100,7 @@ fn have_many_clients() {
             client
         })
         .collect();
-    assert_eq!(clients.iter().map(|client| client.stats().in_memory).sum::<u64>(), 0, "all of them have a file");
+    assert!(wait_until(|| clients.iter().all(|client| client.stats().in_memory == 0)), "all of them have a file");
     match fork() {
         // It outlives its parent, and has no part of what that had.
         Forked::Child => pause(),

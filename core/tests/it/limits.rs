@@ -140,7 +140,7 @@ fn track_into_small_files() {
     limit(libc::RLIMIT_FSIZE, Some(204_800));
     let (client, lines) = logged(config(&told("URL"), Path::new(&told("FOLDER"))));
     track_some(&client, "small", 1_000);
-    assert_eq!(client.stats().in_memory, 0, "{:?}", lines());
+    assert!(wait_until(|| client.stats().in_memory == 0), "{:?}", lines());
     exit_now(0);
 }
 

@@ -270,9 +270,12 @@ fn a_handshake_that_stalls_ends_at_the_deadline() {
             config.timeout = Duration::from_millis(300);
         });
         assert_eq!(host.fails(), "there was no answer in time");
-        let error = host.client.call(&Request { path: "/v1/x", ..Request::default() }).expect_err("no answer");
-        assert_eq!((error.kind(), error.message()), (ErrorKind::Timeout, "there was no answer in time"));
-        assert!(wait_until(|| raw.heard_only_tls() == 2));
+        // On a busy machine the time may be over before there is a connection.
+        assert!(wait_until(|| {
+            let error = host.client.call(&Request { path: "/v1/x", ..Request::default() }).expect_err("no answer");
+            assert_eq!((error.kind(), error.message()), (ErrorKind::Timeout, "there was no answer in time"));
+            raw.heard_only_tls() >= 2
+        }));
     }
 }
 
