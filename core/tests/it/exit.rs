@@ -72,7 +72,7 @@ fn child_main() {
 
 fn track_and_note(client: &Client, id: &str) {
     if track(client, id) {
-        NOTES.get().expect("open").write(id);
+        NOTES.get().expect("open").accepted(client, id);
     }
 }
 

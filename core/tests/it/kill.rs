@@ -83,7 +83,7 @@ fn send_one_by_one() {
     for n in 0..8 {
         let id = format!("{}-{n}", told("RUN"));
         assert!(track(&client, &id));
-        notes.write(&id);
+        notes.accepted(&client, &id);
         client.flush(patience()).expect("settled");
     }
 }
@@ -95,7 +95,7 @@ fn recover_again_and_again() {
         let client = client(&told("URL"), Path::new(&told("FOLDER")));
         let id = format!("{}-{n}", told("RUN"));
         assert!(track(&client, &id));
-        notes.write(&id);
+        notes.accepted(&client, &id);
         client.flush(patience()).expect("settled");
     }
 }
@@ -110,7 +110,7 @@ fn be_told_to_pause() {
         let client = segment_native::Client::new(config).expect("good settings");
         let id = format!("{}-{n}", told("RUN"));
         assert!(track(&client, &id));
-        notes.write(&id);
+        notes.accepted(&client, &id);
         assert!(wait_until(|| paces(Path::new(&folder)) > n), "the pause is remembered");
     }
 }
@@ -150,7 +150,7 @@ fn track_three_and_die() {
     for n in 0..3 {
         let id = format!("{}-{n}", told("RUN"));
         assert!(track(&client, &id));
-        notes.write(&id);
+        notes.accepted(&client, &id);
     }
     kill(std::process::id().try_into().expect("a pid"), libc::SIGKILL);
 }

@@ -56,7 +56,7 @@ fn wait_for_the_server() {
     for n in 0..5 {
         let id = format!("{}-{n}", told("RUN"));
         assert!(track(&client, &id));
-        notes.write(&id);
+        notes.accepted(&client, &id);
     }
     client.flush(patience()).expect("delivered at last");
 }
@@ -68,7 +68,7 @@ fn leave_a_child_behind() {
     for n in 0..5 {
         let id = format!("{}-{n}", told("RUN"));
         assert!(track(&client, &id));
-        notes.write(&id);
+        notes.accepted(&client, &id);
     }
     match fork() {
         Forked::Child => be_there(&notes),
@@ -120,7 +120,7 @@ fn leave_many_children_behind() {
                     let client = Client::new(config).expect("good settings");
                     let id = format!("{run}-{thread}-{}", clients.len());
                     assert!(track(&client, &id));
-                    notes.write(&id);
+                    notes.accepted(&client, &id);
                     clients.push(client);
                 }
                 clients
