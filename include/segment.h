@@ -226,7 +226,11 @@ typedef struct segment_config {
     uint32_t timeout_ms;
     // How long segment_free may deliver: 2000 (not at all: segment_shutdown(client, 0) first).
     uint32_t shutdown_ms;
-    // Requests in flight at once: 1; more is refused until it is built.
+    // How many batches may be on their way at once, 64 at most, for servers that are far away. 0:
+    // one at first, up to 16 while more waits than one carries and the server takes it; with a
+    // transport, 1. Together they carry a quarter of queue_max_bytes at most, and arrive in any
+    // order: 1 keeps it, as alias and identify may want. Segment recommends at most 1,000 events a
+    // second for a workspace.
     uint32_t uploads;
     // Part of every message's context.
     const struct segment_object *context;
@@ -264,7 +268,7 @@ typedef struct segment_config {
     const char *(*before_send)(void *userdata, const char *json);
     // HTTP by the host: makes one exchange, fills in the response, and returns 0, or anything else
     // if there was no answer. On the delivery thread, and on the caller's for segment_call;
-    // possibly on both at once.
+    // possibly on both at once. With uploads above 1 on so many threads.
     int32_t (*transport)(void *userdata,
                          const struct segment_http *request,
                          struct segment_response *response);

@@ -611,6 +611,8 @@ struct Config {
     std::uint64_t queue_max_bytes{};             ///< then Status::queue_full: 64 MiB
     std::uint32_t flush_at{};                    ///< send when this many messages wait: 100
     std::chrono::milliseconds flush_interval{};  ///< send what waits this often: 5 s
+    std::uint32_t uploads{};                     ///< batches on their way at once: 1, and up to 16
+                                                 ///< as it is worth it; 1 keeps their order
     std::uint32_t retry_max{};                   ///< attempts after the first, without spool_dir:
                                                  ///< 10; UINT32_MAX: none
     std::chrono::milliseconds timeout{};         ///< for one whole HTTP request: 15 s
@@ -1138,6 +1140,7 @@ inline Client::Client(const Config& config) {
     c.spool_dir = detail::optional(config.spool_dir, "spool_dir", error_);
     c.flush_at = config.flush_at;
     c.flush_interval_ms = detail::to_ms(config.flush_interval);
+    c.uploads = config.uploads;
     c.retry_max = config.retry_max;
     c.timeout_ms = detail::to_ms(config.timeout);
     c.shutdown_ms = detail::to_ms(config.shutdown);

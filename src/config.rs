@@ -71,7 +71,11 @@ pub struct segment_config {
     pub timeout_ms: u32,
     /// How long segment_free may deliver: 2000 (not at all: segment_shutdown(client, 0) first).
     pub shutdown_ms: u32,
-    /// Requests in flight at once: 1; more is refused until it is built.
+    /// How many batches may be on their way at once, 64 at most, for servers that are far away. 0:
+    /// one at first, up to 16 while more waits than one carries and the server takes it; with a
+    /// transport, 1. Together they carry a quarter of queue_max_bytes at most, and arrive in any
+    /// order: 1 keeps it, as alias and identify may want. Segment recommends at most 1,000 events a
+    /// second for a workspace.
     pub uploads: u32,
     /// Part of every message's context.
     pub context: *const segment_object,
@@ -109,7 +113,7 @@ pub struct segment_config {
     pub before_send: Option<unsafe extern "C" fn(userdata: *mut c_void, json: *const c_char) -> *const c_char>,
     /// HTTP by the host: makes one exchange, fills in the response, and returns 0, or anything else
     /// if there was no answer. On the delivery thread, and on the caller's for segment_call;
-    /// possibly on both at once.
+    /// possibly on both at once. With uploads above 1 on so many threads.
     pub transport: Option<
         unsafe extern "C" fn(
             userdata: *mut c_void,
@@ -142,6 +146,7 @@ pub(crate) fn read(config: *const segment_config) -> Result<Config, Error> {
     if given.queue_max_bytes != 0 {
         config.queue_max_bytes = given.queue_max_bytes;
     }
+    config.uploads = given.uploads;
     if given.flush_at != 0 {
         config.flush_at = given.flush_at;
     }
@@ -258,9 +263,6 @@ fn check_flags(given: &segment_config) -> Result<(), Error> {
         | SEGMENT_LIFECYCLE;
     if given.flags & !known != 0 {
         return Err(Error::invalid(format!("flags has unknown bits: {:#x}", given.flags & !known)));
-    }
-    if given.uploads > 1 {
-        return Err(Error::invalid("uploads above 1 is not built yet in this version"));
     }
     Ok(())
 }

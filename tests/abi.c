@@ -322,7 +322,7 @@ static void structs_may_be_older_newer_and_anywhere(void) {
     config = dry(); /* what lies behind an older struct is not read, though it would be refused */
     config.size = offsetof(segment_config, spool_dir);
     config.spool_dir = config.proxy = BAD;
-    config.uploads = 9;
+    config.uploads = 99;
     CHECK(makes(&config));
     memset(&options, 0xee, sizeof options);
     options.size = offsetof(segment_options, timestamp_ms);
@@ -351,7 +351,7 @@ static void settings_are_honoured_or_refused_by_name(void) {
     static const char *const split[] = {"A: b\r\nC: d", NULL}, *const no_text[] = {"A: " BAD, NULL};
     static const struct { const char *name; segment_config config; } refused[] = {
         {"spool_dir", {.flags = SEGMENT_SYNC}}, {"SEGMENT_STATEFUL", {.flags = SEGMENT_LIFECYCLE}},
-        {"spool_dir", {.spool_dir = ""}}, {"uploads", {.uploads = 2}},
+        {"spool_dir", {.spool_dir = ""}}, {"uploads", {.uploads = 65}},
         {"proxy", {.proxy = "host:8080 or so"}}, {"proxy", {.proxy = "ftp://host"}}, {"proxy", {.proxy = BAD}},
         {"ca_file", {.ca_file = __FILE__}}, /* no certificate is in it */ {"ca_file", {.ca_file = ""}},
         {"public_endpoint", {.public_endpoint = ""}},
@@ -376,7 +376,7 @@ static void settings_are_honoured_or_refused_by_name(void) {
         NO_CLIENT(&config, refused[n].name);
     }
     config = dry();
-    config.uploads = 1;
+    config.uploads = 64;
     config.endpoint = "eu";
     config.retry_max = config.timeout_ms = UINT32_MAX;
     CHECK(makes(&config));

@@ -73,6 +73,11 @@ impl Client {
             overflow: config.overflow,
             flush_at: config.flush_at,
             flush_interval: config.flush_interval,
+            uploads: match config.uploads {
+                // A host's own HTTP need not stand several threads; and where nothing is sent nothing is waited for.
+                0 if config.transport.is_some() || config.dry_run => 1,
+                uploads => uploads,
+            },
             sync: config.sync,
         };
         let context = std::mem::take(&mut prepared.context);

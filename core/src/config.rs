@@ -16,6 +16,9 @@ use crate::{header, json, scan};
 /// Longer than any client lives, and short enough to be added to any time.
 pub(crate) const TIME_MAX: Duration = Duration::from_secs(10 * 365 * 86_400);
 
+/// More batches are never on their way at once.
+pub(crate) const UPLOADS_MAX: usize = 64;
+
 /// What to do with a new message when the queue is full.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Overflow {
@@ -53,6 +56,12 @@ pub struct Config {
     pub flush_at: u32,
     /// Send what waits this often: 5 s.
     pub flush_interval: Duration,
+    /// How many batches may be on their way at once, each in a request of its own; at most 64. 0, which is the default:
+    /// one at first, and up to 16 while more waits than one carries and the server takes it; with a `transport` of your
+    /// own, one. All together carry a quarter of `queue_max_bytes` at most. Beside each other batches arrive in any
+    /// order: who needs theirs kept, as `alias` and `identify` may, sets 1. (Segment recommends at most 1,000 events a
+    /// second for a workspace.)
+    pub uploads: u32,
     /// How often a request is tried again before its messages are given up: 10. A pause that Segment demands is not
     /// counted. With a spool nothing is given up for having failed often; other messages are then tried first.
     pub retry_max: u32,
@@ -119,6 +128,7 @@ impl Config {
             overflow: Overflow::Refuse,
             flush_at: 100,
             flush_interval: Duration::from_secs(5),
+            uploads: 0,
             retry_max: 10,
             timeout: Duration::from_secs(15),
             shutdown: Duration::from_secs(2),
@@ -185,6 +195,9 @@ impl Config {
             let name = if self.flush_at == 0 { "flush_at" } else { "queue_max_bytes" };
             return Err(Error::invalid(format!("{name} must not be zero")));
         }
+        if self.uploads as usize > UPLOADS_MAX {
+            return Err(Error::invalid(format!("uploads must be at most {UPLOADS_MAX}")));
+        }
         if self.sync && self.spool_dir.is_none() {
             return Err(Error::invalid("sync needs a spool_dir"));
         }
@@ -234,6 +247,7 @@ impl fmt::Debug for Config {
             .field("endpoint", &self.endpoint)
             .field("flush_at", &self.flush_at)
             .field("flush_interval", &self.flush_interval)
+            .field("uploads", &self.uploads)
             .field("queue_max_bytes", &self.queue_max_bytes)
             .finish_non_exhaustive()
     }

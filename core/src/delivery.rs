@@ -24,6 +24,10 @@ pub(crate) const RETRY_AFTER_MAX: Duration = Duration::from_secs(300);
 pub(crate) const GIVE_UP_AFTER: Duration = Duration::from_secs(12 * 3600);
 /// After so many failures in a row a restart goes on with their back-off; before, it is no concern of the server's.
 pub(crate) const SAVED_FAILURES: u32 = 3;
+/// So many batches are on their way at once at most, where nobody says how many.
+pub(crate) const UPLOADS_AUTOMATIC_MAX: u32 = 16;
+/// Whoever waits in a flush cuts a wait of ours short, but not more often than this.
+pub(crate) const HURRY_INTERVAL: Duration = Duration::from_millis(500);
 /// After so many messages refused one by one without one accepted, the rest of their chunk is given up too.
 pub(crate) const REFUSALS_MAX: u32 = 32;
 
@@ -261,59 +265,138 @@ pub(crate) enum Settled {
     Failed(Vec<Part>),
 }
 
-/// The pace of the whole client: when the next request may be made.
-#[derive(Debug, Clone, Default)]
+/// How many requests may be under way at once.
+#[derive(Debug, Clone, Copy)]
+struct Width {
+    /// How many there may be while the server works.
+    allowed: u32,
+    /// How many there may ever be.
+    max: u32,
+    /// It begins with one and grows; else there may be as many as somebody said.
+    is_automatic: bool,
+    /// Acknowledged since it grew last.
+    acknowledged: u32,
+    /// Nobody knows whether the server works: one request is to find out.
+    probes: bool,
+}
+
+/// The pace of the whole client: when the next requests may be made, and how many.
+#[derive(Debug, Clone)]
 pub(crate) struct Pace {
     failures: u32,
     retry_at: Duration,
     paused_until: Duration,
+    width: Width,
+    /// How often it slowed down. Several requests may fail of the same cause: whoever began before the last time has
+    /// nothing new to say about the server.
+    epoch: u64,
+    /// When a wait was cut short last.
+    hurried: Option<Duration>,
 }
 
 impl Pace {
-    /// Takes in what came of the request for the current part of `parts`.
+    /// For so many requests at once, 0: as many as it takes.
+    pub(crate) fn new(uploads: u32) -> Pace {
+        let is_automatic = uploads == 0;
+        let max = if is_automatic { UPLOADS_AUTOMATIC_MAX } else { uploads };
+        let allowed = if is_automatic { 1 } else { uploads };
+        let width = Width { allowed, max, is_automatic, acknowledged: 0, probes: true };
+        let never = Duration::ZERO;
+        Pace { failures: 0, retry_at: never, paused_until: never, width, epoch: 0, hurried: None }
+    }
+
+    /// What a request that begins now belongs to.
+    pub(crate) fn epoch(&self) -> u64 {
+        self.epoch
+    }
+
+    /// How many requests may be under way.
+    pub(crate) fn width(&self) -> u32 {
+        if self.width.probes { 1 } else { self.width.allowed }
+    }
+
+    /// Takes in what came of the request for the current part of `parts`, which began in this `epoch`.
     pub(crate) fn settle(
         &mut self,
         parts: &mut Parts,
         outcome: Outcome,
+        epoch: u64,
         limits: Limits,
         now: Duration,
         chance: f64,
     ) -> Settled {
         let verdict = judge(outcome, limits);
+        let is_news = epoch == self.epoch;
         let Some(part) = parts.parts.last_mut() else { return Settled::Nothing };
         part.attempts += u32::from(outcome.was_made());
         let next = match verdict {
             Verdict::Delivered => {
-                *self = Pace::default();
+                if is_news {
+                    self.answered();
+                    self.paused_until = Duration::ZERO;
+                    self.width.acknowledged += 1;
+                }
                 parts.accepted = true;
                 return Settled::Delivered(parts.settle());
             }
             Verdict::Refused => {
-                self.answered();
+                if is_news {
+                    self.answered();
+                }
                 return Settled::Failed(parts.settle());
             }
-            Verdict::Spoilt if part.messages.len() > 1 => {
-                self.answered();
+            Verdict::Spoilt => {
+                if is_news {
+                    self.answered();
+                }
+                if part.messages.len() == 1 {
+                    return Settled::Failed(parts.refuse());
+                }
                 parts.split();
                 return Settled::Nothing;
             }
-            Verdict::Spoilt => {
-                self.answered();
-                return Settled::Failed(parts.refuse());
-            }
             Verdict::Pause(pause) => {
-                self.paused_until = now + pause;
+                if is_news {
+                    self.paused_until = now + pause;
+                    self.slow_down(self.width.allowed / 2);
+                } else {
+                    self.paused_until = self.paused_until.max(now + pause);
+                }
                 self.paused_until
             }
             Verdict::Retry => {
                 part.failures += 1;
-                self.failures = self.failures.saturating_add(1);
-                self.retry_at = now + backoff(self.failures, chance);
-                self.retry_at
+                if is_news {
+                    self.failures = self.failures.saturating_add(1);
+                    self.retry_at = now + backoff(self.failures, chance);
+                    self.slow_down(1);
+                }
+                self.retry_at.max(now)
             }
         };
         part.first_failure.get_or_insert(now);
         if part.goes_on(limits, next) { Settled::Nothing } else { Settled::Failed(parts.settle()) }
+    }
+
+    /// Has more requests made at once, when as many as there may be were acknowledged and more waits than one carries.
+    pub(crate) fn widen(&mut self, more_waits: bool) {
+        let Width { allowed, max, is_automatic, acknowledged, .. } = self.width;
+        if is_automatic && acknowledged >= allowed {
+            self.width.acknowledged = 0;
+            if more_waits {
+                self.width.allowed = allowed.saturating_mul(2).min(max);
+            }
+        }
+    }
+
+    /// The server does not do well: what is under way says nothing more about it, and what comes next goes alone.
+    fn slow_down(&mut self, allowed: u32) {
+        self.epoch += 1;
+        self.width.probes = true;
+        self.width.acknowledged = 0;
+        if self.width.is_automatic {
+            self.width.allowed = allowed.max(1);
+        }
     }
 
     /// When the next request may be made, if not now.
@@ -338,7 +421,7 @@ impl Pace {
     }
 
     /// Goes on where an earlier process was. A clock that was set meanwhile can lengthen no wait beyond its limit.
-    pub(crate) fn restore(saved: SavedPace, now: Duration, now_ms: i64) -> Pace {
+    pub(crate) fn restore(self, saved: SavedPace, now: Duration, now_ms: i64) -> Pace {
         let until = |ms: i64, max: Duration| {
             let ahead = u64::try_from(ms.saturating_sub(now_ms)).unwrap_or(0);
             now + Duration::from_millis(ahead).min(max)
@@ -347,11 +430,22 @@ impl Pace {
             failures: saved.failures,
             retry_at: until(saved.retry_at_ms, BACKOFF_MAX),
             paused_until: until(saved.paused_until_ms, RETRY_AFTER_MAX),
+            ..self
         }
     }
 
-    /// The last chance before the client ends: a wait of our own is cut short, a pause that the server demanded is not.
-    pub(crate) fn hurry(&mut self) {
+    /// Somebody waits: a wait of our own is cut short, a pause that the server demanded is not. Who waits again and
+    /// again does not have the server asked as often.
+    pub(crate) fn hurry(&mut self, now: Duration) {
+        let soon = self.hurried.map_or(now, |hurried| now.max(hurried + HURRY_INTERVAL));
+        if soon < self.retry_at {
+            self.retry_at = soon;
+            self.hurried = Some(soon);
+        }
+    }
+
+    /// The last chance before the client ends: the same, whatever was before.
+    pub(crate) fn last_chance(&mut self) {
         self.retry_at = Duration::ZERO;
     }
 
@@ -359,6 +453,7 @@ impl Pace {
     fn answered(&mut self) {
         self.failures = 0;
         self.retry_at = Duration::ZERO;
+        self.width.probes = false;
     }
 }
 
@@ -370,10 +465,14 @@ pub(crate) struct SavedPace {
     pub(crate) paused_until_ms: i64,
 }
 
-/// What waits to be sent.
+/// What waits to be sent, and what is on its way.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Waiting {
-    /// There is a chunk in hand, or a sealed one.
+    /// How many requests are under way.
+    pub under_way: u32,
+    /// These carry as much as may be in flight at once.
+    pub is_enough: bool,
+    /// There is a chunk in hand that is in no request, or a sealed one.
     pub sealed: bool,
     /// How many messages are in the active chunk.
     pub active: u32,
@@ -392,6 +491,10 @@ pub(crate) enum Step {
     Gather(Duration),
     /// Wait until then, whatever comes.
     Wait(Duration),
+    /// Wait until a request that is under way was answered.
+    Await,
+    /// The same, or until a chunk is full.
+    AwaitOrFill,
     /// Nothing is there to be sent.
     Idle,
 }
@@ -403,6 +506,14 @@ pub(crate) fn next(pace: &Pace, waiting: Waiting, flush_at: u32, flush_interval:
     }
     if let Some(until) = pace.wait(now) {
         return Step::Wait(until);
+    }
+    if waiting.under_way > 0 {
+        // Beside another request only what is full is sent: a few messages at a time would make many requests of few.
+        return match (waiting.under_way >= pace.width() || waiting.is_enough, waiting.sealed) {
+            (true, _) => Step::Await,
+            (false, true) => Step::Send,
+            (false, false) => Step::AwaitOrFill,
+        };
     }
     let due = waiting.since + flush_interval;
     if waiting.sealed || waiting.flush || waiting.active >= flush_at || due <= now {

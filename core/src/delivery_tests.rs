@@ -20,7 +20,7 @@ struct Run {
 
 impl Run {
     fn new(messages: usize, limits: Limits) -> Self {
-        let (pace, parts) = (Pace::default(), Parts::new(messages));
+        let (pace, parts) = (Pace::new(1), Parts::new(messages));
         Run { pace, parts, limits, now: Duration::ZERO, requests: Vec::new(), delivered: 0, failed: 0 }
     }
 
@@ -28,9 +28,9 @@ impl Run {
     fn finish(mut self, mut server: impl FnMut(usize, &Range<usize>) -> Outcome) -> Self {
         while let Some(part) = self.parts.current() {
             self.now = self.pace.wait(self.now).unwrap_or(self.now);
-            let outcome = server(self.requests.len(), &part.messages);
+            let (outcome, epoch) = (server(self.requests.len(), &part.messages), self.pace.epoch());
             self.requests.push((part.retry_count(), self.now));
-            match self.pace.settle(&mut self.parts, outcome, self.limits, self.now, 0.0) {
+            match self.pace.settle(&mut self.parts, outcome, epoch, self.limits, self.now, 0.0) {
                 Settled::Nothing => {}
                 Settled::Delivered(parts) => self.delivered += parts.iter().map(|p| p.messages.len()).sum::<usize>(),
                 Settled::Failed(parts) => self.failed += parts.iter().map(|p| p.messages.len()).sum::<usize>(),
@@ -47,6 +47,11 @@ impl Run {
     fn waits(&self) -> Vec<Duration> {
         self.requests.windows(2).map(|two| two[1].1 - two[0].1).collect()
     }
+}
+
+/// A request for a message of its own, which begins now.
+fn settle(pace: &mut Pace, outcome: Outcome, limits: Limits, now: Duration) -> Settled {
+    pace.settle(&mut Parts::new(1), outcome, pace.epoch(), limits, now, 0.0)
 }
 
 fn answer(status: u16) -> Outcome {
@@ -189,23 +194,144 @@ fn without_retries_there_is_one_attempt_even_with_retry_after() {
 
 #[test]
 fn t04b_a_pause_holds_the_whole_client() {
-    let mut pace = Pace::default();
+    let mut pace = Pace::new(1);
     let mut parts = Parts::new(5);
-    pace.settle(&mut parts, answer_after(429, 30), LIMITS, SECOND, 0.0);
-    let waiting = Waiting { sealed: true, active: 1_000, since: Duration::ZERO, flush: true };
+    pace.settle(&mut parts, answer_after(429, 30), 0, LIMITS, SECOND, 0.0);
+    let waiting = Waiting { sealed: true, active: 1_000, flush: true, ..Waiting::default() };
     assert_eq!(next(&pace, waiting, 1, SECOND, 2 * SECOND), Step::Wait(31 * SECOND));
     assert_eq!(next(&pace, waiting, 1, SECOND, 31 * SECOND), Step::Send);
 }
 
 #[test]
 fn the_last_chance_cuts_a_backoff_short_and_never_a_demanded_pause() {
-    let mut pace = Pace::default();
-    pace.settle(&mut Parts::new(1), answer(500), LIMITS, Duration::ZERO, 0.0);
-    pace.hurry();
+    let mut pace = Pace::new(1);
+    settle(&mut pace, answer(500), LIMITS, Duration::ZERO);
+    pace.last_chance();
     assert_eq!(pace.wait(Duration::ZERO), None);
-    pace.settle(&mut Parts::new(1), answer_after(503, 5), LIMITS, Duration::ZERO, 0.0);
-    pace.hurry();
+    settle(&mut pace, answer_after(503, 5), LIMITS, Duration::ZERO);
+    pace.last_chance();
+    pace.hurry(Duration::ZERO);
     assert_eq!(pace.wait(Duration::ZERO), Some(5 * SECOND));
+}
+
+#[test]
+fn who_waits_in_a_flush_cuts_a_backoff_short_but_not_more_often_than_twice_a_second() {
+    let mut pace = Pace::new(1);
+    let mut now = SECOND;
+    let mut requests = 0;
+    while now < 61 * SECOND {
+        if pace.wait(now).is_none() {
+            settle(&mut pace, answer(503), LIMITS, now);
+            requests += 1;
+        }
+        // A game flushes with every frame.
+        pace.hurry(now);
+        now += Duration::from_millis(16);
+    }
+    assert!((115..=121).contains(&requests), "{requests} in a minute");
+    let mut pace = Pace::new(1);
+    (0..9).for_each(|_| _ = settle(&mut pace, answer(503), LIMITS, SECOND));
+    pace.hurry(SECOND);
+    assert_eq!(pace.wait(SECOND), None, "the first time it is cut at once");
+}
+
+/// As many requests as there may be begin, and come to the same end.
+fn round(pace: &mut Pace, outcome: Outcome, now: Duration) -> u32 {
+    let begun: Vec<u64> = (0..pace.width()).map(|_| pace.epoch()).collect();
+    for epoch in &begun {
+        if let Settled::Delivered(_) = pace.settle(&mut Parts::new(1), outcome, *epoch, SPOOLED, now, 0.0) {
+            pace.widen(true);
+        }
+    }
+    begun.len() as u32
+}
+
+const SPOOLED: Limits = Limits { retry_max: 10, spooled: true, oauth: false };
+
+#[test]
+fn more_uploads_are_made_while_the_server_takes_them_and_more_waits() {
+    let mut pace = Pace::new(0);
+    let widths: Vec<u32> = (0..7).map(|_| round(&mut pace, answer(200), SECOND)).collect();
+    assert_eq!(widths, [1, 2, 4, 8, 16, 16, 16]);
+    let mut pace = Pace::new(0);
+    for _ in 0..10 {
+        settle(&mut pace, answer(200), LIMITS, SECOND);
+        pace.widen(false);
+    }
+    assert_eq!(pace.width(), 1, "one carries all there is");
+    let mut pace = Pace::new(5);
+    assert_eq!([round(&mut pace, answer(200), SECOND), round(&mut pace, answer(200), SECOND)], [1, 5], "as was said");
+    let mut pace = Pace::new(1);
+    (0..5).for_each(|_| assert_eq!(round(&mut pace, answer(200), SECOND), 1));
+}
+
+#[test]
+fn uploads_that_fail_together_are_one_failure_and_the_next_request_goes_alone() {
+    for uploads in [0, 16] {
+        let mut pace = Pace::new(uploads);
+        while pace.width() < 16 {
+            round(&mut pace, answer(200), SECOND);
+        }
+        assert_eq!(round(&mut pace, answer(503), SECOND), 16);
+        assert_eq!((pace.width(), pace.wait(SECOND)), (1, Some(SECOND + BACKOFF_BASE)));
+        assert_eq!(round(&mut pace, Outcome::Unreached, 2 * SECOND), 1);
+        assert_eq!(pace.wait(2 * SECOND), Some(2 * SECOND + 2 * BACKOFF_BASE), "the second in a row");
+        assert_eq!(round(&mut pace, answer(200), 4 * SECOND), 1);
+        assert_eq!(pace.width(), if uploads == 0 { 2 } else { 16 });
+    }
+}
+
+#[test]
+fn a_demanded_pause_halves_the_uploads_and_a_late_answer_does_not_end_it() {
+    let mut pace = Pace::new(0);
+    while pace.width() < 16 {
+        round(&mut pace, answer(200), SECOND);
+    }
+    let begun = pace.epoch();
+    let mut late = |outcome| pace.settle(&mut Parts::new(1), outcome, begun, SPOOLED, SECOND, 0.0);
+    assert_eq!(late(answer_after(429, 10)), Settled::Nothing);
+    assert!(matches!(late(answer(200)), Settled::Delivered(_)), "what was taken was taken");
+    assert_eq!(late(answer_after(429, 5)), Settled::Nothing);
+    assert_eq!(late(answer(503)), Settled::Nothing);
+    assert_eq!(pace.wait(SECOND), Some(11 * SECOND), "no late answer ends or shortens it");
+    assert_eq!(pace.settle(&mut Parts::new(1), answer_after(429, 20), begun, SPOOLED, SECOND, 0.0), Settled::Nothing);
+    assert_eq!(pace.wait(SECOND), Some(21 * SECOND), "but it may lengthen it");
+    assert_eq!(round(&mut pace, answer(200), 21 * SECOND), 1);
+    assert_eq!(pace.width(), 8);
+    assert_eq!(pace.wait(21 * SECOND), None);
+}
+
+#[test]
+fn sixteen_uploads_ask_a_server_that_fails_no_more_often_than_one() {
+    for outcome in [answer(503), answer(429), answer_after(429, 7), Outcome::Unreached] {
+        let requests = |uploads| {
+            let mut pace = Pace::new(uploads);
+            let (mut now, mut requests) = (SECOND, 0);
+            while now < 61 * SECOND {
+                requests += round(&mut pace, outcome, now);
+                now = pace.wait(now).expect("a wait");
+            }
+            requests
+        };
+        assert_eq!(requests(16), requests(1), "{outcome:?}");
+        assert_eq!(requests(0), requests(1), "{outcome:?}");
+    }
+}
+
+#[test]
+fn beside_another_request_only_a_full_chunk_is_sent() {
+    let mut pace = Pace::new(2);
+    round(&mut pace, answer(200), SECOND);
+    let step = |pace: &Pace, waiting| next(pace, waiting, 100, 5 * SECOND, 9 * SECOND);
+    let some = Waiting { under_way: 1, active: 100, flush: true, ..Waiting::default() };
+    let full = Waiting { sealed: true, ..some };
+    assert_eq!(step(&pace, some), Step::AwaitOrFill);
+    assert_eq!(step(&pace, full), Step::Send);
+    assert_eq!(step(&pace, Waiting { is_enough: true, ..full }), Step::Await);
+    assert_eq!(step(&pace, Waiting { under_way: 2, ..full }), Step::Await);
+    assert_eq!(step(&pace, Waiting { under_way: 2, ..Waiting::default() }), Step::Idle);
+    settle(&mut pace, answer(503), LIMITS, Duration::ZERO);
+    assert_eq!(step(&pace, full), Step::Await, "one at a time, and it has not come back");
 }
 
 #[test]
@@ -228,23 +354,23 @@ fn exponential_backoff_has_jitter_of_a_tenth_and_stays_below_the_limit() {
 
 #[test]
 fn the_backoff_goes_on_over_chunks_until_something_is_delivered() {
-    let mut pace = Pace::default();
+    let mut pace = Pace::new(1);
     let once = Limits { retry_max: 0, ..LIMITS };
     for (n, wait) in [0.5, 1.0, 2.0, 4.0].into_iter().enumerate() {
-        let settled = pace.settle(&mut Parts::new(1), answer(503), once, Duration::ZERO, 0.0);
+        let settled = settle(&mut pace, answer(503), once, Duration::ZERO);
         assert!(matches!(settled, Settled::Failed(_)), "{n}");
         assert_eq!(pace.wait(Duration::ZERO), Some(Duration::from_secs_f64(wait)));
     }
-    pace.settle(&mut Parts::new(1), answer(200), LIMITS, 60 * SECOND, 0.0);
-    pace.settle(&mut Parts::new(1), answer(503), LIMITS, 60 * SECOND, 0.0);
+    settle(&mut pace, answer(200), LIMITS, 60 * SECOND);
+    settle(&mut pace, answer(503), LIMITS, 60 * SECOND);
     assert_eq!(pace.wait(60 * SECOND), Some(60 * SECOND + BACKOFF_BASE));
 }
 
 #[test]
 fn rate_limit_state_is_cleared_on_success() {
-    let mut pace = Pace::default();
-    pace.settle(&mut Parts::new(1), answer_after(429, 300), LIMITS, Duration::ZERO, 0.0);
-    pace.settle(&mut Parts::new(1), answer(200), LIMITS, SECOND, 0.0);
+    let mut pace = Pace::new(1);
+    settle(&mut pace, answer_after(429, 300), LIMITS, Duration::ZERO);
+    settle(&mut pace, answer(200), LIMITS, SECOND);
     assert_eq!(pace.wait(SECOND), None);
 }
 
@@ -343,7 +469,7 @@ fn a_half_fares_like_any_batch() {
 
 #[test]
 fn a_batch_is_sent_when_it_is_full_or_old_or_asked_for() {
-    let (pace, interval) = (Pace::default(), 5 * SECOND);
+    let (pace, interval) = (Pace::new(1), 5 * SECOND);
     let step = |waiting, now| next(&pace, waiting, 100, interval, now);
     let some = Waiting { active: 99, since: SECOND, ..Waiting::default() };
     assert_eq!(step(Waiting::default(), SECOND), Step::Idle);
@@ -365,7 +491,7 @@ fn everything_is_settled_once_whatever_the_server_does() {
     for _ in 0..crate::rounds(2_000) {
         let messages = 1 + random(300) as usize;
         let mut seen = vec![0; messages];
-        let mut pace = Pace::default();
+        let mut pace = Pace::new(1);
         let mut parts = Parts::new(messages);
         let mut now = Duration::ZERO;
         while parts.current().is_some() {
@@ -377,7 +503,7 @@ fn everything_is_settled_once_whatever_the_server_does() {
                 3 => answer(100 + random(500) as u16),
                 _ => answer(200),
             };
-            match pace.settle(&mut parts, outcome, LIMITS, now, 0.5) {
+            match pace.settle(&mut parts, outcome, pace.epoch(), LIMITS, now, 0.5) {
                 Settled::Nothing => {}
                 Settled::Delivered(done) | Settled::Failed(done) => {
                     done.iter().flat_map(|part| part.messages.clone()).for_each(|n| seen[n] += 1);

@@ -59,7 +59,8 @@ pub(crate) fn find<'a>(headers: &'a [(String, String)], name: &str) -> Option<&'
 }
 
 /// HTTP by the host: makes one request, or says why there is no answer. It runs on the delivery thread and, for
-/// [`Client::call`](crate::Client::call), on the caller's; possibly on both at once. It follows no redirects.
+/// [`Client::call`](crate::Client::call), on the caller's; possibly on both at once, and with
+/// [`Config::uploads`](crate::Config::uploads) above 1 on so many threads. It follows no redirects.
 pub type OnHttp = Box<dyn Fn(&HttpRequest<'_>) -> Result<HttpResponse, Error> + Send + Sync>;
 
 /// Whatever can make a request.

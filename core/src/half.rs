@@ -21,6 +21,7 @@ use crate::queue::{Queue, Settings};
 use crate::report::{BeforeSend, Edit, Level};
 use crate::spool::Spool;
 use crate::storage::{self, Storage};
+use crate::uploads::Uploads;
 use crate::worker::{self, Shared};
 
 /// How long a request may go on after the time is up, before it is broken off; and again, before its thread is left
@@ -84,6 +85,7 @@ impl Template {
         let queue = Queue::new(settings, spool, self.identity.known().privacy.wish());
         let shared = Shared {
             queue,
+            uploads: Uploads::default(),
             transport: (self.transport)(),
             callbacks: Callbacks::new(self.host.clone()),
             identity: self.identity.clone(),
@@ -211,6 +213,7 @@ impl Half {
         }
         // Messages are left where the thread is held up, looking up a name perhaps, or where none could be started.
         give_up_elsewhere(shared);
+        shared.uploads.end(shared.queue.is_abandoned());
         let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
         if let Some(thread) = thread.filter(|_| ended) {
             let _ = thread.join();

@@ -9,6 +9,7 @@ use rustls::{CertificateError, InvalidMessage, RootCertStore};
 use ureq::tls::{Certificate, PemItem, RootCerts, TlsConfig};
 use ureq::{Agent, Proxy, RequestBuilder};
 
+use crate::config::UPLOADS_MAX;
 use crate::error::{Error, ErrorKind};
 use crate::exchange::{HttpRequest, HttpResponse, Transport};
 use crate::storage::Storage;
@@ -271,8 +272,8 @@ fn agent(route: &Route, trust: Trust) -> Agent {
         .proxy(route.proxy.clone())
         .user_agent(concat!("segment-native/", env!("CARGO_PKG_VERSION")))
         .max_idle_age(CONNECTION_IDLE_MAX)
-        .max_idle_connections(1)
-        .max_idle_connections_per_host(1)
+        .max_idle_connections(UPLOADS_MAX)
+        .max_idle_connections_per_host(UPLOADS_MAX)
         .input_buffer_size(16 * 1024)
         .output_buffer_size(64 * 1024)
         .tls_config(TlsConfig::builder().root_certs(roots).build())

@@ -27,12 +27,13 @@
 //! | `chunk` | messages that will travel together, in memory or in a file |
 //! | `home` `spool` | the folder that is ours; what one source keeps in it |
 //! | [`survey`] | what is in such a folder, for those who look from outside |
-//! | `shelf` `state` | what waits, in its order; what else the queue knows |
+//! | `flight` `shelf` `state` | a request on its way; what waits, in its order; what else the queue knows |
 //! | `queue` `outgoing` | the queue as callers see it, and as the delivery thread does |
 //! | `errands` `sync` | what is done on the disk, by threads of their own |
 //! | `person` `identity` | who the user is and what they agreed to, and how it is kept |
 //! | `http` `jwt` `oauth` `authorization` | the network; tokens; who sends a request |
-//! | `callbacks` `worker` `half` | who is told; the delivery thread; the part of a client that belongs to one process |
+//! | `callbacks` `uploads` `worker` | who is told; threads for requests; the delivery thread |
+//! | `half` | the part of a client that belongs to one process |
 //! | `client` `remember` `call` | what everyone calls: messages; the user; single requests |
 
 mod authorization;
@@ -49,6 +50,7 @@ mod endpoint;
 mod errands;
 mod error;
 mod exchange;
+mod flight;
 mod fork;
 mod half;
 mod header;
@@ -81,6 +83,7 @@ pub mod survey;
 mod sync;
 mod time;
 mod typed;
+mod uploads;
 mod worker;
 mod writer;
 

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use crate::chunk::{Batch, Chunk};
 use crate::delivery::{self, Limits, Outcome, Pace, Part, Settled, Step};
+use crate::flight::Landed;
 use crate::kill;
 use crate::queue::{Guard, NEVER, Queue, Settings};
 use crate::report::Level;
@@ -18,6 +19,8 @@ use crate::state::{Errand, State};
 pub(crate) enum Work {
     /// Send these messages of a slot, within this time.
     Send { number: u64, batch: Arc<Batch>, part: Part, within: Option<Duration> },
+    /// Take in what came of a request that another thread has made.
+    Land(Landed),
     /// Hand these lines to the log.
     Log(Vec<(Level, String)>),
     /// Look whether the user wants something else by now.
@@ -25,6 +28,9 @@ pub(crate) enum Work {
     /// Nothing any more: report what is left, and end.
     End,
 }
+
+/// Only a full chunk wakes the worker.
+const ON_FULL: u64 = NEVER - 1;
 
 /// How long to wait before what the user wants is read again, where it could not be read.
 const UNSURE_PAUSE: Duration = Duration::from_millis(100);
@@ -53,8 +59,16 @@ impl Queue {
             if !state.log.lines.is_empty() {
                 return Work::Log(state.take_log());
             }
+            if let Some(landed) = state.worker.landed.pop_front() {
+                return Work::Land(landed);
+            }
             if state.ended || (state.closed && state.is_empty()) {
-                return Work::End;
+                if state.worker.requests == 0 || state.worker.abandoned {
+                    return Work::End;
+                }
+                // They are broken off, or left behind.
+                state = self.work.wait(state).unwrap_or_else(PoisonError::into_inner);
+                continue;
             }
             if std::mem::take(&mut state.choice.asks) {
                 return Work::Ask;
@@ -66,17 +80,20 @@ impl Queue {
                 drop(woken.unwrap_or_else(PoisonError::into_inner));
                 return Work::Ask;
             }
-            if std::mem::take(&mut state.worker.hurry) {
-                pace.hurry();
-            }
             let now = Instant::now();
+            if std::mem::take(&mut state.worker.hurry) {
+                pace.hurry(now - state.began);
+            }
+            if std::mem::take(&mut state.worker.last_chance) {
+                pace.last_chance();
+            }
             if state.closed && state.deliver_until.is_some_and(|until| until <= now) {
                 state = self.sleep(state, None, NEVER);
                 continue;
             }
             let clock = now - state.began;
             let Settings { flush_at, flush_interval, .. } = self.settings;
-            match delivery::next(pace, state.waiting(), flush_at, flush_interval, clock) {
+            match delivery::next(pace, state.waiting(self.settings.in_flight_max()), flush_at, flush_interval, clock) {
                 Step::Send => {
                     let flight = match state.shelf.in_flight() {
                         Some(flight) => Some(flight),
@@ -88,7 +105,8 @@ impl Queue {
                     let within = state.deliver_until.map(|until| until.saturating_duration_since(Instant::now()));
                     match flight {
                         Some((number, batch, Some(part))) => {
-                            state.worker.requesting = true;
+                            state.shelf.set_under_way(number, true);
+                            state.worker.requests += 1;
                             return Work::Send { number, batch, part, within };
                         }
                         // Only a bug that was contained can leave this behind; its file is found at the next start.
@@ -98,6 +116,8 @@ impl Queue {
                 }
                 Step::Gather(until) => state = self.sleep(state, Some(until - clock), u64::from(flush_at)),
                 Step::Wait(until) => state = self.sleep(state, Some(until - clock), NEVER),
+                Step::Await => state = self.sleep(state, None, NEVER),
+                Step::AwaitOrFill => state = self.sleep(state, None, ON_FULL),
                 // As long as messages keep coming, the worker looks again by itself and the first message of a batch
                 // need not wake it.
                 Step::Idle if state.worker.idle_since != state.stats.accepted => {
@@ -256,23 +276,38 @@ impl Queue {
         !state.choice.wish.is_unsure && state.shelf.is_in_flight(number)
     }
 
-    /// What was to be sent is not.
-    pub(crate) fn not_sent(&self) {
-        self.lock().worker.requesting = false;
+    /// The delivery thread makes a request itself, or comes back from one.
+    pub(crate) fn set_requesting(&self, requesting: bool) {
+        self.lock().worker.requesting = requesting;
     }
 
-    /// Takes in what came of a request: the counts change, and who has settled is returned, to be told before
-    /// [`Queue::landed`] lets others know. None if it is nobody's business any more.
+    /// Another thread comes back from a request.
+    pub(crate) fn land(&self, landed: Landed) {
+        let mut state = self.lock();
+        state.worker.landed.push_back(landed);
+        drop(state);
+        self.work.notify_one();
+    }
+
+    /// A request is over, or was not made.
+    pub(crate) fn not_under_way(&self, number: u64) {
+        let mut state = self.lock();
+        state.worker.requests = state.worker.requests.saturating_sub(1);
+        state.shelf.set_under_way(number, false);
+    }
+
+    /// Takes in what came of a request that began in this `epoch` of the pace: the counts change, and who has settled
+    /// is returned, to be told before [`Queue::landed`] lets others know. None if it is nobody's business any more.
     pub(crate) fn settle(
         &self,
         number: u64,
         pace: &mut Pace,
         outcome: Outcome,
+        epoch: u64,
         limits: Limits,
         chance: f64,
     ) -> Option<Settled> {
         let mut state = self.lock();
-        state.worker.requesting = false;
         if state.worker.abandoned {
             return None;
         }
@@ -281,12 +316,13 @@ impl Queue {
         state.stats.requests += u64::from(was_made);
         let parts = state.shelf.parts(number)?;
         let is_retry = was_made && parts.current().is_some_and(|part| part.attempts > 0);
-        let settled = pace.settle(parts, outcome, limits, now, chance);
+        let settled = pace.settle(parts, outcome, epoch, limits, now, chance);
         state.stats.retries += u64::from(is_retry);
         match &settled {
             Settled::Delivered(parts) => {
                 let messages = state.shelf.settle(number, parts);
                 state.stats.delivered += messages;
+                pace.widen(state.shelf.is_anything_waiting());
             }
             Settled::Failed(parts) => {
                 let messages = state.shelf.settle(number, parts);

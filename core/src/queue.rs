@@ -63,6 +63,8 @@ pub(crate) struct Settings {
     pub(crate) overflow: Overflow,
     pub(crate) flush_at: u32,
     pub(crate) flush_interval: Duration,
+    /// How many batches may be on their way at once; 0: as many as it takes.
+    pub(crate) uploads: u32,
     /// Whether what is accepted is to survive a loss of power.
     pub(crate) sync: bool,
 }
@@ -78,6 +80,12 @@ impl Settings {
     /// all are kept in memory, and written out if that changes.
     pub(crate) fn within(self, file_bytes: u64) -> Self {
         Settings { room: spool::room_in_file(file_bytes).map_or(self.room, |room| self.room.min(room)), ..self }
+    }
+
+    /// How many bytes may be on their way at once: where there is room for little, most of it is to wait where it is
+    /// safe and can be dropped.
+    pub(crate) fn in_flight_max(&self) -> u64 {
+        (self.queue_max_bytes / 4).saturating_sub(self.room as u64)
     }
 
     /// How many chunks are made ahead at most: they take room on the disk.
@@ -375,7 +383,7 @@ impl Queue {
     fn make_room(&self, state: &mut State, bytes: u64) -> Result<(), Error> {
         let max = self.settings.queue_max_bytes;
         let drops = self.settings.overflow == Overflow::DropOldest && bytes <= max;
-        if !drops || state.occupied_bytes() - state.shelf.droppable_bytes(state.worker.requesting) + bytes > max {
+        if !drops || state.occupied_bytes() - state.shelf.droppable_bytes() + bytes > max {
             if !state.full {
                 state.full = true;
                 state.note(Level::Warning, format!("the queue is full with {max} bytes: new messages are refused"));
@@ -385,7 +393,7 @@ impl Queue {
         }
         let before = state.stats.dropped;
         while state.occupied_bytes() + bytes > max {
-            let Some((messages, leaving)) = state.shelf.drop_oldest(state.worker.requesting) else { break };
+            let Some((messages, leaving)) = state.shelf.drop_oldest() else { break };
             state.stats.dropped += messages;
             self.add_errands(state, leaving.map(Errand::Remove));
         }
@@ -473,7 +481,7 @@ impl Queue {
     pub(crate) fn close(&self, time: Duration, wait: Duration) -> bool {
         let mut state = self.lock();
         let until = Instant::now().checked_add(time);
-        state.worker.hurry |= !state.closed;
+        state.worker.last_chance |= !state.closed;
         state.errands.last_rescue |= !state.closed && state.errands.runs;
         // The longest of several calls counts; a time beyond the clock is none.
         state.deliver_until = match (state.closed, state.deliver_until) {
@@ -583,13 +591,17 @@ impl Queue {
 
     /// Waits for the worker to have ended; whether it has. What keeps it is a request, for which it has this time, or
     /// the disk, or a callback, or that its thread never came to run; for these it has what is left since `start`.
-    /// After that it is left behind, if that is wanted.
+    /// After that what is under way is left behind, if that is wanted, and so is the worker where it is at it itself.
     pub(crate) fn wait_for_end(&self, start: Instant, time: Duration, abandon: bool) -> bool {
         let mut state = self.lock();
         let (now, mut slices) = (Instant::now(), 0);
         while state.worker.runs {
             let own = OWN_STEPS_MAX.saturating_sub(start.elapsed());
-            let left = match (state.worker.requesting, state.worker.at_disk) {
+            let in_request = match state.worker.abandoned {
+                true => state.worker.requesting,
+                false => state.worker.requests > 0,
+            };
+            let left = match (in_request, state.worker.at_disk) {
                 (true, _) => time.saturating_sub(now.elapsed()),
                 // In slices: on a busy machine each takes longer, and so does what the thread is at.
                 (_, true) if slices < END_SLICES => own.min(DISK_GRACE / END_SLICES),
@@ -597,7 +609,11 @@ impl Queue {
                 (_, false) => own,
             };
             if left.is_zero() {
-                state.worker.abandoned = abandon;
+                if abandon && !state.worker.abandoned {
+                    state.worker.abandoned = true;
+                    self.work.notify_one();
+                    continue;
+                }
                 return false;
             }
             let woken = self.settled.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner);
@@ -605,6 +621,11 @@ impl Queue {
             state = woken.0;
         }
         true
+    }
+
+    /// Whether what was under way at the end was left behind.
+    pub(crate) fn is_abandoned(&self) -> bool {
+        self.lock().worker.abandoned
     }
 
     /// Has the folder left as whoever comes next should find it, and waits so long for it; whether that is done. A disk

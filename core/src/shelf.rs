@@ -24,7 +24,7 @@ enum Phase {
     Waiting,
     /// Somebody has its content outside of the lock, to send it or to write it to the disk.
     Reading,
-    /// It is being sent, now or after a wait.
+    /// It is in hand to be sent, now or after a wait.
     InFlight,
     /// It kept failing: all that are Waiting come first.
     Later,
@@ -70,6 +70,8 @@ struct Slot {
     is_rescued: bool,
     /// Its file is not to be trusted: the disk could not be made to hold it.
     is_doubtful: bool,
+    /// A request for some of it is under way.
+    is_under_way: bool,
 }
 
 impl Slot {
@@ -91,6 +93,16 @@ impl Slot {
             uncut: None,
             is_rescued: false,
             is_doubtful: false,
+            is_under_way: false,
+        }
+    }
+
+    /// Whether it is sealed, and in no request.
+    fn can_be_sent(&self) -> bool {
+        match self.phase {
+            Phase::Waiting | Phase::Later => true,
+            Phase::InFlight => !self.is_under_way,
+            _ => false,
         }
     }
 
@@ -263,9 +275,9 @@ impl Shelf {
         self.slots.get_mut(at)
     }
 
-    /// Whether something waits besides what is being filled.
+    /// Whether something could be sent besides what is being filled.
     pub(crate) fn is_anything_sealed(&self) -> bool {
-        self.slots.iter().any(|slot| matches!(slot.phase, Phase::Waiting | Phase::InFlight | Phase::Later))
+        self.slots.iter().any(Slot::can_be_sent)
     }
 
     /// Whether anything but this slot could be sent.
@@ -278,7 +290,13 @@ impl Shelf {
         self.slots.iter().any(|slot| slot.number != number && can_go(slot))
     }
 
-    /// Whether a slot is Waiting: else the one that is being filled is to be sealed before [`Shelf::next`].
+    /// Whether a whole chunk waits for its first turn.
+    pub(crate) fn is_anything_waiting(&self) -> bool {
+        self.slots.iter().any(|slot| slot.phase == Phase::Waiting)
+    }
+
+    /// Whether a slot is Waiting, and can be had: else the one that is being filled is to be sealed before
+    /// [`Shelf::next`].
     pub(crate) fn is_any_waiting(&self) -> bool {
         self.slots.iter().any(|slot| slot.phase == Phase::Waiting && slot.is_free())
     }
@@ -344,11 +362,23 @@ impl Shelf {
         }
     }
 
-    /// What is being sent next, if anything is in flight.
+    /// What is to be sent next, if anything is in flight that is in no request.
     pub(crate) fn in_flight(&self) -> Option<(u64, Arc<Batch>, Option<Part>)> {
-        let slot = self.slots.iter().find(|slot| slot.phase == Phase::InFlight)?;
+        let slot = self.slots.iter().find(|slot| slot.phase == Phase::InFlight && !slot.is_under_way)?;
         let Content::Batch(batch) = &slot.content else { return None };
         Some((slot.number, batch.clone(), slot.parts.as_ref().and_then(|parts| parts.current().cloned())))
+    }
+
+    /// A request for the current part of a slot begins, or is over.
+    pub(crate) fn set_under_way(&mut self, number: u64, is_under_way: bool) {
+        if let Some(slot) = self.slot(number) {
+            slot.is_under_way = is_under_way;
+        }
+    }
+
+    /// How many bytes the requests that are under way carry.
+    pub(crate) fn bytes_under_way(&self) -> u64 {
+        self.slots.iter().filter(|slot| slot.is_under_way).map(|slot| slot.bytes).sum()
     }
 
     pub(crate) fn is_in_flight(&self, number: u64) -> bool {
@@ -415,6 +445,7 @@ impl Shelf {
         let is_in_memory = slot.file.is_none();
         (slot.messages, slot.bytes, slot.is_unread) = (0, 0, false);
         slot.phase = Phase::Leaving;
+        slot.is_under_way = false;
         slot.content = Content::Elsewhere;
         let (file, is_rescued) = (slot.file.clone(), slot.is_rescued);
         slot.leaving += u32::from(file.is_some());
@@ -464,25 +495,20 @@ impl Shelf {
 
     /// Whether a slot is in nobody's hand. What is in flight is not while it waits for its next attempt, between two
     /// requests.
-    fn can_go(slot: &Slot, is_requesting: bool) -> bool {
-        let is_free = match slot.phase {
-            Phase::Waiting | Phase::Later => true,
-            Phase::InFlight => !is_requesting,
-            _ => false,
-        };
-        is_free && !slot.is_busy
+    fn is_droppable(slot: &Slot) -> bool {
+        slot.can_be_sent() && !slot.is_busy
     }
 
     /// Drops the oldest slot that nobody has in hand: how many messages, and their file.
-    pub(crate) fn drop_oldest(&mut self, is_requesting: bool) -> Option<(u64, Option<Leaving>)> {
-        let slot = self.slots.iter().find(|slot| Shelf::can_go(slot, is_requesting))?;
+    pub(crate) fn drop_oldest(&mut self) -> Option<(u64, Option<Leaving>)> {
+        let slot = self.slots.iter().find(|slot| Shelf::is_droppable(slot))?;
         let (number, messages) = (slot.number, slot.messages);
         Some((messages, self.leave(number)))
     }
 
     /// How many bytes [`Shelf::drop_oldest`] can make room for.
-    pub(crate) fn droppable_bytes(&self, is_requesting: bool) -> u64 {
-        self.slots.iter().filter(|slot| Shelf::can_go(slot, is_requesting)).map(|slot| slot.bytes).sum()
+    pub(crate) fn droppable_bytes(&self) -> u64 {
+        self.slots.iter().filter(|slot| Shelf::is_droppable(slot)).map(|slot| slot.bytes).sum()
     }
 
     /// Throws everything away: how many messages, and the files they were in.

@@ -140,7 +140,8 @@ fn what_was_found_is_older_than_all_else_and_counted_when_it_is_read() {
     let batch = content(&["{}".to_owned(), "{\"b\":1}".to_owned()]);
     assert_eq!(shelf.fly(number, &batch, ROOM), Some(Change::Found(2)));
     assert_eq!(shelf.counts(), counts(3, 14, 1, 600));
-    let (messages, leaving) = shelf.drop_oldest(true).expect("y");
+    shelf.set_under_way(number, true);
+    let (messages, leaving) = shelf.drop_oldest().expect("y");
     assert_eq!((messages, leaving.map(|leaving| leaving.is_unread)), (0, Some(true)), "whoever deletes it counts it");
     shelf.check();
 }
@@ -170,17 +171,20 @@ fn the_oldest_that_nobody_has_in_hand_is_dropped_those_that_keep_failing_too() {
     let (first, _) = shelf.fly_next(|_| content(&["{}".to_owned()]));
     let pause = crate::delivery::Outcome::Unreached;
     let now = std::time::Duration::ZERO;
-    let _ = crate::delivery::Pace::default().settle(shelf.parts(first).expect("there"), pause, SPOOLED, now, 0.0);
+    let _ = crate::delivery::Pace::new(1).settle(shelf.parts(first).expect("there"), pause, 0, SPOOLED, now, 0.0);
     assert_eq!(shelf.put_back(first, SPOOLED), None);
     assert!(!shelf.is_in_flight(first), "its turn is over");
     let (second, _) = shelf.fly_next(|_| content(&["{}".to_owned()]));
     assert_eq!(second, first + 1);
-    let (_, leaving) = shelf.drop_oldest(true).expect("the first");
+    shelf.set_under_way(second, true);
+    assert_eq!(shelf.bytes_under_way(), 3);
+    let (_, leaving) = shelf.drop_oldest().expect("the first");
     assert_eq!(leaving.map(|leaving| leaving.number), Some(first));
-    assert!(shelf.drop_oldest(true).is_none(), "one is being sent, one is being filled, one is leaving");
-    let (_, leaving) = shelf.drop_oldest(false).expect("nobody is at it between two requests");
-    assert_eq!(leaving.map(|leaving| leaving.number), Some(second));
-    assert!(shelf.drop_oldest(false).is_none());
+    assert!(shelf.drop_oldest().is_none(), "one is being sent, one is being filled, one is leaving");
+    shelf.set_under_way(second, false);
+    let (_, leaving) = shelf.drop_oldest().expect("nobody is at it between two requests");
+    assert_eq!((leaving.map(|leaving| leaving.number), shelf.bytes_under_way()), (Some(second), 0));
+    assert!(shelf.drop_oldest().is_none());
     shelf.check();
 }
 
@@ -342,7 +346,7 @@ fn the_counts_are_the_sums_after_every_step_of_a_random_walk() {
                 leaving.extend(gone);
             }
             13 if random(4) == 0 => {
-                if let Some((messages, gone)) = shelf.drop_oldest(random(2) > 0) {
+                if let Some((messages, gone)) = shelf.drop_oldest() {
                     settled += messages;
                     leaving.extend(gone);
                 }

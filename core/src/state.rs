@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use crate::chunk::{Batch, Chunk};
 use crate::delivery::Waiting;
+use crate::flight::Landed;
 use crate::report::Level;
 use crate::shelf::{Leaving, Shelf};
 
@@ -139,11 +140,15 @@ pub(crate) struct Syncing {
 pub(crate) struct WorkerState {
     /// It runs.
     pub(crate) runs: bool,
-    /// It is making a request.
+    /// It is making a request itself.
     pub(crate) requesting: bool,
+    /// How many requests are under way, its own too.
+    pub(crate) requests: u32,
+    /// What others have asked for it, and it has not taken in yet.
+    pub(crate) landed: VecDeque<Landed>,
     /// It is at the disk.
     pub(crate) at_disk: bool,
-    /// It was left behind in a request: what comes of that is nobody's business any more.
+    /// What is under way was left behind: what comes of that is nobody's business any more.
     pub(crate) abandoned: bool,
     /// It sleeps until the chunk that is being filled has so many messages.
     pub(crate) wake_at: u64,
@@ -153,6 +158,8 @@ pub(crate) struct WorkerState {
     pub(crate) flush_up_to: u64,
     /// Who waits wants no wait of our own sat out.
     pub(crate) hurry: bool,
+    /// It is the last chance: the same, however often that was wanted.
+    pub(crate) last_chance: bool,
 }
 
 /// Whether the user wants any of this.
@@ -299,12 +306,15 @@ impl State {
             worker: WorkerState {
                 runs: false,
                 requesting: false,
+                requests: 0,
+                landed: VecDeque::new(),
                 at_disk: false,
                 abandoned: false,
                 wake_at: u64::MAX,
                 idle_since: 0,
                 flush_up_to: 0,
                 hurry: false,
+                last_chance: false,
             },
             choice: Choice { wish: Wish::NEVER_ASKED, certain: None, purges: 0, asks: false, asked: None },
             stats: Stats::default(),
@@ -316,8 +326,11 @@ impl State {
         }
     }
 
-    pub(crate) fn waiting(&self) -> Waiting {
+    /// `in_flight_max` is how many bytes may be on their way at once, beyond the first request.
+    pub(crate) fn waiting(&self, in_flight_max: u64) -> Waiting {
         Waiting {
+            under_way: self.worker.requests,
+            is_enough: self.shelf.bytes_under_way() >= in_flight_max,
             sealed: self.shelf.is_anything_sealed(),
             active: u32::try_from(self.shelf.filling().0).unwrap_or(u32::MAX),
             since: self.active_since.saturating_duration_since(self.began),

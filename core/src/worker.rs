@@ -15,6 +15,7 @@ use crate::config::Envelope;
 use crate::delivery::{self, Limits, Outcome, Pace, Part, SavedPace, Settled};
 use crate::error::{Error, ErrorKind};
 use crate::exchange::{HttpRequest, HttpResponse, Transport, find};
+use crate::flight::{Body, Flight, Landed};
 use crate::fork;
 use crate::header;
 use crate::identity::Identity;
@@ -23,7 +24,8 @@ use crate::outgoing::Work;
 use crate::queue::Queue;
 use crate::report::Level;
 use crate::spool::Spool;
-use crate::{id, time};
+use crate::uploads::{Job, Uploads};
+use crate::{id, signals, time};
 
 /// Measured: level 3 shrinks 1.6 times more than level 1, and level 6 gains nothing over it.
 const GZIP_LEVEL: Compression = Compression::new(3);
@@ -37,6 +39,7 @@ const ANSWER_MAX_BYTES: usize = 64 * 1024;
 /// What the client and its delivery thread have in common.
 pub(crate) struct Shared {
     pub(crate) queue: Queue,
+    pub(crate) uploads: Uploads,
     pub(crate) transport: Box<dyn Transport>,
     pub(crate) callbacks: Callbacks,
     pub(crate) identity: Arc<Identity>,
@@ -78,12 +81,11 @@ struct Answer {
 }
 
 /// The delivery thread's main function.
-pub(crate) fn run(shared: &Shared) {
+pub(crate) fn run(shared: &Arc<Shared>) {
     let mut worker = Worker::new(shared);
     let generation = worker.generation;
     loop {
-        // A panic in here is a bug, of ours or of a library (it has been seen); the messages in flight count one
-        // failure.
+        // A panic in here is a bug, of ours or of a library (it has been seen); the messages in hand count one failure.
         match catch_unwind(AssertUnwindSafe(|| worker.turn(shared))) {
             Ok(true) => {}
             // A callback has forked: this is a copy of the thread, in the child. Queue and files are the parent's.
@@ -117,13 +119,15 @@ pub(crate) fn give_up_all(shared: &Shared) {
     });
 }
 
-#[derive(Default)]
 struct Worker {
     pace: Pace,
-    body: Vec<u8>,
-    compressed: Vec<u8>,
-    /// The slot that is in flight.
+    /// What bodies are written into: one for the next request, while others are under way.
+    bodies: Vec<Body>,
+    /// The slot that is in hand, and the pace when its request began.
     number: u64,
+    epoch: u64,
+    /// A request for it counts as under way, and nobody will come back with it.
+    is_departing: bool,
     /// The pace that stands in the folder.
     saved: Option<SavedPace>,
     /// The process to which this thread belongs.
@@ -134,9 +138,19 @@ impl Worker {
     fn new(shared: &Shared) -> Self {
         let saved = shared.queue.at_disk(|| shared.queue.spool.as_ref().and_then(Spool::load_pace));
         let now_ms = time::now_ms();
-        let pace = saved.map(|saved| Pace::restore(saved, shared.queue.elapsed(), now_ms));
-        let mut worker =
-            Worker { pace: pace.unwrap_or_default(), saved, generation: fork::generation(), ..Worker::default() };
+        let pace = Pace::new(shared.queue.settings.uploads);
+        let mut worker = Worker {
+            pace: match saved {
+                Some(saved) => pace.restore(saved, shared.queue.elapsed(), now_ms),
+                None => pace,
+            },
+            bodies: Vec::new(),
+            number: 0,
+            epoch: 0,
+            is_departing: false,
+            saved,
+            generation: fork::generation(),
+        };
         if saved.is_some_and(|saved| Pace::is_beyond_limits(saved, now_ms)) {
             // Else each launch that is shorter than the longest pause would find it, and send nothing until that date.
             worker.save_pace(shared);
@@ -145,18 +159,18 @@ impl Worker {
     }
 
     /// Does one thing; whether there may be more.
-    fn turn(&mut self, shared: &Shared) -> bool {
+    fn turn(&mut self, shared: &Arc<Shared>) -> bool {
         shared.queue.at_disk(|| shared.refresh_identity());
         match shared.queue.next(&mut self.pace) {
             Work::Send { number, batch, part, within } => {
-                self.number = number;
-                self.send(shared, &batch, &part, within);
-                if self.is_forked() {
-                    return false;
-                }
-                self.save_pace(shared);
-                shared.queue.landed(number, batch, shared.limits);
-                true
+                (self.number, self.epoch, self.is_departing) = (number, self.pace.epoch(), true);
+                self.send(shared, batch, part, within);
+                !self.is_forked()
+            }
+            Work::Land(landed) => {
+                (self.number, self.epoch, self.is_departing) = (landed.flight.number, landed.flight.epoch, true);
+                self.land(shared, landed);
+                !self.is_forked()
             }
             Work::Log(lines) => {
                 shared.callbacks.tell(|host| lines.into_iter().for_each(|(level, line)| host.log(level, || line)));
@@ -170,9 +184,10 @@ impl Worker {
         }
     }
 
-    fn send(&mut self, shared: &Shared, batch: &Arc<Batch>, part: &Part, within: Option<Duration>) {
+    /// Makes a request ready, and has it made: by another thread if several may be under way, else by this one.
+    fn send(&mut self, shared: &Arc<Shared>, batch: Arc<Batch>, part: Part, within: Option<Duration>) {
         let timeout = within.map_or(shared.timeout, |within| within.min(shared.timeout));
-        let start = Instant::now();
+        let until = Instant::now() + timeout;
         // Both may be the host's own HTTP: a callback like any other. Nobody is asked for what a header of the caller's
         // replaces.
         let authorized = match find(&shared.headers, "authorization") {
@@ -182,66 +197,96 @@ impl Worker {
         if let Some(error) = shared.authorization.take_trouble() {
             shared.callbacks.log(Level::Warning, || format!("the token serves, but cannot be renewed: {error}"));
         }
-        let is_written = self.write_body(shared, batch, part);
+        let body = self.write_body(shared, &batch, &part);
         // Who opts out here from now on breaks the request off, even if it has not begun yet.
         let since = shared.transport.interruptions();
         // The last look before anything leaves: it is the last moment at which the user can have opted out elsewhere.
         shared.queue.at_disk(|| shared.refresh_identity());
         if !shared.queue.may_be_sent(self.number) {
-            return shared.queue.not_sent();
+            self.bodies.extend(body);
+            self.is_back(shared);
+            return shared.queue.landed(self.number, batch, shared.limits);
         }
-        let body = if shared.gzip { &self.compressed } else { &self.body };
-        let answer = match authorized {
-            Ok(_) if !is_written => no_memory(),
-            Ok(authorization) => {
-                let headers = headers(shared, part, &authorization);
-                let request = HttpRequest {
-                    method: "POST",
-                    url: &shared.url,
-                    headers: &headers,
-                    body,
-                    timeout: timeout.saturating_sub(start.elapsed()),
-                    answer_max_bytes: ANSWER_MAX_BYTES,
-                    status_will_do: true,
-                };
-                kill::point("send");
-                let response = shared.callbacks.mark(|| shared.transport.exchange_since(&request, since));
-                kill::point("answered");
-                if let Ok(response) = &response {
-                    shared.authorization.answered(response.status, &authorization);
-                }
-                read(response)
+        let (authorization, body) = match (authorized, body) {
+            (Ok(authorization), Some(body)) => (authorization, body),
+            (Ok(_), None) => return self.take_in(shared, batch, &part, &no_memory(), 0),
+            (Err(denied), body) => {
+                self.bodies.extend(body);
+                return self.take_in(shared, batch, &part, &no_token(denied), 0);
             }
-            Err(denied) => no_token(denied),
         };
-        let body_bytes = body.len();
-        self.settle(shared, batch, part, &answer, body_bytes);
-        kill::point("settled");
+        let headers = headers(shared, &part, &authorization);
+        let flight = Flight { number: self.number, batch, part, epoch: self.epoch, authorization };
+        let job = {
+            let shared = shared.clone();
+            Box::new(move || request(&shared, flight, &headers, body, until, since))
+        };
+        self.is_departing = false; // it comes back as what has landed
+        let here = if self.pace.width() > 1 { shared.uploads.start(job).err() } else { Some(job as Job) };
+        if let Some(job) = here {
+            shared.queue.set_requesting(true);
+            job();
+            if !self.is_forked() {
+                shared.queue.set_requesting(false);
+            }
+        }
     }
 
-    /// Writes the body of a request, stamped with the time of this attempt; false if there is no memory for it.
-    fn write_body(&mut self, shared: &Shared, batch: &Batch, part: &Part) -> bool {
-        self.body.clear();
-        self.compressed.clear();
+    /// Takes in what came of a request that was made.
+    fn land(&mut self, shared: &Shared, landed: Landed) {
+        let Landed { flight: Flight { batch, part, authorization, .. }, body, response } = landed;
+        if let Ok(response) = &response {
+            shared.authorization.answered(response.status, &authorization);
+        }
+        let body_bytes = body.sent(shared.gzip).len();
+        if self.bodies.is_empty() {
+            self.bodies.push(body);
+        }
+        self.take_in(shared, batch, &part, &read(response), body_bytes);
+    }
+
+    /// Takes in what came of a request, or why none was made.
+    fn take_in(&mut self, shared: &Shared, batch: Arc<Batch>, part: &Part, answer: &Answer, body_bytes: usize) {
+        self.is_back(shared);
+        self.settle(shared, &batch, part, answer, body_bytes);
+        kill::point("settled");
+        if !self.is_forked() {
+            self.save_pace(shared);
+            shared.queue.landed(self.number, batch, shared.limits);
+        }
+    }
+
+    /// No request for what is in hand is under way any more.
+    fn is_back(&mut self, shared: &Shared) {
+        self.is_departing = false;
+        shared.queue.not_under_way(self.number);
+    }
+
+    /// Writes the body of a request, stamped with the time of this attempt; none if there is no memory for it.
+    fn write_body(&mut self, shared: &Shared, batch: &Batch, part: &Part) -> Option<Body> {
+        let mut body = self.bodies.pop().unwrap_or_default();
+        body.plain.clear();
+        body.compressed.clear();
         let bytes = batch.part(part.messages.clone()).map(|message| message.len() + 1).sum::<usize>() + ENVELOPE_BYTES;
         // What cannot be made smaller grows by less than this.
         let compressed = if shared.gzip { bytes + bytes / 100 + 1_024 } else { 0 };
-        if self.body.try_reserve(bytes).is_err() || self.compressed.try_reserve(compressed).is_err() {
-            return false;
+        if body.plain.try_reserve(bytes).is_err() || body.compressed.try_reserve(compressed).is_err() {
+            return None;
         }
-        shared.envelope.write(batch.part(part.messages.clone()), time::now_ms(), &mut self.body);
+        shared.envelope.write(batch.part(part.messages.clone()), time::now_ms(), &mut body.plain);
         if shared.gzip {
-            let mut gzip = GzEncoder::new(&mut self.compressed, GZIP_LEVEL);
-            let written = gzip.write_all(&self.body).and_then(|()| gzip.try_finish());
+            let mut gzip = GzEncoder::new(&mut body.compressed, GZIP_LEVEL);
+            let written = gzip.write_all(&body.plain).and_then(|()| gzip.try_finish());
             written.expect("writing to memory does not fail");
         }
-        true
+        Some(body)
     }
 
     fn settle(&mut self, shared: &Shared, batch: &Arc<Batch>, part: &Part, answer: &Answer, body_bytes: usize) {
         let status = answer.status;
         let sent = part.messages.len();
-        let settled = shared.queue.settle(self.number, &mut self.pace, answer.outcome, shared.limits, id::fraction());
+        let settled =
+            shared.queue.settle(self.number, &mut self.pace, answer.outcome, self.epoch, shared.limits, id::fraction());
         let Some(settled) = settled else { return };
         match settled {
             Settled::Nothing => shared.callbacks.log(Level::Warning, || {
@@ -275,9 +320,13 @@ impl Worker {
         }
     }
 
-    /// Counts a failure against what was in flight when the thread panicked.
+    /// Counts a failure against what was in hand when the thread panicked.
     fn failed(&mut self, shared: &Shared) {
-        shared.queue.settle(self.number, &mut self.pace, Outcome::Unreached, shared.limits, id::fraction());
+        if self.is_departing {
+            self.is_back(shared);
+        }
+        let (outcome, chance) = (Outcome::Unreached, id::fraction());
+        shared.queue.settle(self.number, &mut self.pace, outcome, self.epoch, shared.limits, chance);
         shared.queue.landed(self.number, Arc::default(), shared.limits);
         self.save_pace(shared);
     }
@@ -294,6 +343,33 @@ impl Worker {
         if pace != self.saved && shared.queue.at_disk(|| spool.save_pace(pace)).is_ok() {
             self.saved = pace;
         }
+    }
+}
+
+/// Makes a request, on whatever thread, and has the delivery thread take in what came of it.
+fn request(shared: &Shared, flight: Flight, headers: &[(String, String)], body: Body, until: Instant, since: u64) {
+    let generation = fork::generation();
+    // A panic in here is a bug, of ours or of a library.
+    let response = catch_unwind(AssertUnwindSafe(|| {
+        let request = HttpRequest {
+            method: "POST",
+            url: &shared.url,
+            headers,
+            body: body.sent(shared.gzip),
+            timeout: until.saturating_duration_since(Instant::now()),
+            answer_max_bytes: ANSWER_MAX_BYTES,
+            status_will_do: true,
+        };
+        kill::point("send");
+        let response = shared.callbacks.mark(|| shared.transport.exchange_since(&request, since));
+        kill::point("answered");
+        response
+    }));
+    let response =
+        response.unwrap_or_else(|_| Err(Error::new(ErrorKind::Internal, "a bug in the request was contained")));
+    // The host's own HTTP may have forked and come back, in the child.
+    if fork::generation() == generation {
+        shared.queue.land(Landed { flight, body, response });
     }
 }
 
@@ -363,8 +439,7 @@ fn beginning(body: &[u8]) -> String {
     text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
 }
 
-/// Starts the delivery thread. Signals of the host are not for it: it is born with all of them blocked, but for those
-/// that report a crash of the thread itself.
+/// Starts the delivery thread.
 pub(crate) fn start(shared: Arc<Shared>) -> std::io::Result<std::thread::JoinHandle<()>> {
     let _blocked = signals::block();
     std::thread::Builder::new().name("segment".to_owned()).spawn(move || run(&shared))
@@ -402,42 +477,4 @@ pub(crate) fn start_syncing(shared: &Arc<Shared>) {
     if let Err(error) = std::thread::Builder::new().name("segment-sync".to_owned()).spawn(run) {
         shared.queue.lock().note(Level::Warning, format!("nothing is synced: no thread could be had: {error}"));
     }
-}
-
-#[cfg(unix)]
-mod signals {
-    use nix::sys::signal::{SigSet, Signal};
-
-    /// The mask of this thread as it was, to be put back.
-    pub(super) struct Blocked(Option<SigSet>);
-
-    pub(super) fn block() -> Blocked {
-        let mut all = SigSet::all();
-        for crash in [
-            Signal::SIGSEGV,
-            Signal::SIGBUS,
-            Signal::SIGFPE,
-            Signal::SIGILL,
-            Signal::SIGTRAP,
-            Signal::SIGABRT,
-            Signal::SIGSYS,
-        ] {
-            all.remove(crash);
-        }
-        let before = SigSet::thread_get_mask().ok();
-        Blocked(before.filter(|_| all.thread_block().is_ok()))
-    }
-
-    impl Drop for Blocked {
-        fn drop(&mut self) {
-            if let Some(before) = &self.0 {
-                let _ = before.thread_set_mask();
-            }
-        }
-    }
-}
-
-#[cfg(not(unix))]
-mod signals {
-    pub(super) fn block() {}
 }

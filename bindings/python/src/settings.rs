@@ -90,6 +90,8 @@ pub(crate) fn config(settings: &Bound<'_, PyDict>) -> Result<Config, Problem> {
         from.put_seconds(name, &mut config.flush_interval)?;
         not_zero(name, config.flush_interval.is_zero())?;
     }
+    from.put("thread", &mut config.uploads)?;
+    not_zero("thread", from.get::<u32>("thread")? == Some(0))?;
     from.put("max_retries", &mut config.retry_max)?;
     from.put_seconds("timeout", &mut config.timeout)?;
     from.put_seconds("shutdown_timeout", &mut config.shutdown)?;

@@ -237,8 +237,8 @@ impl Notes {
         assert_eq!(written, end as isize + 2);
     }
 
-    /// Notes a message that was taken, and that a kill may be the end of. Where the disk keeps the first caller for longer than others wait, memory takes
-    /// messages until it answers, and the client says so: a note tells which.
+    /// Notes a message that was taken, and that a kill may be the end of. Where the disk keeps the first caller for
+    /// longer than others wait, memory takes messages until it answers, and the client says so: a note tells which.
     pub fn accepted(&self, client: &Client, id: &str) {
         match client.stats().in_memory {
             0 => self.write(id),

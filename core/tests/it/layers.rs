@@ -4,7 +4,7 @@
 use std::fs;
 use std::path::Path;
 
-const ORDER: [&str; 45] = [
+const ORDER: [&str; 47] = [
     "error",
     "kill",
     "fork",
@@ -34,6 +34,7 @@ const ORDER: [&str; 45] = [
     "home",
     "spool",
     "survey",
+    "flight",
     "shelf",
     "state",
     "queue",
@@ -45,6 +46,7 @@ const ORDER: [&str; 45] = [
     "http",
     "authorization",
     "callbacks",
+    "uploads",
     "worker",
     "half",
     "client",
@@ -53,7 +55,7 @@ const ORDER: [&str; 45] = [
 ];
 
 /// Only these may start threads, use the network, or write `unsafe`.
-const THREADS: [&str; 2] = ["worker", "half"];
+const THREADS: [&str; 3] = ["uploads", "worker", "half"];
 const NETWORK: [&str; 1] = ["http"];
 const UNSAFE: [&str; 3] = ["fork", "signals", "storage"];
 const DISK: [&str; 1] = ["storage"];

@@ -7,12 +7,12 @@
 use std::fs::{self, File};
 use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use crate::child::*;
-use segment_native::{Client, Config, Object, Options};
+use segment_native::{Client, Config, HttpRequest, HttpResponse, Object, Options};
 
 /// The programs that are limited.
 #[test]
@@ -224,6 +224,23 @@ fn count_threads() {
     let synced = Client::new(Config { sync: true, ..config(&told("URL"), Path::new(&folder)) }).expect("good settings");
     expect(&["segment", "segment-disk", "segment-sync"]);
     drop(synced);
+    expect(&[]);
+    // Three requests under way have a thread each; without work they end.
+    let (requests, is_open) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicBool::new(false)));
+    let (counting, opening) = (requests.clone(), is_open.clone());
+    let transport = move |_: &HttpRequest<'_>| {
+        let is_first = counting.fetch_add(1, Ordering::SeqCst) == 0;
+        assert!(is_first || wait_until(|| opening.load(Ordering::SeqCst)));
+        Ok(HttpResponse { status: 200, ..HttpResponse::default() })
+    };
+    let config = Config { uploads: 3, transport: Some(Box::new(transport)), ..config("", Path::new("")) };
+    let far = Client::new(config).expect("good settings");
+    track_some(&far, "far", 20_000);
+    expect(&["segment", "segment-upload", "segment-upload", "segment-upload"]);
+    is_open.store(true, Ordering::SeqCst);
+    far.flush(patience()).expect("delivered");
+    expect(&["segment"]);
+    drop(far);
     expect(&[]);
 }
 

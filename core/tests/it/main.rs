@@ -29,3 +29,4 @@ mod seed;
 mod server;
 mod spool;
 mod tls;
+mod uploads;

@@ -38,7 +38,8 @@ class Client(_native.Client):
             which keeps it, for ``shutdown_timeout`` at most.
         timeout: Seconds for one request; of a tuple, as requests has it, the second.
         proxies: ``{"https": "http://user:password@host:port"}``, as for requests. None: what ``HTTPS_PROXY`` says.
-        thread: Without effect: there is one delivery thread.
+        thread: How many batches may be on their way at once, 64 at most. None: one at first, and up to 16 while more
+            waits than one carries and the server takes it. Beside each other batches arrive in any order; 1 keeps it.
         upload_size: Send when so many messages wait.
         upload_interval: Send what waits every so many seconds.
         log_handler: Added to the logger ``segment``.
@@ -90,7 +91,7 @@ class Client(_native.Client):
         sync_mode=False,
         timeout=15,
         proxies=None,
-        thread=1,
+        thread=None,
         upload_size=100,
         upload_interval=0.5,
         log_handler=None,
@@ -168,6 +169,7 @@ class Client(_native.Client):
                 "dry_run": not send,
                 "on_error": on_error,
                 "gzip": bool(gzip),
+                "thread": thread,
                 "max_retries": max_retries,
                 "sync_mode": sync_mode,
                 "timeout": timeout[1] if isinstance(timeout, tuple) else timeout,

@@ -35,7 +35,7 @@ class Client(_native.Client):
         sync_mode: bool = False,
         timeout: float | tuple[float | None, float | None] = 15,
         proxies: Mapping[str, str] | None = None,
-        thread: int = 1,
+        thread: int | None = None,
         upload_size: int = 100,
         upload_interval: float = 0.5,
         log_handler: logging.Handler | None = None,

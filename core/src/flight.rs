@@ -1,0 +1,42 @@
+//! A request for messages on its way, and what comes back.
+
+use std::sync::Arc;
+
+use crate::chunk::Batch;
+use crate::delivery::Part;
+use crate::error::Error;
+use crate::exchange::HttpResponse;
+
+/// What a request is about.
+#[derive(Clone)]
+pub(crate) struct Flight {
+    /// The slot, and what of it is sent.
+    pub(crate) number: u64,
+    pub(crate) batch: Arc<Batch>,
+    pub(crate) part: Part,
+    /// What the pace was when it began, see [`Pace`](crate::delivery::Pace).
+    pub(crate) epoch: u64,
+    /// What it says of who sends it.
+    pub(crate) authorization: String,
+}
+
+/// The body of a request, as it is and compressed; empty where it is not wanted.
+#[derive(Default)]
+pub(crate) struct Body {
+    pub(crate) plain: Vec<u8>,
+    pub(crate) compressed: Vec<u8>,
+}
+
+impl Body {
+    /// What is sent.
+    pub(crate) fn sent(&self, gzip: bool) -> &[u8] {
+        if gzip { &self.compressed } else { &self.plain }
+    }
+}
+
+/// A request that is over.
+pub(crate) struct Landed {
+    pub(crate) flight: Flight,
+    pub(crate) body: Body,
+    pub(crate) response: Result<HttpResponse, Error>,
+}
