@@ -305,6 +305,15 @@ typedef struct segment_stats {
     uint64_t retries;
     // Of queued: would not survive a kill.
     uint64_t in_memory;
+    // When a batch was acknowledged last, in milliseconds since 1970; 0: none was.
+    int64_t last_success_ms;
+    // Until when nothing is sent because the server demanded a pause, in milliseconds since 1970;
+    // 0: there is none.
+    int64_t paused_until_ms;
+    // The HTTP status of the last answer to a batch; 0: there was none.
+    uint32_t last_http_status;
+    // How many requests for messages are under way.
+    uint32_t uploads;
 } segment_stats;
 
 // The optional fields of a message. Zero means that there is none.
@@ -433,8 +442,8 @@ void segment_response_add_header(struct segment_response *response,
 struct segment_client *segment_new(const struct segment_config *config);
 
 // Sends what waits. SEGMENT_OK when every message accepted before the call is settled (delivered,
-// failed or dropped) and its on_delivery has run, SEGMENT_TIMEOUT otherwise; it never cuts a
-// Retry-After short. 0 starts it and does not wait.
+// failed or dropped) and its on_delivery has run, SEGMENT_TIMEOUT otherwise. It cuts a wait after
+// a failure short, at most twice a second, and never a Retry-After. 0 starts it and does not wait.
 segment_status segment_flush(const struct segment_client *client, uint32_t timeout_ms);
 
 // Takes no more messages, and goes on delivering for this long: SEGMENT_OK when nothing is queued,
@@ -446,6 +455,21 @@ segment_status segment_shutdown(const struct segment_client *client, uint32_t ti
 // SEGMENT_TIMEOUT; it then counts as failed. It waits for a callback that is already running, the
 // one exception to its deadline; no callback runs after it. NULL is fine.
 void segment_free(struct segment_client *client);
+
+// Sends nothing from now on, until segment_resume: in a match, say, or on a metered line. All is
+// kept, and more taken while there is room; a request that is under way may end. segment_flush and
+// segment_shutdown return SEGMENT_TIMEOUT at once while anything waits. It does not outlive the
+// client; a forked child begins as its parent was.
+segment_status segment_pause(const struct segment_client *client);
+
+// Sends again what waits.
+segment_status segment_resume(const struct segment_client *client);
+
+// Why nothing arrives: what stands in the way right now, as a sentence for a person ("Segment
+// answered with status 403 at 12:03:05 UTC; 210 messages wait; next try in 40 s"). Returns its
+// length without the NUL (0: nothing that is known, or an error) and writes a copy with a NUL, cut
+// to `capacity` bytes if it is longer.
+size_t segment_last_problem(const struct segment_client *client, char *buffer, size_t capacity);
 
 // Writes the counts, as many as the struct's size says.
 segment_status segment_get_stats(const struct segment_client *client, struct segment_stats *stats);

@@ -836,6 +836,12 @@ public:
     Result flush(std::chrono::milliseconds limit) const {
         return Result(segment_flush(client_, detail::to_ms(limit)));
     }
+    /// Sends nothing until resume, and keeps all: in a match, say, or on a metered line. Meanwhile
+    /// flush and shutdown return Status::timeout at once while anything waits.
+    Result pause() const { return Result(segment_pause(client_)); }
+    Result resume() const { return Result(segment_resume(client_)); }
+    /// Why nothing arrives: what stands in the way right now, as a sentence. "": nothing known.
+    [[nodiscard]] std::string last_problem() const { return copied(segment_last_problem); }
     /// No more messages are taken; ok when nothing is queued. Zero: do not wait. May be repeated.
     Result shutdown(std::chrono::milliseconds limit) const {
         return Result(segment_shutdown(client_, detail::to_ms(limit)));

@@ -1,8 +1,9 @@
 //! The client: made, flushed, shut down, freed, asked for its counts.
 
-// The counts are written to a struct of the caller's.
+// The counts are written to a struct of the caller's, and a sentence to its buffer.
 #![allow(unsafe_code)]
 
+use std::ffi::c_char;
 use std::time::Duration;
 
 use segment_native::{Client, Error, Stats};
@@ -10,6 +11,7 @@ use segment_native::{Client, Error, Stats};
 use crate::config::{self, segment_config};
 use crate::error::{guard, guard_or, null, segment_status};
 use crate::sized::{self, Sized0};
+use crate::text;
 
 /// A queue, and the thread that delivers it.
 pub struct segment_client(pub(crate) Client);
@@ -45,6 +47,15 @@ pub struct segment_stats {
     pub retries: u64,
     /// Of queued: would not survive a kill.
     pub in_memory: u64,
+    /// When a batch was acknowledged last, in milliseconds since 1970; 0: none was.
+    pub last_success_ms: i64,
+    /// Until when nothing is sent because the server demanded a pause, in milliseconds since 1970;
+    /// 0: there is none.
+    pub paused_until_ms: i64,
+    /// The HTTP status of the last answer to a batch; 0: there was none.
+    pub last_http_status: u32,
+    /// How many requests for messages are under way.
+    pub uploads: u32,
 }
 
 // SAFETY: repr(C), begins with its size, has no holes, and all fields may be zero.
@@ -68,6 +79,10 @@ impl From<Stats> for segment_stats {
             requests: stats.requests,
             retries: stats.retries,
             in_memory: stats.in_memory,
+            last_success_ms: stats.last_success_ms.unwrap_or_default(),
+            paused_until_ms: stats.paused_until_ms.unwrap_or_default(),
+            last_http_status: stats.last_http_status.map_or(0, u32::from),
+            uploads: stats.uploads,
         }
     }
 }
@@ -88,8 +103,8 @@ pub extern "C" fn segment_new(config: *const segment_config) -> Option<Box<segme
 }
 
 /// Sends what waits. SEGMENT_OK when every message accepted before the call is settled (delivered,
-/// failed or dropped) and its on_delivery has run, SEGMENT_TIMEOUT otherwise; it never cuts a
-/// Retry-After short. 0 starts it and does not wait.
+/// failed or dropped) and its on_delivery has run, SEGMENT_TIMEOUT otherwise. It cuts a wait after
+/// a failure short, at most twice a second, and never a Retry-After. 0 starts it and does not wait.
 #[unsafe(no_mangle)]
 pub extern "C" fn segment_flush(client: Option<&segment_client>, timeout_ms: u32) -> segment_status {
     guard(|| required(client)?.flush(milliseconds(timeout_ms)))
@@ -118,6 +133,48 @@ pub extern "C" fn segment_free(client: Option<Box<segment_client>>) {
             _ => Ok(()),
         }
     });
+}
+
+/// Sends nothing from now on, until segment_resume: in a match, say, or on a metered line. All is
+/// kept, and more taken while there is room; a request that is under way may end. segment_flush and
+/// segment_shutdown return SEGMENT_TIMEOUT at once while anything waits. It does not outlive the
+/// client; a forked child begins as its parent was.
+#[unsafe(no_mangle)]
+pub extern "C" fn segment_pause(client: Option<&segment_client>) -> segment_status {
+    guard(|| {
+        required(client)?.pause();
+        Ok(())
+    })
+}
+
+/// Sends again what waits.
+#[unsafe(no_mangle)]
+pub extern "C" fn segment_resume(client: Option<&segment_client>) -> segment_status {
+    guard(|| {
+        required(client)?.resume();
+        Ok(())
+    })
+}
+
+/// Why nothing arrives: what stands in the way right now, as a sentence for a person ("Segment
+/// answered with status 403 at 12:03:05 UTC; 210 messages wait; next try in 40 s"). Returns its
+/// length without the NUL (0: nothing that is known, or an error) and writes a copy with a NUL, cut
+/// to `capacity` bytes if it is longer.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn segment_last_problem(
+    client: Option<&segment_client>,
+    buffer: *mut c_char,
+    capacity: usize,
+) -> usize {
+    guard_or(0, || {
+        let problem = required(client).map(|client| client.last_problem().unwrap_or_default());
+        let whole = problem.as_ref().map_or("", String::as_str);
+        // What is cut does not end in half a character.
+        let fits = (0..capacity.min(whole.len() + 1)).rfind(|end| whole.is_char_boundary(*end)).unwrap_or_default();
+        // SAFETY: the header asks for NULL or `capacity` bytes that can be written.
+        unsafe { text::copy_out(&whole[..fits], buffer, capacity) }?;
+        problem.map(|problem| problem.len())
+    })
 }
 
 /// Writes the counts, as many as the struct's size says.

@@ -8,8 +8,9 @@ use std::ffi::c_char;
 use segment_native::Client;
 
 use crate::client::{required, segment_client};
-use crate::error::{guard, guard_or, null, segment_status};
+use crate::error::{guard, guard_or, segment_status};
 use crate::object::segment_object;
+use crate::text;
 
 /// With SEGMENT_STATEFUL, the anonymous id: made once, and again by segment_reset. Returns its
 /// length without the NUL (0: there is none, or an error) and writes a copy with a NUL if it fits
@@ -46,19 +47,10 @@ unsafe fn copy_id(
     capacity: usize,
 ) -> usize {
     guard_or(0, || {
-        if buffer.is_null() && capacity > 0 {
-            return Err(null("buffer"));
-        }
         let found = required(client).map(|client| id(client).unwrap_or_default());
         let fits = found.as_ref().map_or("", |id| if id.len() < capacity { id.as_str() } else { "" });
-        if capacity > 0 {
-            let length = fits.len();
-            // SAFETY: `length` is below the capacity, by the caller's own word.
-            unsafe {
-                std::ptr::copy_nonoverlapping(fits.as_ptr(), buffer.cast::<u8>(), length);
-                *buffer.add(length) = 0;
-            }
-        }
+        // SAFETY: by the caller's own word.
+        unsafe { text::copy_out(fits, buffer, capacity) }?;
         found.map(|id| id.len())
     })
 }

@@ -1,4 +1,4 @@
-//! Strings that C hands in.
+//! Strings that C hands in, and buffers that it wants them in.
 
 // Reading memory that C points to.
 #![allow(unsafe_code)]
@@ -144,4 +144,23 @@ mod tests {
             assert_eq!(latin.expect_err("refused").message(), "spool_dir must be UTF-8");
         }
     }
+}
+
+/// Copies a text, which is shorter than that, into a buffer of the host's with so many bytes, and a NUL behind it.
+///
+/// # Safety
+/// `buffer` is NULL, or `capacity` bytes can be written there.
+pub(crate) unsafe fn copy_out(text: &str, buffer: *mut c_char, capacity: usize) -> Result<(), Error> {
+    if buffer.is_null() && capacity > 0 {
+        return Err(null("buffer"));
+    }
+    let length = text.len().min(capacity.saturating_sub(1));
+    if capacity > 0 {
+        // SAFETY: `length` is below the capacity, by the caller's own word.
+        unsafe {
+            std::ptr::copy_nonoverlapping(text.as_ptr(), buffer.cast::<u8>(), length);
+            *buffer.add(length) = 0;
+        }
+    }
+    Ok(())
 }

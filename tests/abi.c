@@ -185,6 +185,11 @@ static void null_never_crashes(void) {
     INVALID(segment_flush(NULL, 0), "client");
     INVALID(segment_shutdown(NULL, 0), "client");
     INVALID(segment_get_stats(NULL, &stats), "client");
+    INVALID(segment_pause(NULL), "client");
+    INVALID(segment_resume(NULL), "client");
+    char sentence[4] = "old";
+    FAILS((void)segment_last_problem(NULL, sentence, sizeof sentence), "client");
+    CHECK(!*sentence);
     INVALID(segment_enqueue(NULL, "{}", 2), "client");
     segment_free(NULL);
     segment_object_free(NULL);
@@ -563,6 +568,38 @@ static void a_closed_client_takes_nothing(void) {
     end();
 }
 
+static void a_paused_client_sends_nothing_and_says_so(void) {
+    char sentence[64], cut[12];
+    begin(dry());
+    CHECK(segment_last_problem(client, sentence, sizeof sentence) == 0 && !*sentence);
+    ACCEPTED(segment_pause(client));
+    ACCEPTED(segment_flush(client, PATIENCE)); /* nothing waits */
+    ACCEPTED(segment_track(client, "u", "E", NULL, NULL));
+    REFUSED(segment_flush(client, PATIENCE), SEGMENT_TIMEOUT, "paused");
+    CHECK(counts().queued == 1 && counts().last_success_ms == 0 && counts().paused_until_ms == 0);
+    size_t length = segment_last_problem(client, sentence, sizeof sentence);
+    CHECK(length == strlen(sentence) && !strcmp(sentence, "the client is paused; 1 message waits"));
+    CHECK(segment_last_problem(client, NULL, 0) == length);
+    CHECK(segment_last_problem(client, cut, sizeof cut) == length && !strcmp(cut, "the client "));
+    ACCEPTED(segment_resume(client));
+    ACCEPTED(segment_flush(client, PATIENCE));
+    CHECK(counts().delivered == 1 && counts().last_http_status == 200 && counts().uploads == 0);
+    CHECK(counts().last_success_ms > INT64_C(1700000000000) && segment_last_problem(client, cut, sizeof cut) == 0);
+    end();
+}
+
+static void why_nothing_arrives_is_said(void) {
+    char sentence[400];
+    begin(lost((segment_config){.flush_at = 1}));
+    ACCEPTED(segment_track(client, "u", "E", NULL, NULL));
+    time_t start = time(NULL);
+    do segment_flush(client, 10);
+    while (!segment_last_problem(client, sentence, sizeof sentence) && difftime(time(NULL), start) < PATIENCE / 1000);
+    CHECK(segment_last_problem(client, sentence, sizeof sentence) == strlen(sentence));
+    CHECK(strstr(sentence, "Segment could not be reached") && strstr(sentence, " UTC; 1 message waits"));
+    end();
+}
+
 static void what_cannot_be_delivered_is_reported(void) {
     struct seen seen = {.wrong = false};
     segment_config config = lost((segment_config){
@@ -662,6 +699,8 @@ int main(void) {
     enqueue_takes_whole_messages();
     callbacks_may_track_but_not_wait();
     a_closed_client_takes_nothing();
+    a_paused_client_sends_nothing_and_says_so();
+    why_nothing_arrives_is_said();
     what_cannot_be_delivered_is_reported();
     a_full_queue_refuses_or_drops_the_oldest();
     what_is_spooled_survives();

@@ -542,6 +542,21 @@ static void a_client_may_be_shut_down_twice_and_is_closed_then() {
     CHECK(client.stats().accepted == 1 && client.stats().refused == 1 && balances(client.stats()));
 }
 
+static void a_paused_client_sends_nothing_and_says_so() {
+    Config config = dry_run();
+    config.uploads = 4;
+    const Client client(config);
+    CHECK(client.last_problem().empty());
+    CHECK(client.pause() && client.track("u-42", "E"));
+    CHECK(client.flush(patience()).status() == Status::timeout);
+    CHECK(client.last_problem() == "the client is paused; 1 message waits");
+    CHECK(client.resume() && client.flush(patience()) && client.last_problem().empty());
+    const Stats stats = client.stats();
+    CHECK(stats.delivered == 1 && stats.last_http_status == 200 && stats.last_success_ms > 0);
+    config.uploads = 65;
+    CHECK(Client(config).error().find("uploads") != std::string::npos);
+}
+
 static void what_cannot_be_delivered_is_reported() {
     std::atomic<std::size_t> failed{0}, wrong{0};
     Config config;
@@ -915,6 +930,7 @@ int main() {
     an_exception_ends_at_the_callback();
 #endif
     a_client_may_be_shut_down_twice_and_is_closed_then();
+    a_paused_client_sends_nothing_and_says_so();
     what_cannot_be_delivered_is_reported();
     traits_and_products_go_wherever_objects_go();
     a_stateful_client_knows_its_user();

@@ -1,14 +1,14 @@
 //! The client: what everyone calls.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use crate::callbacks::Host;
 use crate::config::{Config, Prepared};
 use crate::doubts::{self, Doubt};
 use crate::endpoint::Endpoint;
-use crate::error::{Error, ErrorKind};
+use crate::error::Error;
 use crate::exchange::{ByHost, DryRun, Transport};
 use crate::fork::PerProcess;
 use crate::half::{Half, MakeTransport, Template};
@@ -90,6 +90,7 @@ impl Client {
         let template = Template {
             prepared,
             settings: settings.adjusted(),
+            is_paused: AtomicBool::new(false),
             config,
             #[cfg(feature = "oauth")]
             signer,
@@ -397,7 +398,7 @@ impl Client {
         if half.shared.queue.flush(timeout) {
             return Ok(());
         }
-        Err(Error::new(ErrorKind::Timeout, "not all messages were settled in time"))
+        Err(half.not_in_time("not all messages were settled in time"))
     }
 
     /// Takes no more messages, and goes on delivering for this long. May be repeated.
@@ -417,7 +418,7 @@ impl Client {
         if half.shared.queue.close(timeout, wait) {
             return Ok(());
         }
-        Err(Error::new(ErrorKind::Timeout, "not all messages were delivered in time"))
+        Err(half.not_in_time("not all messages were delivered in time"))
     }
 
     /// Does what dropping the client does, while others may still hold it: afterwards no callback runs. For bindings
@@ -432,6 +433,34 @@ impl Client {
             return half.shared.queue.end();
         }
         half.end(self.template.config.shutdown);
+    }
+
+    /// Sends nothing from now on, until [`Client::resume`]: in a match, say, or on a metered line. Everything is kept,
+    /// and taken as long as there is room; a request that is under way may end. Nobody is kept waiting for what is not
+    /// sent: [`Client::flush`] and [`Client::shutdown`] return at once. It does not outlive the client; a forked child
+    /// begins as its parent was.
+    pub fn pause(&self) {
+        self.template.is_paused.store(true, Ordering::SeqCst);
+        self.half().shared.queue.set_paused(true);
+    }
+
+    /// Sends again what waits.
+    pub fn resume(&self) {
+        self.template.is_paused.store(false, Ordering::SeqCst);
+        let half = self.half();
+        half.shared.queue.set_paused(false);
+        half.start_if_needed();
+    }
+
+    /// Whether it was paused.
+    pub fn is_paused(&self) -> bool {
+        self.template.is_paused.load(Ordering::SeqCst)
+    }
+
+    /// Why nothing arrives: what stands in the way right now, as a sentence for a person. None if nothing does, or
+    /// nobody knows yet. It says what the last answer was and when, how much waits, and when the next attempt is made.
+    pub fn last_problem(&self) -> Option<String> {
+        self.half().shared.queue.problem()
     }
 
     /// Counts of messages.

@@ -40,7 +40,7 @@ pub(crate) enum Outcome {
         status: u16,
         /// The pause its `Retry-After` demands, if it has one that can be read.
         retry_after: Option<Duration>,
-        /// Whether its body is a web page: then it is not Segment's, but a captive portal's or a proxy's.
+        /// Whether it is a web page: then it is not Segment's, but a captive portal's or a gateway's.
         html: bool,
     },
     /// There was none, or none that could be read.
@@ -88,12 +88,16 @@ pub(crate) fn judge(outcome: Outcome, limits: Limits) -> Verdict {
         Outcome::NoToken { .. } | Outcome::Unreached => return Verdict::Retry,
     };
     match status {
-        200..=299 if !html => Verdict::Delivered,
-        400 | 413 => Verdict::Spoilt,
+        413 => Verdict::Spoilt,
+        // A web page in place of an answer is not Segment's but of somebody in between: a login page, a gateway that is
+        // being set up, a filter. It says nothing of the messages, and goes away.
+        _ if html => retry_after.map_or(Verdict::Retry, Verdict::Pause),
+        200..=299 => Verdict::Delivered,
+        400 => Verdict::Spoilt,
         501 | 505 => Verdict::Refused,
         511 if !oauth => Verdict::Refused,
-        // A web page in place of an answer is a login page in between: it goes away. So do statuses below 200.
-        100..=299 | 408 | 410 | 429 | 460 | 500..=599 => retry_after.map_or(Verdict::Retry, Verdict::Pause),
+        // Statuses below 200 go away too.
+        100..=199 | 408 | 410 | 429 | 460 | 500..=599 => retry_after.map_or(Verdict::Retry, Verdict::Pause),
         _ => Verdict::Refused,
     }
 }
@@ -211,6 +215,11 @@ impl Parts {
         self.parts.iter_mut().for_each(|part| part.failures = 0);
     }
 
+    /// Whether the current part is one message.
+    fn is_single(&self) -> bool {
+        self.current().is_some_and(|part| part.messages.len() == 1)
+    }
+
     /// The part to send next.
     pub(crate) fn current(&self) -> Option<&Part> {
         self.parts.last()
@@ -325,7 +334,11 @@ impl Pace {
         now: Duration,
         chance: f64,
     ) -> Settled {
-        let verdict = judge(outcome, limits);
+        let verdict = match (judge(outcome, limits), outcome) {
+            // Smaller it cannot be made; and it may be another's limit than Segment's.
+            (Verdict::Spoilt, Outcome::Answer { html: true, .. }) if parts.is_single() => Verdict::Retry,
+            (verdict, _) => verdict,
+        };
         let is_news = epoch == self.epoch;
         let Some(part) = parts.parts.last_mut() else { return Settled::Nothing };
         part.attempts += u32::from(outcome.was_made());
@@ -447,6 +460,11 @@ impl Pace {
     /// The last chance before the client ends: the same, whatever was before.
     pub(crate) fn last_chance(&mut self) {
         self.retry_at = Duration::ZERO;
+    }
+
+    /// Until when the server wants to be left alone, if it does.
+    pub(crate) fn paused_until(&self, now: Duration) -> Option<Duration> {
+        Some(self.paused_until).filter(|until| *until > now)
     }
 
     /// The server works: it gave an answer that is no reason to wait.

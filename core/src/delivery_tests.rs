@@ -393,6 +393,20 @@ fn a_web_page_is_no_acknowledgement() {
 }
 
 #[test]
+fn a_web_page_is_no_refusal_and_counts_as_any_failure() {
+    let page = |status, retry_after| Outcome::Answer { status, retry_after, html: true };
+    for status in [400, 401, 403, 404, 413, 501, 505, 511] {
+        let spooled = Run::new(1, SPOOLED).finish(|n, _| if n < 50 { page(status, None) } else { answer(200) });
+        assert_eq!((spooled.requests.len(), spooled.delivered), (51, 1), "{status}: the spool keeps it");
+        let in_memory = Run::new(1, LIMITS).finish(|_, _| page(status, None));
+        assert_eq!((in_memory.requests.len(), in_memory.failed), (11, 1), "{status}");
+    }
+    assert_eq!(judge(page(404, Some(SECOND)), LIMITS), Verdict::Pause(SECOND));
+    let halves = Run::new(4, LIMITS).finish(|_, part| if part.len() > 1 { page(413, None) } else { answer(200) });
+    assert_eq!((halves.requests.len(), halves.delivered), (7, 4), "a gateway's limit is one");
+}
+
+#[test]
 fn retries_1xx_and_refuses_what_is_no_status() {
     assert_eq!(judge(answer(103), LIMITS), Verdict::Retry);
     for status in [0, 99, 600, 999] {

@@ -32,6 +32,8 @@ const GRACE: Duration = Duration::from_millis(20);
 pub(crate) struct Template {
     pub(crate) prepared: Prepared,
     pub(crate) settings: Settings,
+    /// Nothing is to be sent for now.
+    pub(crate) is_paused: AtomicBool,
     pub(crate) config: Config,
     #[cfg(feature = "oauth")]
     pub(crate) signer: Option<Arc<oauth::Signer>>,
@@ -83,6 +85,7 @@ impl Template {
         let oauth = !matches!(authorization, Authorization::Basic(_));
         let limits = Limits { retry_max: config.retry_max, spooled: spool.is_some(), oauth };
         let queue = Queue::new(settings, spool, self.identity.known().privacy.wish());
+        queue.set_paused(self.is_paused.load(Ordering::SeqCst));
         let shared = Shared {
             queue,
             uploads: Uploads::default(),
@@ -123,6 +126,12 @@ impl Half {
     pub(crate) fn calls(&self, is_tracking: bool, make: &MakeTransport) -> &dyn Transport {
         let calls = if is_tracking { &self.tracking_calls } else { &self.other_calls };
         &**calls.get_or_init(make)
+    }
+
+    /// Why not all is sent.
+    pub(crate) fn not_in_time(&self, sentence: &'static str) -> Error {
+        let is_paused = self.shared.queue.is_paused();
+        Error::new(ErrorKind::Timeout, if is_paused { "the client is paused: nothing is sent" } else { sentence })
     }
 
     /// Breaks off all requests that say anything of the user.

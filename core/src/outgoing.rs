@@ -13,7 +13,8 @@ use crate::queue::{Guard, NEVER, Queue, Settings};
 use crate::report::Level;
 use crate::shelf::{Change, Taken};
 use crate::spool::LOOK_INTERVAL;
-use crate::state::{Errand, State};
+use crate::state::{Errand, News, State};
+use crate::time;
 
 /// What the worker is to do.
 pub(crate) enum Work {
@@ -81,6 +82,10 @@ impl Queue {
                 return Work::Ask;
             }
             let now = Instant::now();
+            if state.is_paused {
+                state = self.sleep(state, None, NEVER);
+                continue;
+            }
             if std::mem::take(&mut state.worker.hurry) {
                 pace.hurry(now - state.began);
             }
@@ -92,6 +97,7 @@ impl Queue {
                 continue;
             }
             let clock = now - state.began;
+            state.news.follow(pace, clock);
             let Settings { flush_at, flush_interval, .. } = self.settings;
             match delivery::next(pace, state.waiting(self.settings.in_flight_max()), flush_at, flush_interval, clock) {
                 Step::Send => {
@@ -317,6 +323,7 @@ impl Queue {
         let parts = state.shelf.parts(number)?;
         let is_retry = was_made && parts.current().is_some_and(|part| part.attempts > 0);
         let settled = pace.settle(parts, outcome, epoch, limits, now, chance);
+        state.news.follow(pace, now);
         state.stats.retries += u64::from(is_retry);
         match &settled {
             Settled::Delivered(parts) => {
@@ -331,6 +338,24 @@ impl Queue {
             Settled::Nothing => {}
         }
         Some(settled)
+    }
+
+    /// Takes in what an answer said, or why there is none; and whether it has delivered anything.
+    pub(crate) fn learn(&self, status: Option<u16>, reason: &str, delivered: bool) {
+        let mut state = self.lock();
+        let now_ms = time::now_ms();
+        if status.is_some() {
+            state.stats.last_http_status = status;
+        }
+        if delivered {
+            state.stats.last_success_ms = Some(now_ms);
+        }
+        state.news.problem = (!delivered).then(|| (reason.to_owned(), now_ms));
+    }
+
+    /// Why the last request delivered nothing; empty if it did.
+    pub(crate) fn reason(&self) -> String {
+        self.lock().news.problem.as_ref().map_or_else(String::new, |(reason, _)| reason.clone())
     }
 
     /// Whoever waits may know: what was settled last has been reported. A slot of which nothing is left goes.
@@ -362,6 +387,12 @@ impl Queue {
         drop(state);
         self.settled.notify_all();
         left
+    }
+}
+
+impl News {
+    fn follow(&mut self, pace: &Pace, now: Duration) {
+        (self.next_at, self.paused_until) = (pace.wait(now), pace.paused_until(now));
     }
 }
 

@@ -472,7 +472,10 @@ impl Queue {
         self.work.notify_one();
         let (state, _) = self
             .settled
-            .wait_timeout_while(state, time, |state| !state.is_settled(target))
+            .wait_timeout_while(state, time, |state| {
+                let is_kept_back = state.is_paused && !state.shelf.is_settled_up_to(target);
+                !state.is_settled(target) && !is_kept_back
+            })
             .unwrap_or_else(PoisonError::into_inner);
         state.is_settled(target)
     }
@@ -493,9 +496,65 @@ impl Queue {
         self.errands.notify_one();
         let (state, _) = self
             .settled
-            .wait_timeout_while(state, wait, |state| !state.is_empty())
+            .wait_timeout_while(state, wait, |state| !state.is_empty() && !(state.is_paused && !state.shelf.is_empty()))
             .unwrap_or_else(PoisonError::into_inner);
         state.is_empty()
+    }
+
+    /// Has nothing sent from now on, or again what waits. Nobody waits for what is not sent.
+    pub(crate) fn set_paused(&self, paused: bool) {
+        self.lock().is_paused = paused;
+        self.work.notify_one();
+        self.settled.notify_all();
+    }
+
+    pub(crate) fn is_paused(&self) -> bool {
+        self.lock().is_paused
+    }
+
+    /// What stands in the way of the messages right now, as a sentence.
+    pub(crate) fn problem(&self) -> Option<String> {
+        let state = self.lock();
+        let counts = state.shelf.counts();
+        let waits = counts.messages > 0 || counts.unread_bytes > 0;
+        let waiting = match counts.messages {
+            0 if waits => "messages of an earlier run wait".to_owned(),
+            0 => "nothing waits".to_owned(),
+            1 => "1 message waits".to_owned(),
+            messages => format!("{messages} messages wait"),
+        };
+        if state.choice.wish.opted_out {
+            return Some(state.choice.wish.refusal().message().to_owned());
+        }
+        let mut parts = Vec::new();
+        if state.is_paused {
+            parts.push(format!("the client is paused; {waiting}"));
+        } else if let Some((reason, at_ms)) = &state.news.problem {
+            let at = time::format(*at_ms);
+            let at = String::from_utf8_lossy(&at[11..19]);
+            let now = state.began.elapsed();
+            let left = |until: Option<Duration>| until.map_or(0, |until| until.saturating_sub(now).as_secs() + 1);
+            let next = match (state.worker.requests, state.news.paused_until, state.news.next_at) {
+                _ if !waits => String::new(),
+                (0, Some(_), next) => format!("; the server wants a pause of another {} s", left(next)),
+                (0, None, Some(next)) => format!("; next try in {} s", left(Some(next))),
+                (0, None, None) => String::new(),
+                _ => "; a request is under way".to_owned(),
+            };
+            parts.push(format!("{} at {at} UTC; {waiting}{next}", reason.trim_end_matches('.')));
+        } else if let Some(until) = state.news.paused_until.or(state.news.next_at).filter(|_| waits) {
+            // It was so before this process began.
+            let left = until.saturating_sub(state.began.elapsed()).as_secs() + 1;
+            parts.push(format!("the server is left alone for another {left} s; {waiting}"));
+        }
+        if state.disk.failed.is_some() {
+            parts.push(format!("the spool cannot be written, {} in memory only", counts.in_memory));
+        }
+        let max = self.settings.queue_max_bytes;
+        if state.full && state.occupied_bytes() + MAX_MESSAGE_BYTES as u64 > max {
+            parts.push(format!("the queue is full with {max} bytes"));
+        }
+        Some(parts.join("; ")).filter(|sentence| !sentence.is_empty())
     }
 
     /// An error if nothing is taken any more, or for now.

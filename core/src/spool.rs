@@ -32,7 +32,7 @@ pub(crate) const CHUNK: &str = ".v1.jsonl";
 pub(crate) const LOCK: &str = ".lock";
 pub(crate) const REASON: &str = ".reason.txt";
 pub(crate) const REJECTED: &str = "rejected";
-const PACE: &str = "pace";
+pub(crate) const PACE: &str = "pace";
 
 /// So long nobody takes to write a small file.
 const UNFINISHED_MAX_MS: u64 = 60_000;
@@ -552,12 +552,13 @@ impl Spool {
         Ok(())
     }
 
-    /// Remembers until when nothing is to be sent; with nothing to remember, forgets.
-    pub(crate) fn save_pace(&self, pace: Option<SavedPace>) -> io::Result<()> {
+    /// Remembers until when nothing is to be sent, and why, in one line; with nothing to remember, forgets.
+    pub(crate) fn save_pace(&self, pace: Option<SavedPace>, reason: &str) -> io::Result<()> {
         let path = self.folder.join(PACE);
         match pace {
             Some(SavedPace { failures, retry_at_ms, paused_until_ms }) => {
-                self.storage.replace(&path, format!("1 {failures} {retry_at_ms} {paused_until_ms}\n").as_bytes())
+                let text = format!("1 {failures} {retry_at_ms} {paused_until_ms}\n{reason}\n");
+                self.storage.replace(&path, text.as_bytes())
             }
             None => self.storage.remove(&path),
         }
@@ -565,16 +566,7 @@ impl Spool {
 
     /// What was remembered, if it can be read.
     pub(crate) fn load_pace(&self) -> Option<SavedPace> {
-        let text = String::from_utf8(self.storage.read(&self.folder.join(PACE)).ok()?).ok()?;
-        let mut numbers = text.split_ascii_whitespace();
-        if numbers.next() != Some("1") {
-            return None;
-        }
-        Some(SavedPace {
-            failures: numbers.next()?.parse().ok()?,
-            retry_at_ms: numbers.next()?.parse().ok()?,
-            paused_until_ms: numbers.next()?.parse().ok()?,
-        })
+        read_pace(&self.storage.read(&self.folder.join(PACE)).ok()?).map(|(pace, _)| pace)
     }
 
     /// Has a chunk, and its name, survive a loss of power.
@@ -651,6 +643,22 @@ pub(crate) fn is_hash(name: &str) -> bool {
 /// Whose chunk a file is; none if it is no chunk of this version.
 fn owner_of(path: &Path) -> Option<&str> {
     stem_of(path.file_name()?.to_str()?.strip_suffix(CHUNK)?)
+}
+
+/// What a file [`PACE`] says: until when nothing is to be sent, and why.
+pub(crate) fn read_pace(content: &[u8]) -> Option<(SavedPace, Option<String>)> {
+    let text = String::from_utf8_lossy(content);
+    let (first, rest) = text.split_once('\n')?;
+    let mut numbers = first.split_ascii_whitespace();
+    if numbers.next() != Some("1") {
+        return None;
+    }
+    let pace = SavedPace {
+        failures: numbers.next()?.parse().ok()?,
+        retry_at_ms: numbers.next()?.parse().ok()?,
+        paused_until_ms: numbers.next()?.parse().ok()?,
+    };
+    Some((pace, rest.lines().next().filter(|reason| !reason.is_empty()).map(str::to_owned)))
 }
 
 /// The same for a file of `rejected/`.

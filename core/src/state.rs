@@ -11,6 +11,7 @@ use crate::delivery::Waiting;
 use crate::flight::Landed;
 use crate::report::Level;
 use crate::shelf::{Leaving, Shelf};
+use crate::time;
 
 /// How many log lines wait for the delivery thread at most.
 const LOG_LINES_MAX: usize = 64;
@@ -41,6 +42,14 @@ pub struct Stats {
     pub retries: u64,
     /// Of the queued: those that would not survive the process.
     pub in_memory: u64,
+    /// The HTTP status of the last answer to a batch.
+    pub last_http_status: Option<u16>,
+    /// When a batch was acknowledged last, in milliseconds since 1970.
+    pub last_success_ms: Option<i64>,
+    /// Until when nothing is sent because the server demanded a pause, in milliseconds since 1970, if that is not over.
+    pub paused_until_ms: Option<i64>,
+    /// How many requests for messages are under way.
+    pub uploads: u32,
 }
 
 /// What is to be done on the disk by the thread that does such things.
@@ -69,6 +78,9 @@ pub(crate) struct State {
     pub(crate) choice: Choice,
     /// All counts but those of what waits, which the shelf has.
     pub(crate) stats: Stats,
+    pub(crate) news: News,
+    /// The host wants nothing to be sent for now.
+    pub(crate) is_paused: bool,
     /// That the queue is full was said.
     pub(crate) full: bool,
     /// No message is taken any more.
@@ -174,6 +186,17 @@ pub(crate) struct Choice {
     pub(crate) asks: bool,
     /// When it was last asked to.
     pub(crate) asked: Option<Instant>,
+}
+
+/// How the delivery does, for whoever asks why nothing arrives. Times are since the queue began.
+#[derive(Default)]
+pub(crate) struct News {
+    /// Why the last request delivered nothing, and when that was, in milliseconds since 1970; none since one did.
+    pub(crate) problem: Option<(String, i64)>,
+    /// When the next request may be made.
+    pub(crate) next_at: Option<Duration>,
+    /// Until when the server wants to be left alone.
+    pub(crate) paused_until: Option<Duration>,
 }
 
 /// Lines for the host's log, until the delivery thread hands them over.
@@ -318,6 +341,8 @@ impl State {
             },
             choice: Choice { wish: Wish::NEVER_ASKED, certain: None, purges: 0, asks: false, asked: None },
             stats: Stats::default(),
+            news: News::default(),
+            is_paused: false,
             full: false,
             closed: false,
             deliver_until: None,
@@ -373,7 +398,16 @@ impl State {
 
     pub(crate) fn stats(&self) -> Stats {
         let counts = self.shelf.counts();
-        Stats { queued: counts.messages, queued_bytes: counts.bytes, in_memory: counts.in_memory, ..self.stats }
+        let now = self.began.elapsed();
+        let pause = self.news.paused_until.and_then(|until| until.checked_sub(now)).filter(|left| !left.is_zero());
+        Stats {
+            queued: counts.messages,
+            queued_bytes: counts.bytes,
+            in_memory: counts.in_memory,
+            paused_until_ms: pause.map(|left| time::now_ms().saturating_add(left.as_millis() as i64)),
+            uploads: self.worker.requests,
+            ..self.stats
+        }
     }
 
     /// Keeps a line for the log.

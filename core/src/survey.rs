@@ -18,7 +18,7 @@ use crate::chunk::Batch;
 use crate::endpoint::{EU_ENDPOINT, Endpoint, US_ENDPOINT};
 use crate::error::Error;
 use crate::home::HOME;
-use crate::spool::{self, CHUNK, LOCK, REASON, REJECTED, is_hash};
+use crate::spool::{self, CHUNK, LOCK, PACE, REASON, REJECTED, is_hash};
 use crate::storage::{Disk, Entry, MAX_FILE_BYTES, Storage};
 use crate::time;
 
@@ -35,6 +35,25 @@ pub struct Queue {
     pub path: PathBuf,
     /// Its files, the oldest first. What a spool does not make is left out.
     pub files: Vec<File>,
+    /// Until when nothing of it is sent, if that is not over.
+    pub pause: Option<Pause>,
+}
+
+/// Nothing is sent for now.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Pause {
+    /// Until then, in milliseconds since 1970.
+    pub until_ms: i64,
+    /// Why: what the last answer was, or why there was none.
+    pub reason: Option<String>,
+}
+
+impl Pause {
+    /// When it ends, as `2026-01-02T03:04:05.678Z`.
+    pub fn until(&self) -> String {
+        time::format(self.until_ms).iter().map(|byte| char::from(*byte)).collect()
+    }
 }
 
 /// A file of messages.
@@ -111,7 +130,7 @@ pub fn queues(folder: &Path) -> io::Result<Vec<Queue>> {
     let whole = std::path::absolute(folder).unwrap_or_else(|_| folder.to_owned());
     let name = whole.file_name().unwrap_or_default().to_string_lossy().into_owned();
     if !files.is_empty() || is_hash(&name) {
-        queues.push(Queue { name, path: folder.to_owned(), files });
+        queues.push(Queue { name, path: folder.to_owned(), files, pause: pause(folder) });
     }
     // All of it stands below one name of ours; the very first versions kept it in the folder itself.
     let home = folder.join(HOME);
@@ -123,10 +142,16 @@ pub fn queues(folder: &Path) -> io::Result<Vec<Queue>> {
         names.sort();
         for name in names {
             let path = above.join(&name);
-            queues.push(Queue { name, files: self::files(&path)?, path });
+            queues.push(Queue { name, files: self::files(&path)?, pause: pause(&path), path });
         }
     }
     Ok(queues)
+}
+
+fn pause(folder: &Path) -> Option<Pause> {
+    let (pace, reason) = spool::read_pace(&Disk.read(&folder.join(PACE)).ok()?)?;
+    let until_ms = pace.retry_at_ms.max(pace.paused_until_ms);
+    Some(Pause { until_ms, reason }).filter(|pause| pause.until_ms > time::now_ms())
 }
 
 /// The name of the queue that a client with these settings has; an error if `endpoint` is no URL.

@@ -288,6 +288,7 @@ impl Worker {
         let settled =
             shared.queue.settle(self.number, &mut self.pace, answer.outcome, self.epoch, shared.limits, id::fraction());
         let Some(settled) = settled else { return };
+        shared.queue.learn(status, &answer.reason, matches!(settled, Settled::Delivered(_)));
         match settled {
             Settled::Nothing => shared.callbacks.log(Level::Warning, || {
                 format!("{} to be sent again: {}", messages(sent, "waits", "wait"), answer.reason)
@@ -340,7 +341,7 @@ impl Worker {
     fn save_pace(&mut self, shared: &Shared) {
         let Some(spool) = &shared.queue.spool else { return };
         let pace = self.pace.save(shared.queue.elapsed(), time::now_ms());
-        if pace != self.saved && shared.queue.at_disk(|| spool.save_pace(pace)).is_ok() {
+        if pace != self.saved && shared.queue.at_disk(|| spool.save_pace(pace, &shared.queue.reason())).is_ok() {
             self.saved = pace;
         }
     }
@@ -402,8 +403,12 @@ fn read(response: Result<HttpResponse, Error>) -> Answer {
         }
     };
     let status = response.status;
-    let is_page = response.header("content-type").is_some_and(|kind| kind.to_ascii_lowercase().contains("html"));
-    let html = is_page || response.body.trim_ascii_start().starts_with(b"<");
+    // The body decides: there are gateways that call everything HTML.
+    let body = response.body.strip_prefix(b"\xef\xbb\xbf").unwrap_or(&response.body).trim_ascii_start();
+    let html = match body.first() {
+        Some(first) => *first == b'<',
+        None => response.header("content-type").is_some_and(|kind| kind.to_ascii_lowercase().contains("html")),
+    };
     let retry_after = response.header("retry-after");
     let retry_after = retry_after.and_then(|value| delivery::parse_retry_after(value, time::now_ms()));
     let text = beginning(&response.body);

@@ -282,7 +282,8 @@ impl Client {
         guard(py, || {
             let core = self.core(py)?;
             let limit = timeout.map(|t| seconds_of("timeout", t)).transpose().map_err(|e| error::raise(py, &e))?;
-            wait(py, limit.unwrap_or(Duration::MAX), in_slices, |_, slice| core.client.flush(slice))
+            let client = &core.client;
+            wait(py, client, limit.unwrap_or(Duration::MAX), in_slices, |_, slice| client.flush(slice))
         })
     }
 
@@ -292,7 +293,8 @@ impl Client {
             let core = self.core(py)?;
             let timeout = timeout.map_or(Ok(core.shutdown), |timeout| seconds_of("timeout", timeout));
             let timeout = timeout.map_err(|e| error::raise(py, &e))?;
-            wait(py, timeout, in_slices, |left, slice| core.client.shutdown_waiting(left, slice))
+            let client = &core.client;
+            wait(py, client, timeout, in_slices, |left, slice| client.shutdown_waiting(left, slice))
         })
     }
 
@@ -342,6 +344,10 @@ impl Client {
             requests: stats.requests,
             retries: stats.retries,
             in_memory: stats.in_memory,
+            last_http_status: stats.last_http_status,
+            last_success_ms: stats.last_success_ms,
+            paused_until_ms: stats.paused_until_ms,
+            uploads: stats.uploads,
         })
     }
 
@@ -393,6 +399,28 @@ impl Client {
             let categories = categories.is_some().then_some(&object);
             raising(py, || core.client.set_consent(categories))
         })
+    }
+
+    /// Sends nothing until `resume`, and keeps all: `flush` and `shutdown` return `False` at once while anything waits.
+    fn pause(&self, py: Python<'_>) -> PyResult<()> {
+        self.detached(py, |client| {
+            client.pause();
+            Ok(())
+        })
+    }
+
+    /// Sends again what waits.
+    fn resume(&self, py: Python<'_>) -> PyResult<()> {
+        self.detached(py, |client| {
+            client.resume();
+            Ok(())
+        })
+    }
+
+    /// Why nothing arrives: what stands in the way right now, as a sentence; None if nothing is known to.
+    #[getter]
+    fn last_problem(&self, py: Python<'_>) -> PyResult<Option<String>> {
+        Ok(self.core(py)?.client.last_problem())
     }
 
     /// The user does not want to be known: from now on nothing is taken and nothing is sent, and what waits is thrown
@@ -638,6 +666,7 @@ fn raising(py: Python<'_>, what: impl FnOnce() -> Result<(), Error> + Send) -> P
 /// what it waited for has come. Only the main thread hears signals, and only between two waits.
 fn wait(
     py: Python<'_>,
+    client: &Client,
     limit: Duration,
     in_slices: bool,
     what: impl Fn(Duration, Duration) -> Result<(), Error> + Sync,
@@ -649,7 +678,8 @@ fn wait(
         match py.detach(|| what(left, slice)) {
             Ok(()) => return Ok(true),
             Err(error) if error.kind() != ErrorKind::Timeout => return Err(error::raise(py, &error)),
-            Err(_) if slice == left => return Ok(false),
+            // Nobody waits for what is not sent.
+            Err(_) if slice == left || client.is_paused() => return Ok(false),
             Err(_) => py.check_signals()?,
         }
     }
@@ -747,6 +777,14 @@ pub(crate) struct Stats {
     retries: u64,
     /// Of the queued: those that would not survive the process.
     in_memory: u64,
+    /// The HTTP status of the last answer to a batch.
+    last_http_status: Option<u16>,
+    /// When a batch was acknowledged last, in milliseconds since 1970.
+    last_success_ms: Option<i64>,
+    /// Until when nothing is sent because the server demanded a pause, in milliseconds since 1970.
+    paused_until_ms: Option<i64>,
+    /// How many requests for messages are under way.
+    uploads: u32,
 }
 
 #[pymethods]

@@ -142,6 +142,22 @@ class TestFlush:
         until(lambda: client.stats().in_memory == 0)
         assert os.path.exists(name + b"/segment-native/identity.json")
 
+    def test_while_paused_returns_at_once_and_says_why(self, make, collector):
+        client = make(thread=4)
+        assert client.last_problem is None
+        client.pause()
+        client.track("u", "E")
+        assert client.flush() is False and client.flush(PATIENCE) is False
+        assert client.last_problem == "the client is paused; 1 message waits" and collector.messages == []
+        client.resume()
+        assert client.flush(PATIENCE) and client.last_problem is None
+        stats = client.stats()
+        assert (stats.delivered, stats.last_http_status, stats.uploads, stats.paused_until_ms) == (1, 200, 0, None)
+        assert abs(stats.last_success_ms / 1000 - time.time()) < PATIENCE
+        for thread in (0, 65, -1, "four"):
+            with pytest.raises((InvalidError, TypeError), match="thread|uploads"):
+                make(thread=thread)
+
     def test_of_a_spooled_client_does_not_wait_for_ever(self, make, tmp_path):
         client = make(host="http://127.0.0.1:9", spool_dir=tmp_path, shutdown_timeout=0.2)
         client.track("u", "E")

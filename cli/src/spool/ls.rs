@@ -13,7 +13,8 @@ use crate::spool::{table, unless_closed};
 /// List what is in a spool folder
 ///
 /// Each file is a line: when it was begun (UTC), its age, how many messages and bytes are in it, how many lines are
-/// damaged, and whether the client that takes care of it is running; or why its messages were given up.
+/// damaged, and whether the client that takes care of it is running; or why its messages were given up. Where nothing is
+/// sent for now, it says until when, and why.
 #[derive(clap::Args)]
 pub(crate) struct Options {
     /// A spool folder
@@ -37,6 +38,9 @@ pub(crate) struct Queue {
     pub(crate) queue: String,
     pub(crate) path: String,
     pub(crate) files: Vec<Row>,
+    /// Until when nothing is sent, and why.
+    pub(crate) paused_until: Option<String>,
+    pub(crate) pause_reason: Option<String>,
 }
 
 /// The sums.
@@ -63,6 +67,8 @@ pub(crate) fn run(options: &Options) -> io::Result<ExitCode> {
         queue: queue.name,
         path: queue.path.to_string_lossy().into_owned(),
         files: queue.files.iter().filter_map(|file| Row::of(file, &queue.path)).collect(),
+        paused_until: queue.pause.as_ref().map(survey::Pause::until),
+        pause_reason: queue.pause.and_then(|pause| pause.reason),
     });
     let listing = Listing::of(queues.collect());
     let page = if options.json { serde_json::to_string(&listing)? + "\n" } else { table::page(&listing) };

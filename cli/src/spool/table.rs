@@ -36,6 +36,11 @@ fn table(page: &mut String, queue: &Queue, now_ms: i64) {
         return;
     }
     put(page, format_args!("queue {name}\n"));
+    if let Some(until) = queue.paused_until.as_deref().and_then(|until| until.get(..19)) {
+        let reason = queue.pause_reason.as_deref().map(|reason| text::fit(reason.chars(), REASON_COLUMNS).text);
+        let reason = reason.map_or_else(String::new, |reason| format!(": {reason}"));
+        put(page, format_args!("  {DAMAGE}nothing is sent before {until}Z{reason}{DAMAGE:#}\n"));
+    }
     let names: Vec<Fitted> = queue.files.iter().map(|row| text::fit(row.file.chars(), NAME_COLUMNS)).collect();
     let width = names.iter().map(|name| name.columns).max().unwrap_or_default();
     put(

@@ -66,6 +66,29 @@ fn what_was_given_up_is_listed_with_its_reason() {
 }
 
 #[test]
+fn a_pause_is_told_with_its_end_and_its_reason() {
+    let folder = Folder::new();
+    folder.offline(0..2);
+    let pace = folder.chunks()[0].with_file_name("pace");
+    // 2100-01-01, and long over.
+    for (until, reason) in [("4102444800000", "Segment answered with status 429"), ("4102444800000", ""), ("1000", "x")]
+    {
+        fs::write(&pace, format!("1 4 0 {until}\n{reason}\n")).expect("written");
+        let out = run(&["ls"], &folder.path).good();
+        let queue = &json(&folder)["queues"][0];
+        if until == "1000" {
+            assert!(!out.contains("nothing is sent") && queue["paused_until"].is_null(), "{out}");
+            continue;
+        }
+        let colon = if reason.is_empty() { "" } else { ": " };
+        let expected = format!("  nothing is sent before 2100-01-01T00:00:00Z{colon}{reason}\n");
+        assert!(out.contains(&expected), "{out}");
+        let told = queue["pause_reason"].as_str().unwrap_or_default();
+        assert_eq!((queue["paused_until"].as_str(), told), (Some("2100-01-01T00:00:00.000Z"), reason));
+    }
+}
+
+#[test]
 fn damage_other_formats_and_strangers() {
     let folder = Folder::new();
     folder.offline(0..3);

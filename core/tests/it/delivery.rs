@@ -323,7 +323,11 @@ fn slow_and_endless_answers_end_at_the_deadline() {
 
 #[test]
 fn a_web_page_is_no_acknowledgement() {
-    let pages = [("text/html; charset=utf-8", "Log in"), ("text/plain", "\r\n <!DOCTYPE html><title>Log in</title>")];
+    let pages = [
+        ("text/html; charset=utf-8", ""),
+        ("text/html", "\u{feff}<p>Log in"),
+        ("text/plain", "\r\n <!DOCTYPE html><title>Log in</title>"),
+    ];
     together(pages, |(kind, body)| {
         let server =
             Server::new(move |n, _| if n == 0 { Reply::Body(200, kind, body.into()) } else { Reply::status(200) });
@@ -332,6 +336,46 @@ fn a_web_page_is_no_acknowledgement() {
         let stats = host.settled();
         assert_eq!((stats.delivered, stats.requests), (1, 2), "{kind}");
     });
+}
+
+/// Many gateways call everything HTML.
+#[test]
+fn what_is_called_html_and_is_none_is_an_answer() {
+    together([r#"{"success":true}"#, "OK"], |body| {
+        let server = Server::new(move |_, _| Reply::Body(200, "text/html", body.into()));
+        let host = Host::new(server.url(), |_| {});
+        host.track(1);
+        let stats = host.settled();
+        assert_eq!((stats.delivered, stats.requests), (1, 1), "{body}");
+    });
+}
+
+/// A gateway that is being set up, a filter, a login page: whatever their status, they say nothing of the messages.
+#[test]
+fn a_web_page_is_no_refusal() {
+    together([400, 401, 403, 404, 413, 451, 501, 505, 511], |status| {
+        let page = "<html>default backend</html>";
+        let server = Server::new(move |n, _| match n {
+            0..3 => Reply::Body(status, "text/html", page.into()),
+            _ => Reply::status(200),
+        });
+        let host = Host::new(server.url(), |_| {});
+        host.track(1);
+        let stats = host.settled();
+        assert_eq!((stats.delivered, stats.failed, stats.requests), (1, 0, 4), "{status}");
+    });
+}
+
+#[test]
+fn a_batch_that_is_too_large_for_a_gateway_is_cut() {
+    let server = Server::new(|_, request| match request.events().len() {
+        1 | 2 => Reply::status(200),
+        _ => Reply::Body(413, "text/html", "<html>413 Request Entity Too Large</html>".into()),
+    });
+    let host = Host::new(server.url(), |_| {});
+    host.track(8);
+    let stats = host.settled();
+    assert_eq!((stats.delivered, stats.failed, stats.requests), (8, 0, 7));
 }
 
 #[test]

@@ -22,6 +22,7 @@ mod layers;
 mod limits;
 mod oauth;
 mod patience;
+mod problem;
 mod processes;
 mod proxy;
 mod remember;
