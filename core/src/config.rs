@@ -80,7 +80,8 @@ pub struct Config {
     /// in the context: no. The first two only with a spool that can be written.
     pub lifecycle: bool,
     /// `http://[user:password@]host:port`, `https://...` or `socks5://...` (`socks5h://...`: the proxy looks names up).
-    /// None: what `ALL_PROXY`, `HTTPS_PROXY` or `HTTP_PROXY` say, but for the hosts in `NO_PROXY`. Empty: no proxy.
+    /// Empty: no proxy. None: what the environment says: `https_proxy` for https, `http_proxy` for http, `all_proxy`
+    /// for what is left, in lower or upper case, but for the hosts, domains and networks in `no_proxy`.
     pub proxy: Option<String>,
     /// A file with PEM certificates to trust besides the system's.
     pub ca_file: Option<PathBuf>,

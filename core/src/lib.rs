@@ -31,7 +31,7 @@
 //! | `queue` `outgoing` | the queue as callers see it, and as the delivery thread does |
 //! | `errands` `sync` | what is done on the disk, by threads of their own |
 //! | `person` `identity` | who the user is and what they agreed to, and how it is kept |
-//! | `http` `jwt` `oauth` `authorization` | the network; tokens; who sends a request |
+//! | `proxy` `http` `jwt` `oauth` `authorization` | proxies; the network; tokens; who sends a request |
 //! | `callbacks` `worker` `half` | who is told; the delivery thread; the part of a client that belongs to one process |
 //! | `client` `remember` `call` | what everyone calls: messages; the user; single requests |
 
@@ -67,6 +67,8 @@ mod oauth;
 mod object;
 mod outgoing;
 mod person;
+#[cfg(feature = "http")]
+mod proxy;
 mod queue;
 mod remember;
 mod report;

@@ -4,7 +4,7 @@
 use std::fs;
 use std::path::Path;
 
-const ORDER: [&str; 45] = [
+const ORDER: [&str; 46] = [
     "error",
     "kill",
     "fork",
@@ -42,6 +42,7 @@ const ORDER: [&str; 45] = [
     "sync",
     "person",
     "identity",
+    "proxy",
     "http",
     "authorization",
     "callbacks",
@@ -54,7 +55,7 @@ const ORDER: [&str; 45] = [
 
 /// Only these may start threads, use the network, or write `unsafe`.
 const THREADS: [&str; 2] = ["worker", "half"];
-const NETWORK: [&str; 1] = ["http"];
+const NETWORK: [&str; 2] = ["http", "proxy"];
 const UNSAFE: [&str; 3] = ["fork", "signals", "storage"];
 const DISK: [&str; 1] = ["storage"];
 
