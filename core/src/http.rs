@@ -7,12 +7,14 @@ use std::time::{Duration, Instant};
 
 use rustls::{CertificateError, InvalidMessage, RootCertStore};
 use ureq::tls::{Certificate, PemItem, RootCerts, TlsConfig};
+use ureq::unversioned::resolver::DefaultResolver;
 use ureq::{Agent, Proxy, RequestBuilder};
 
 use crate::error::{Error, ErrorKind};
 use crate::exchange::{HttpRequest, HttpResponse, Transport};
 use crate::proxy::Proxies;
 use crate::storage::Storage;
+use crate::wire;
 
 /// Connections are not kept longer than this, so that a change of address is noticed.
 const CONNECTION_AGE_MAX: Duration = Duration::from_secs(300);
@@ -225,7 +227,7 @@ fn agent(route: &Route, trust: Trust) -> Agent {
         (Trust::BuiltIn, _) => RootCerts::WebPki,
         _ => RootCerts::PlatformVerifier,
     };
-    Agent::config_builder()
+    let config = Agent::config_builder()
         .http_status_as_error(false)
         .max_redirects(0)
         .max_redirects_will_error(false)
@@ -237,8 +239,8 @@ fn agent(route: &Route, trust: Trust) -> Agent {
         .input_buffer_size(16 * 1024)
         .output_buffer_size(64 * 1024)
         .tls_config(TlsConfig::builder().root_certs(roots).build())
-        .build()
-        .into()
+        .build();
+    Agent::with_parts(config, wire::connector(), DefaultResolver::default())
 }
 
 fn attempt(agent: &Agent, proxy: Option<&Proxy>, request: &HttpRequest<'_>) -> Result<HttpResponse, Failure> {

@@ -31,7 +31,8 @@
 //! | `queue` `outgoing` | the queue as callers see it, and as the delivery thread does |
 //! | `errands` `sync` | what is done on the disk, by threads of their own |
 //! | `person` `identity` | who the user is and what they agreed to, and how it is kept |
-//! | `proxy` `http` `jwt` `oauth` `authorization` | proxies; the network; tokens; who sends a request |
+//! | `proxy` `wire` `http` | proxies, connections, requests |
+//! | `jwt` `oauth` `authorization` | tokens; who sends a request |
 //! | `callbacks` `worker` `half` | who is told; the delivery thread; the part of a client that belongs to one process |
 //! | `client` `remember` `call` | what everyone calls: messages; the user; single requests |
 
@@ -83,6 +84,8 @@ pub mod survey;
 mod sync;
 mod time;
 mod typed;
+#[cfg(feature = "http")]
+mod wire;
 mod worker;
 mod writer;
 

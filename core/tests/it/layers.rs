@@ -4,7 +4,7 @@
 use std::fs;
 use std::path::Path;
 
-const ORDER: [&str; 46] = [
+const ORDER: [&str; 47] = [
     "error",
     "kill",
     "fork",
@@ -43,6 +43,7 @@ const ORDER: [&str; 46] = [
     "person",
     "identity",
     "proxy",
+    "wire",
     "http",
     "authorization",
     "callbacks",
@@ -55,7 +56,7 @@ const ORDER: [&str; 46] = [
 
 /// Only these may start threads, use the network, or write `unsafe`.
 const THREADS: [&str; 2] = ["worker", "half"];
-const NETWORK: [&str; 2] = ["http", "proxy"];
+const NETWORK: [&str; 3] = ["http", "proxy", "wire"];
 const UNSAFE: [&str; 3] = ["fork", "signals", "storage"];
 const DISK: [&str; 1] = ["storage"];
 

@@ -589,14 +589,28 @@ fn a_proxy_that_stalls_does_not_outlast_the_deadline() {
     }
 }
 
-/// The HTTP library grants the whole time anew for each piece of a proxy's answer. A shutdown is not held up by that.
+/// An answer whose header takes longer than any wait has patience.
+fn endless() -> impl Iterator<Item = u8> + Clone + Send + 'static {
+    let bytes = usize::try_from(patience().as_millis() / 10).expect("not for ever");
+    b"HTTP/1.1 200 OK\r\nX: ".iter().copied().chain(std::iter::repeat_n(b'x', bytes))
+}
+
+#[test]
+fn a_proxy_that_trickles_does_not_outlast_the_deadline() {
+    let server = Server::good();
+    let host = Host::new(&server.url(), |config| {
+        through(&slow_proxy(endless()))(config);
+        config.timeout = Duration::from_millis(300);
+    });
+    let reason = host.fails();
+    assert!(reason.starts_with("there was no answer in time (through the proxy 127.0.0.1:"), "{reason}");
+    assert_eq!(server.connections(), 0);
+}
+
 #[test]
 fn a_proxy_that_trickles_does_not_outlast_a_shutdown() {
     let server = Server::good();
-    // A header that takes longer than any wait has patience.
-    let bytes = usize::try_from(patience().as_millis() / 10).expect("not for ever");
-    let answer = b"HTTP/1.1 200 OK\r\nX: ".iter().copied().chain(std::iter::repeat_n(b'x', bytes));
-    let host = Host::new(&server.url(), through(&slow_proxy(answer)));
+    let host = Host::new(&server.url(), through(&slow_proxy(endless())));
     host.track();
     let _ = host.client.flush(Duration::from_millis(100));
     let start = Instant::now();
