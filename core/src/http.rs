@@ -7,12 +7,13 @@ use std::time::{Duration, Instant};
 
 use rustls::{CertificateError, InvalidMessage, RootCertStore};
 use ureq::tls::{Certificate, PemItem, RootCerts, TlsConfig};
-use ureq::unversioned::resolver::DefaultResolver;
 use ureq::{Agent, Proxy, RequestBuilder};
 
 use crate::error::{Error, ErrorKind};
 use crate::exchange::{HttpRequest, HttpResponse, Transport};
+use crate::fork::PerProcess;
 use crate::proxy::Proxies;
+use crate::resolver::Names;
 use crate::storage::Storage;
 use crate::wire;
 
@@ -27,6 +28,8 @@ const CONNECTION_IDLE_MAX: Duration = Duration::from_secs(50);
 pub(crate) struct Route {
     proxies: Proxies,
     certificates: Option<Arc<Vec<Certificate<'static>>>>,
+    /// All that is made by it shares them; a forked child has none of its parent's threads.
+    names: Arc<PerProcess<Names>>,
 }
 
 impl Route {
@@ -39,7 +42,8 @@ impl Route {
             Some(url) => Proxies::given(url)?,
         };
         let certificates = ca_file.map(|file| read_certificates(file, storage)).transpose()?;
-        Ok(Route { proxies, certificates: certificates.map(Arc::new) })
+        let names = Arc::new(PerProcess::new(Names::default));
+        Ok(Route { proxies, certificates: certificates.map(Arc::new), names })
     }
 
     /// The same error, saying which proxy stood in between; not who we are to it.
@@ -240,7 +244,7 @@ fn agent(route: &Route, trust: Trust) -> Agent {
         .output_buffer_size(64 * 1024)
         .tls_config(TlsConfig::builder().root_certs(roots).build())
         .build();
-    Agent::with_parts(config, wire::connector(), DefaultResolver::default())
+    Agent::with_parts(config, wire::connector(), route.names.get(Names::default).clone())
 }
 
 fn attempt(agent: &Agent, proxy: Option<&Proxy>, request: &HttpRequest<'_>) -> Result<HttpResponse, Failure> {

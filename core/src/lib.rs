@@ -31,7 +31,7 @@
 //! | `queue` `outgoing` | the queue as callers see it, and as the delivery thread does |
 //! | `errands` `sync` | what is done on the disk, by threads of their own |
 //! | `person` `identity` | who the user is and what they agreed to, and how it is kept |
-//! | `proxy` `wire` `http` | proxies, connections, requests |
+//! | `proxy` `resolver` `wire` `http` | proxies, names, connections, requests |
 //! | `jwt` `oauth` `authorization` | tokens; who sends a request |
 //! | `callbacks` `worker` `half` | who is told; the delivery thread; the part of a client that belongs to one process |
 //! | `client` `remember` `call` | what everyone calls: messages; the user; single requests |
@@ -73,6 +73,8 @@ mod proxy;
 mod queue;
 mod remember;
 mod report;
+#[cfg(feature = "http")]
+mod resolver;
 pub mod rules;
 mod scan;
 mod shelf;

@@ -1,4 +1,5 @@
-//! Signals that the system sends for what this library does, and that are no business of the host's.
+//! Signals: those that the system sends for what this library does are no business of the host's, and the host's are no
+//! business of our threads.
 
 // What the system offers to look at a pending signal, and to take it away, has no safe wrapper.
 #![allow(unsafe_code)]
@@ -43,3 +44,41 @@ fn is_pending(signal: nix::sys::signal::Signal) -> bool {
 pub(crate) fn extending<T>(call: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
     call()
 }
+
+/// The mask of this thread as it was, to be put back.
+#[cfg(unix)]
+pub(crate) struct Blocked(Option<nix::sys::signal::SigSet>);
+
+/// A thread that is started now is born with all signals blocked, but for those that report a crash of the thread
+/// itself.
+#[cfg(unix)]
+pub(crate) fn block() -> Blocked {
+    use nix::sys::signal::{SigSet, Signal};
+
+    let mut all = SigSet::all();
+    for crash in [
+        Signal::SIGSEGV,
+        Signal::SIGBUS,
+        Signal::SIGFPE,
+        Signal::SIGILL,
+        Signal::SIGTRAP,
+        Signal::SIGABRT,
+        Signal::SIGSYS,
+    ] {
+        all.remove(crash);
+    }
+    let before = SigSet::thread_get_mask().ok();
+    Blocked(before.filter(|_| all.thread_block().is_ok()))
+}
+
+#[cfg(unix)]
+impl Drop for Blocked {
+    fn drop(&mut self) {
+        if let Some(before) = &self.0 {
+            let _ = before.thread_set_mask();
+        }
+    }
+}
+
+#[cfg(not(unix))]
+pub(crate) fn block() {}

@@ -22,6 +22,7 @@ use crate::kill;
 use crate::outgoing::Work;
 use crate::queue::Queue;
 use crate::report::Level;
+use crate::signals;
 use crate::spool::Spool;
 use crate::{id, time};
 
@@ -402,42 +403,4 @@ pub(crate) fn start_syncing(shared: &Arc<Shared>) {
     if let Err(error) = std::thread::Builder::new().name("segment-sync".to_owned()).spawn(run) {
         shared.queue.lock().note(Level::Warning, format!("nothing is synced: no thread could be had: {error}"));
     }
-}
-
-#[cfg(unix)]
-mod signals {
-    use nix::sys::signal::{SigSet, Signal};
-
-    /// The mask of this thread as it was, to be put back.
-    pub(super) struct Blocked(Option<SigSet>);
-
-    pub(super) fn block() -> Blocked {
-        let mut all = SigSet::all();
-        for crash in [
-            Signal::SIGSEGV,
-            Signal::SIGBUS,
-            Signal::SIGFPE,
-            Signal::SIGILL,
-            Signal::SIGTRAP,
-            Signal::SIGABRT,
-            Signal::SIGSYS,
-        ] {
-            all.remove(crash);
-        }
-        let before = SigSet::thread_get_mask().ok();
-        Blocked(before.filter(|_| all.thread_block().is_ok()))
-    }
-
-    impl Drop for Blocked {
-        fn drop(&mut self) {
-            if let Some(before) = &self.0 {
-                let _ = before.thread_set_mask();
-            }
-        }
-    }
-}
-
-#[cfg(not(unix))]
-mod signals {
-    pub(super) fn block() {}
 }

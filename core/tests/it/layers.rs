@@ -4,7 +4,7 @@
 use std::fs;
 use std::path::Path;
 
-const ORDER: [&str; 47] = [
+const ORDER: [&str; 48] = [
     "error",
     "kill",
     "fork",
@@ -43,6 +43,7 @@ const ORDER: [&str; 47] = [
     "person",
     "identity",
     "proxy",
+    "resolver",
     "wire",
     "http",
     "authorization",
@@ -55,8 +56,8 @@ const ORDER: [&str; 47] = [
 ];
 
 /// Only these may start threads, use the network, or write `unsafe`.
-const THREADS: [&str; 2] = ["worker", "half"];
-const NETWORK: [&str; 3] = ["http", "proxy", "wire"];
+const THREADS: [&str; 3] = ["worker", "half", "resolver"];
+const NETWORK: [&str; 4] = ["http", "proxy", "resolver", "wire"];
 const UNSAFE: [&str; 3] = ["fork", "signals", "storage"];
 const DISK: [&str; 1] = ["storage"];
 
