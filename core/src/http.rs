@@ -1,6 +1,7 @@
 //! The network, and nothing but it.
 
 use std::collections::HashMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -202,7 +203,14 @@ impl Transport for Network {
     }
 
     fn exchange_since(&self, request: &HttpRequest<'_>, interruptions: u64) -> Result<HttpResponse, Error> {
-        self.trusting(request, interruptions).map_err(|error| self.route.named(request.url, error))
+        let contained = |_| {
+            // What the panic left of the connections may be in no good state.
+            self.lock().agents.clear();
+            Err(Error::new(ErrorKind::Network, "a bug in the HTTP library was contained"))
+        };
+        catch_unwind(AssertUnwindSafe(|| self.trusting(request, interruptions)))
+            .unwrap_or_else(contained)
+            .map_err(|error| self.route.named(request.url, error))
     }
 
     fn abort(&self) {
@@ -363,5 +371,50 @@ fn sentence(error: &ureq::Error) -> String {
         }
         ureq::Error::ConnectProxyFailed(reason) => format!("the proxy made no connection: {reason}"),
         error => error.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Read, Write};
+    use std::net::TcpListener;
+    use std::sync::atomic::{AtomicBool, Ordering};
+
+    use super::*;
+    use crate::patience::patience;
+    use crate::storage::Disk;
+
+    #[test]
+    fn a_panic_within_a_request_is_a_failure_like_any_other() {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+        let address = listener.local_addr().expect("an address");
+        std::thread::spawn(move || {
+            let (mut stream, _) = listener.accept().expect("a connection");
+            let _ = stream.read(&mut [0; 1024]);
+            stream.write_all(b"HTTP/1.1 204 Fine\r\n\r\n").expect("written");
+        });
+        let panics = AtomicBool::new(true);
+        let names = Names::with(
+            move |_| Ok(vec![address]),
+            move |run| {
+                assert!(!panics.swap(false, Ordering::SeqCst), "a bug in a library");
+                run();
+                Ok(())
+            },
+        );
+        let route = Route::new(Some(""), None, &Disk).expect("no proxy");
+        let network = Network::new(Route { names: Arc::new(PerProcess::new(|| names)), ..route });
+        let request = HttpRequest {
+            method: "GET",
+            url: "http://host.example/",
+            headers: &[],
+            body: b"",
+            timeout: patience(),
+            answer_max_bytes: 100,
+            status_will_do: false,
+        };
+        let error = network.exchange(&request).expect_err("a panic");
+        assert_eq!((error.kind(), error.message()), (ErrorKind::Network, "a bug in the HTTP library was contained"));
+        assert_eq!(network.exchange(&request).expect("the next one is answered").status, 204);
     }
 }

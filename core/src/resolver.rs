@@ -55,7 +55,8 @@ fn start(run: Box<dyn FnOnce() + Send>) -> io::Result<()> {
 }
 
 impl Names {
-    fn with(
+    /// With what the system does in the hands of the caller.
+    pub(crate) fn with(
         ask: impl Fn(&str) -> io::Result<Vec<SocketAddr>> + Send + Sync + 'static,
         start: impl Fn(Box<dyn FnOnce() + Send>) -> io::Result<()> + Send + Sync + 'static,
     ) -> Self {
