@@ -257,7 +257,7 @@ fn agent(route: &Route, trust: Trust) -> Agent {
 
 fn attempt(agent: &Agent, proxy: Option<&Proxy>, request: &HttpRequest<'_>) -> Result<HttpResponse, Failure> {
     let HttpRequest { url, body, .. } = *request;
-    let response = match request.method {
+    let (response, is_whole) = wire::watched(|| match request.method {
         "POST" => prepared(agent.post(url), proxy, request).send(body),
         "PUT" => prepared(agent.put(url), proxy, request).send(body),
         "PATCH" => prepared(agent.patch(url), proxy, request).send(body),
@@ -265,9 +265,14 @@ fn attempt(agent: &Agent, proxy: Option<&Proxy>, request: &HttpRequest<'_>) -> R
         "DELETE" => prepared(agent.delete(url), proxy, request).force_send_body().send(body),
         _ if body.is_empty() => prepared(agent.get(url), proxy, request).call(),
         _ => prepared(agent.get(url), proxy, request).force_send_body().send(body),
-    };
+    });
     let mut response = response.map_err(Failure::of)?;
     let status = response.status().as_u16();
+    // Whatever the status, it is an answer; but nobody can have taken what was not sent.
+    if !is_whole && (200..300).contains(&status) {
+        let sentence = "the connection was closed before the request was sent whole";
+        return Err(Failure { error: Error::new(ErrorKind::Network, sentence), flaw: Flaw::None });
+    }
     let text = |value: &http::HeaderValue| String::from_utf8_lossy(value.as_bytes()).into_owned();
     let headers = response.headers().iter().map(|(name, value)| (name.as_str().to_owned(), text(value))).collect();
     let body = response.body_mut().with_config().limit(request.answer_max_bytes as u64).read_to_vec();

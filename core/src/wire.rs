@@ -1,5 +1,6 @@
 //! Connections: they listen while they speak, and reaching a proxy takes no longer than it may.
 
+use std::cell::Cell;
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -15,7 +16,7 @@ use ureq::{Error, Timeout};
 /// While a line takes nothing, it is looked this often whether the other side has answered.
 const GLANCE: Duration = Duration::from_millis(100);
 
-/// Makes all connections: through a proxy or not, with TLS or without.
+/// Makes the connections: through a proxy or not, with TLS or without.
 pub(crate) fn connector() -> impl Connector {
     ().chain(SocksConnector::default())
         .chain(Tunnel::default())
@@ -25,6 +26,17 @@ pub(crate) fn connector() -> impl Connector {
 }
 
 // ---- Answers that come early ----
+
+thread_local! {
+    /// Whether what this thread sends could not be sent whole.
+    static IS_CUT_SHORT: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Makes a request, and says whether it was sent whole.
+pub(crate) fn watched<T>(request: impl FnOnce() -> T) -> (T, bool) {
+    IS_CUT_SHORT.set(false);
+    (request(), !IS_CUT_SHORT.get())
+}
 
 /// A server may answer before it has read a request, and close: it is too large, there are too many of them, nobody is
 /// let in. What is still to be written then fails, while the answer lies there to be read. So a failed write is no
@@ -67,10 +79,13 @@ impl<T: Transport> Transport for Heard<T> {
             return Ok(());
         }
         match self.line.transmit_output(amount, timeout) {
-            Err(error @ Error::Io(_)) => self.sending = Sending::Failed(error),
-            result => return result,
+            Err(error @ Error::Io(_)) => {
+                IS_CUT_SHORT.set(true);
+                self.sending = Sending::Failed(error);
+                Ok(())
+            }
+            result => result,
         }
-        Ok(())
     }
 
     fn await_input(&mut self, timeout: NextTimeout) -> Result<bool, Error> {
@@ -161,21 +176,24 @@ struct Line {
 /// What is to be read, without waiting and without taking it.
 enum Input {
     Nothing,
+    /// There will be none.
     End,
-    /// The beginning of an answer in plain HTTP; what TLS sends looks different.
-    Answer,
+    /// An answer in plain HTTP that is an error: the rest of the request will not make it any better. Any other answer
+    /// may be followed by one, or given by somebody who goes on reading. What TLS sends looks different.
+    Refusal,
     Something,
 }
 
 fn glance(stream: &TcpStream) -> io::Result<Input> {
-    const HTTP: &[u8] = b"HTTP/";
-    let mut bytes = [0; HTTP.len()];
+    let mut bytes = [0; b"HTTP/1.1 4".len()];
     stream.set_nonblocking(true)?;
     let seen = stream.peek(&mut bytes);
     stream.set_nonblocking(false)?;
     match seen {
         Ok(0) => Ok(Input::End),
-        Ok(count) if HTTP.starts_with(&bytes[..count]) => Ok(Input::Answer),
+        Ok(_) if bytes.starts_with(b"HTTP/1.") && (bytes.ends_with(b" 4") || bytes.ends_with(b" 5")) => {
+            Ok(Input::Refusal)
+        }
         Ok(_) => Ok(Input::Something),
         Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => Ok(Input::Nothing),
         Err(error) => Err(error),
@@ -193,7 +211,7 @@ impl Transport for Line {
         let mut stream = &*self.stream;
         while !rest.is_empty() {
             // Written or not, nobody will read it.
-            if let Input::Answer | Input::End = glance(stream)? {
+            if let Input::Refusal | Input::End = glance(stream)? {
                 return Err(io::Error::from(ErrorKind::UnexpectedEof).into());
             }
             let left = left(until, timeout.reason)?;

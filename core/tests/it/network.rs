@@ -13,7 +13,7 @@ use rustls::{ServerConfig, ServerConnection, StreamOwned};
 
 use crate::child::{Folder, NEVER, patience};
 use crate::front::{Authority, ca_file};
-use segment_native::{Client, Config, Object, Request};
+use segment_native::{Client, Config, ErrorKind, Object, Request};
 
 /// Longer than what a slow line keeps for the other side.
 const LONG: usize = 400_000;
@@ -102,6 +102,42 @@ fn an_answer_that_comes_before_the_body_was_read_is_seen() {
             }
         }
     }
+}
+
+#[test]
+fn an_early_answer_that_is_no_refusal_does_not_cut_the_request_short() {
+    for early in ["HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n", "HTTP/1.1 100 Continue\r\n\r\n"] {
+        let (listener, address) = slow_listener();
+        let (send, received) = std::sync::mpsc::channel();
+        std::thread::spawn(move || {
+            let (mut stream, _) = listener.accept().expect("a connection");
+            let (length, body) = read_head(&mut stream).expect("a request");
+            stream.write_all(early.as_bytes()).expect("written");
+            let is_whole = stream.read_exact(&mut vec![0; length - body.len()]).is_ok();
+            send.send(is_whole.then_some(length)).expect("the test waits");
+            if early.contains("100") {
+                stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n").expect("written");
+            }
+        });
+        let config = Config { endpoint: format!("http://{address}"), proxy: Some(String::new()), ..Config::new("k") };
+        let client = Client::new(Config { timeout: patience(), ..config }).expect("good settings");
+        let body = vec![b' '; LONG];
+        let answer = client.call(&Request { path: "/v1/x", body: &body, ..Request::default() });
+        assert_eq!(answer.expect("an answer").status, 200);
+        assert_eq!(received.recv().expect("no panic"), Some(LONG), "{early}");
+    }
+}
+
+#[test]
+fn a_success_for_half_a_request_is_none() {
+    let endpoint = hasty("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n", Then::Closed);
+    let config = Config { endpoint, proxy: Some(String::new()), timeout: patience(), ..Config::new("k") };
+    let client = Client::new(config).expect("good settings");
+    let call = |body: &[u8]| client.call(&Request { path: "/v1/x", body, ..Request::default() });
+    let error = call(&[b' '; LONG]).expect_err("the rest was not taken");
+    let expected = "the connection was closed before the request was sent whole";
+    assert_eq!((error.kind(), error.message()), (ErrorKind::Network, expected));
+    assert_eq!(call(b"{}").expect("a short one is sent whole").status, 200);
 }
 
 #[test]
