@@ -166,6 +166,14 @@ fn is_timeout(error: &io::Error) -> bool {
     matches!(error.kind(), ErrorKind::TimedOut | ErrorKind::WouldBlock)
 }
 
+/// macOS refuses to set a timeout where the other side has closed, but its answer may still be read.
+fn settled(set: io::Result<()>) -> io::Result<()> {
+    set.or_else(|error| {
+        let is_closed = cfg!(target_os = "macos") && error.kind() == ErrorKind::InvalidInput;
+        if is_closed { Ok(()) } else { Err(error) }
+    })
+}
+
 #[derive(Debug)]
 struct Line {
     /// It can be shut down under a request: hence shared.
@@ -215,7 +223,7 @@ impl Transport for Line {
                 return Err(io::Error::from(ErrorKind::UnexpectedEof).into());
             }
             let left = left(until, timeout.reason)?;
-            stream.set_write_timeout(Some(left.map_or(GLANCE, |left| left.min(GLANCE))))?;
+            settled(stream.set_write_timeout(Some(left.map_or(GLANCE, |left| left.min(GLANCE)))))?;
             match stream.write(rest) {
                 Ok(0) => return Err(io::Error::from(ErrorKind::WriteZero).into()),
                 Ok(written) => rest = &rest[written..],
@@ -230,7 +238,7 @@ impl Transport for Line {
         let until = deadline(timeout);
         let mut stream = &*self.stream;
         loop {
-            stream.set_read_timeout(left(until, timeout.reason)?)?;
+            settled(stream.set_read_timeout(left(until, timeout.reason)?))?;
             match stream.read(self.buffers.input_append_buf()) {
                 Ok(read) => {
                     self.buffers.input_appended(read);
