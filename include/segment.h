@@ -237,8 +237,9 @@ typedef struct segment_config {
     // Every message's integrations.
     const struct segment_object *integrations;
     // "http://[user:password@]host:port", "https://..." or "socks5://..." ("socks5h://...": the
-    // proxy looks names up); NULL: what ALL_PROXY, HTTPS_PROXY or HTTP_PROXY say, but for the
-    // hosts in NO_PROXY; "": none.
+    // proxy looks names up); "": none. NULL: what the environment says: https_proxy for https,
+    // http_proxy for http, all_proxy for what is left, in lower or upper case, but for the hosts,
+    // domains and networks in no_proxy.
     const char * proxy;
     // A file with PEM certificates to trust besides the system's. On Unix any bytes, elsewhere
     // UTF-8.

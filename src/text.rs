@@ -126,6 +126,25 @@ fn utf8<'a>(bytes: &'a [u8], argument: &str) -> Result<&'a str, Error> {
     std::str::from_utf8(bytes).map_err(|_| Error::invalid(format!("{argument} must be UTF-8")))
 }
 
+/// Copies a text, which is shorter than that, into a buffer of the host's with so many bytes, and a NUL behind it.
+///
+/// # Safety
+/// `buffer` is NULL, or `capacity` bytes can be written there.
+pub(crate) unsafe fn copy_out(text: &str, buffer: *mut c_char, capacity: usize) -> Result<(), Error> {
+    if buffer.is_null() && capacity > 0 {
+        return Err(null("buffer"));
+    }
+    let length = text.len().min(capacity.saturating_sub(1));
+    if capacity > 0 {
+        // SAFETY: `length` is below the capacity, by the caller's own word.
+        unsafe {
+            std::ptr::copy_nonoverlapping(text.as_ptr(), buffer.cast::<u8>(), length);
+            *buffer.add(length) = 0;
+        }
+    }
+    Ok(())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -144,23 +163,4 @@ mod tests {
             assert_eq!(latin.expect_err("refused").message(), "spool_dir must be UTF-8");
         }
     }
-}
-
-/// Copies a text, which is shorter than that, into a buffer of the host's with so many bytes, and a NUL behind it.
-///
-/// # Safety
-/// `buffer` is NULL, or `capacity` bytes can be written there.
-pub(crate) unsafe fn copy_out(text: &str, buffer: *mut c_char, capacity: usize) -> Result<(), Error> {
-    if buffer.is_null() && capacity > 0 {
-        return Err(null("buffer"));
-    }
-    let length = text.len().min(capacity.saturating_sub(1));
-    if capacity > 0 {
-        // SAFETY: `length` is below the capacity, by the caller's own word.
-        unsafe {
-            std::ptr::copy_nonoverlapping(text.as_ptr(), buffer.cast::<u8>(), length);
-            *buffer.add(length) = 0;
-        }
-    }
-    Ok(())
 }

@@ -24,7 +24,7 @@ pub(crate) struct Connection {
     /// For one whole request
     #[arg(long, value_name = "SECONDS", default_value = "15", value_parser = seconds)]
     pub(crate) timeout: Duration,
-    /// `http://[user:password@]host:port` or `socks5://...` [default: what ALL_PROXY, HTTPS_PROXY and HTTP_PROXY say]
+    /// `http://[user:password@]host:port` or `socks5://...` [default: what https_proxy, http_proxy and all_proxy say]
     #[arg(long, value_name = "URL")]
     pub(crate) proxy: Option<String>,
     /// PEM certificates to trust besides the system's

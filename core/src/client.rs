@@ -8,7 +8,7 @@ use crate::callbacks::Host;
 use crate::config::{Config, Prepared};
 use crate::doubts::{self, Doubt};
 use crate::endpoint::Endpoint;
-use crate::error::Error;
+use crate::error::{Error, ErrorKind};
 use crate::exchange::{ByHost, DryRun, Transport};
 use crate::fork::PerProcess;
 use crate::half::{Half, MakeTransport, Template};
@@ -398,7 +398,7 @@ impl Client {
         if half.shared.queue.flush(timeout) {
             return Ok(());
         }
-        Err(half.not_in_time("not all messages were settled in time"))
+        Err(self.not_in_time("not all messages were settled in time"))
     }
 
     /// Takes no more messages, and goes on delivering for this long. May be repeated.
@@ -418,7 +418,7 @@ impl Client {
         if half.shared.queue.close(timeout, wait) {
             return Ok(());
         }
-        Err(half.not_in_time("not all messages were delivered in time"))
+        Err(self.not_in_time("not all messages were delivered in time"))
     }
 
     /// Does what dropping the client does, while others may still hold it: afterwards no callback runs. For bindings
@@ -472,6 +472,11 @@ impl Client {
     /// Whether this thread is inside a callback of this client.
     pub fn is_in_callback(&self) -> bool {
         self.half.own().is_some_and(|half| half.shared.callbacks.is_running_here())
+    }
+
+    fn not_in_time(&self, sentence: &'static str) -> Error {
+        let is_paused = self.is_paused();
+        Error::new(ErrorKind::Timeout, if is_paused { "the client is paused: nothing is sent" } else { sentence })
     }
 
     fn refuse_in_callback(&self, call: &str) -> Result<(), Error> {

@@ -1,6 +1,5 @@
 //! What cannot be had from a real network: transports that panic, and one that nothing can interrupt.
 
-use crate::ErrorKind;
 use std::sync::Mutex;
 use std::sync::atomic::AtomicUsize;
 use std::sync::mpsc::{Receiver, Sender, channel};

@@ -89,7 +89,8 @@ pub struct Config {
     /// in the context: no. The first two only with a spool that can be written.
     pub lifecycle: bool,
     /// `http://[user:password@]host:port`, `https://...` or `socks5://...` (`socks5h://...`: the proxy looks names up).
-    /// None: what `ALL_PROXY`, `HTTPS_PROXY` or `HTTP_PROXY` say, but for the hosts in `NO_PROXY`. Empty: no proxy.
+    /// Empty: no proxy. None: what the environment says: `https_proxy` for https, `http_proxy` for http, `all_proxy`
+    /// for what is left, in lower or upper case, but for the hosts, domains and networks in `no_proxy`.
     pub proxy: Option<String>,
     /// A file with PEM certificates to trust besides the system's.
     pub ca_file: Option<PathBuf>,
@@ -347,6 +348,16 @@ mod tests {
         assert_eq!(problem(Config { flush_at: 0, ..Config::new("k") }), "flush_at must not be zero");
         assert_eq!(problem(Config { queue_max_bytes: 0, ..Config::new("k") }), "queue_max_bytes must not be zero");
         assert_eq!(problem(Config { timeout: Duration::ZERO, ..Config::new("k") }), "timeout must not be zero");
+        let url = || "http://127.0.0.1:8080x".to_owned();
+        let no_port = |name: &str| format!("{name} must have a port between 1 and 65535, or none");
+        assert_eq!(problem(Config { endpoint: url(), ..Config::new("k") }), no_port("endpoint"));
+        assert_eq!(problem(Config { public_endpoint: url(), ..Config::new("k") }), no_port("public_endpoint"));
+        assert_eq!(problem(Config { profile_endpoint: url(), ..Config::new("k") }), no_port("profile_endpoint"));
+        #[cfg(feature = "oauth")]
+        {
+            let oauth = Some(crate::oauth::OAuth { endpoint: url(), ..crate::oauth::OAuth::new("a", "b", "c") });
+            assert_eq!(problem(Config { oauth, ..Config::new("k") }), no_port("oauth: endpoint"));
+        }
         let context = Object::new().with("x", f64::NAN);
         assert_eq!(problem(Config { context, ..Config::new("k") }), "context: \"x\" is not a finite number");
     }

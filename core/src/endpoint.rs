@@ -1,6 +1,7 @@
 //! URLs: of Segment's three APIs, of hosts of your own in their place, and of one request below them.
 
 use http::Uri;
+use http::uri::Authority;
 
 use crate::error::Error;
 
@@ -65,6 +66,9 @@ impl Endpoint {
                     "must not hold a user name or password"
                 }
                 (Some("http" | "https"), Some(authority)) if authority.host().is_empty() => "must name a host",
+                (Some("http" | "https"), Some(authority)) if !has_no_wrong_port(authority) => {
+                    "must have a port between 1 and 65535, or none"
+                }
                 (Some("http" | "https"), Some(_)) if url.query().is_some() || text.contains('#') => {
                     "must not hold a query or a fragment"
                 }
@@ -138,6 +142,19 @@ impl Endpoint {
     }
 }
 
+/// Whether the port, if one is named, is one. Else the usual one would be taken for it, and what is meant for somebody
+/// else be sent there.
+pub(crate) fn has_no_wrong_port(authority: &Authority) -> bool {
+    let host_and_port = authority.as_str().rsplit('@').next().unwrap_or_default();
+    let is_port =
+        |port: &str| port.bytes().all(|byte| byte.is_ascii_digit()) && port.parse::<u16>().is_ok_and(|port| port > 0);
+    match host_and_port.strip_prefix(authority.host()) {
+        Some("") => true,
+        Some(rest) => rest.strip_prefix(':').is_some_and(is_port),
+        None => false,
+    }
+}
+
 /// Whether a path is the beginning of a URL, with a scheme or without.
 fn names_a_host(path: &str) -> bool {
     let is_scheme = |text: &str| text.bytes().all(|b| b.is_ascii_alphanumeric() || b"+-.".contains(&b));
@@ -206,6 +223,16 @@ mod tests {
         assert_eq!(refused("https://me:pw@host"), "endpoint must not hold a user name or password");
         assert_eq!(refused("https://host/?a=1"), "endpoint must not hold a query or a fragment");
         assert_eq!(refused("https://host/#a"), "endpoint must not hold a query or a fragment");
+        for port in ["", "0", "00", "8080x", "x", "99999", "65536", "+80", "-1", "8o"] {
+            for host in ["127.0.0.1", "[::1]", "api.segment.io"] {
+                let expected = "endpoint must have a port between 1 and 65535, or none";
+                assert_eq!(refused(&format!("http://{host}:{port}")), expected);
+                assert_eq!(refused(&format!("https://{host}:{port}/v1")), expected);
+            }
+        }
+        for url in ["http://[::1]", "http://[::1]:1/", "https://host:65535/v1", "https://host:0443"] {
+            assert!(read(url).is_ok(), "{url}");
+        }
         assert_eq!(refused("https://a b"), "endpoint must be a URL like https://api.segment.io");
     }
 

@@ -128,12 +128,6 @@ impl Half {
         &**calls.get_or_init(make)
     }
 
-    /// Why not all is sent.
-    pub(crate) fn not_in_time(&self, sentence: &'static str) -> Error {
-        let is_paused = self.shared.queue.is_paused();
-        Error::new(ErrorKind::Timeout, if is_paused { "the client is paused: nothing is sent" } else { sentence })
-    }
-
     /// Breaks off all requests that say anything of the user.
     pub(crate) fn interrupt(&self) {
         self.shared.transport.interrupt();

@@ -1,6 +1,7 @@
 //! The network, and nothing but it.
 
 use std::collections::HashMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -12,7 +13,11 @@ use ureq::{Agent, Proxy, RequestBuilder};
 use crate::config::UPLOADS_MAX;
 use crate::error::{Error, ErrorKind};
 use crate::exchange::{HttpRequest, HttpResponse, Transport};
+use crate::fork::PerProcess;
+use crate::proxy::Proxies;
+use crate::resolver::Names;
 use crate::storage::Storage;
+use crate::wire;
 
 /// Connections are not kept longer than this, so that a change of address is noticed.
 const CONNECTION_AGE_MAX: Duration = Duration::from_secs(300);
@@ -23,73 +28,35 @@ const CONNECTION_IDLE_MAX: Duration = Duration::from_secs(50);
 /// How to reach the network.
 #[derive(Debug, Clone)]
 pub(crate) struct Route {
-    proxy: Option<Proxy>,
+    proxies: Proxies,
     certificates: Option<Arc<Vec<Certificate<'static>>>>,
+    /// All that is made by it shares them; a forked child has none of its parent's threads.
+    names: Arc<PerProcess<Names>>,
 }
 
 impl Route {
-    /// Through this proxy: none given, the one that the environment names; empty, none. Trusting the certificates in
-    /// this file too.
+    /// Through this proxy: none given, those that the environment names; empty, none. Trusting the certificates in this
+    /// file too.
     pub(crate) fn new(proxy: Option<&str>, ca_file: Option<&Path>, storage: &dyn Storage) -> Result<Self, Error> {
-        let proxy = match proxy {
-            None => Proxy::try_from_env().map(|proxy| with_exceptions(proxy, &exceptions())),
-            Some("") => None,
-            Some(url) => Some(read_proxy(url)?),
+        let proxies = match proxy {
+            None => Proxies::named_by(|name| std::env::var(name).ok()),
+            Some("") => Proxies::default(),
+            Some(url) => Proxies::given(url)?,
         };
         let certificates = ca_file.map(|file| read_certificates(file, storage)).transpose()?;
-        Ok(Route { proxy, certificates: certificates.map(Arc::new) })
+        let names = Arc::new(PerProcess::new(Names::default));
+        Ok(Route { proxies, certificates: certificates.map(Arc::new), names })
     }
 
     /// The same error, saying which proxy stood in between; not who we are to it.
     fn named(&self, url: &str, error: Error) -> Error {
-        let is_direct = |proxy: &&Proxy| url.parse().is_ok_and(|url| proxy.is_no_proxy(&url));
-        match self.proxy.as_ref().filter(|proxy| error.kind() != ErrorKind::Closed && !is_direct(proxy)) {
+        match self.proxies.of(url).filter(|_| error.kind() != ErrorKind::Closed) {
             Some(proxy) => {
                 Error::new(error.kind(), format!("{error} (through the proxy {}:{})", proxy.host(), proxy.port()))
             }
             None => error,
         }
     }
-}
-
-fn read_proxy(url: &str) -> Result<Proxy, Error> {
-    let known = ["http://", "https://", "socks4://", "socks4a://", "socks5://", "socks5h://"];
-    let is_known = known.iter().any(|scheme| url.get(..scheme.len()).is_some_and(|s| s.eq_ignore_ascii_case(scheme)));
-    // A port that is none would be read as the usual one.
-    let names_a_host = |proxy: &Proxy| {
-        let authority = proxy.uri().authority().map_or("", |authority| authority.as_str());
-        let has_port = !authority.ends_with(proxy.host());
-        !proxy.host().is_empty() && (!has_port || proxy.uri().port_u16().is_some_and(|port| port > 0))
-    };
-    // Its password has no business in an error.
-    Proxy::new(url)
-        .ok()
-        .filter(|proxy| is_known && names_a_host(proxy))
-        .ok_or_else(|| Error::invalid("proxy must be a URL like http://user:password@host:8080 or socks5://host:1080"))
-}
-
-fn exceptions() -> String {
-    ["NO_PROXY", "no_proxy"].into_iter().find_map(|name| std::env::var(name).ok()).unwrap_or_default()
-}
-
-/// The proxy, but not for these hosts. They are read as most programs do: spaces may stand between them, and a domain
-/// stands for all hosts in it.
-fn with_exceptions(proxy: Proxy, exceptions: &str) -> Proxy {
-    let mut own =
-        Proxy::builder(proxy.protocol()).host(proxy.host()).port(proxy.port()).resolve_target(proxy.resolve_target());
-    if let Some(user) = proxy.username() {
-        own = own.username(user);
-    }
-    if let Some(password) = proxy.password() {
-        own = own.password(password);
-    }
-    for host in exceptions.split([',', ' ']).filter(|host| !host.is_empty()) {
-        own = own.no_proxy(host);
-        if !host.starts_with(['*', '.']) {
-            own = own.no_proxy(&format!(".{host}"));
-        }
-    }
-    own.build().unwrap_or(proxy)
 }
 
 fn read_certificates(file: &Path, storage: &dyn Storage) -> Result<Vec<Certificate<'static>>, Error> {
@@ -190,14 +157,15 @@ impl Network {
     /// Asks one after the other. A certificate is refused before anything is sent, so the next may be asked.
     fn trusting(&self, request: &HttpRequest<'_>, interruptions: u64) -> Result<HttpResponse, Error> {
         let until = Instant::now() + request.timeout;
-        let host = host(request.url);
+        let (host, proxy) = (host(request.url), self.route.proxies.of(request.url));
         let mut order = self.order(host);
         let mut refused: Option<Failure> = None;
         let mut at = 0;
         while let Some(&trust) = order.get(at) {
             at += 1;
             let timeout = until.saturating_duration_since(Instant::now());
-            let failure = match attempt(&self.agent(trust, interruptions)?, &HttpRequest { timeout, ..*request }) {
+            let agent = self.agent(trust, interruptions)?;
+            let failure = match attempt(&agent, proxy, &HttpRequest { timeout, ..*request }) {
                 Ok(response) => {
                     self.lock().trusted.insert(host.to_owned(), trust);
                     return Ok(response);
@@ -236,7 +204,14 @@ impl Transport for Network {
     }
 
     fn exchange_since(&self, request: &HttpRequest<'_>, interruptions: u64) -> Result<HttpResponse, Error> {
-        self.trusting(request, interruptions).map_err(|error| self.route.named(request.url, error))
+        let contained = |_| {
+            // What the panic left of the connections may be in no good state.
+            self.lock().agents.clear();
+            Err(Error::new(ErrorKind::Network, "a bug in the HTTP library was contained"))
+        };
+        catch_unwind(AssertUnwindSafe(|| self.trusting(request, interruptions)))
+            .unwrap_or_else(contained)
+            .map_err(|error| self.route.named(request.url, error))
     }
 
     fn abort(&self) {
@@ -265,11 +240,11 @@ fn agent(route: &Route, trust: Trust) -> Agent {
         (Trust::BuiltIn, _) => RootCerts::WebPki,
         _ => RootCerts::PlatformVerifier,
     };
-    Agent::config_builder()
+    let config = Agent::config_builder()
         .http_status_as_error(false)
         .max_redirects(0)
         .max_redirects_will_error(false)
-        .proxy(route.proxy.clone())
+        .proxy(None) // each request has its own
         .user_agent(concat!("segment-native/", env!("CARGO_PKG_VERSION")))
         .max_idle_age(CONNECTION_IDLE_MAX)
         .max_idle_connections(UPLOADS_MAX)
@@ -277,23 +252,28 @@ fn agent(route: &Route, trust: Trust) -> Agent {
         .input_buffer_size(16 * 1024)
         .output_buffer_size(64 * 1024)
         .tls_config(TlsConfig::builder().root_certs(roots).build())
-        .build()
-        .into()
+        .build();
+    Agent::with_parts(config, wire::connector(), route.names.get(Names::default).clone())
 }
 
-fn attempt(agent: &Agent, request: &HttpRequest<'_>) -> Result<HttpResponse, Failure> {
+fn attempt(agent: &Agent, proxy: Option<&Proxy>, request: &HttpRequest<'_>) -> Result<HttpResponse, Failure> {
     let HttpRequest { url, body, .. } = *request;
-    let response = match request.method {
-        "POST" => prepared(agent.post(url), request).send(body),
-        "PUT" => prepared(agent.put(url), request).send(body),
-        "PATCH" => prepared(agent.patch(url), request).send(body),
-        "DELETE" if body.is_empty() => prepared(agent.delete(url), request).call(),
-        "DELETE" => prepared(agent.delete(url), request).force_send_body().send(body),
-        _ if body.is_empty() => prepared(agent.get(url), request).call(),
-        _ => prepared(agent.get(url), request).force_send_body().send(body),
-    };
+    let (response, is_whole) = wire::watched(|| match request.method {
+        "POST" => prepared(agent.post(url), proxy, request).send(body),
+        "PUT" => prepared(agent.put(url), proxy, request).send(body),
+        "PATCH" => prepared(agent.patch(url), proxy, request).send(body),
+        "DELETE" if body.is_empty() => prepared(agent.delete(url), proxy, request).call(),
+        "DELETE" => prepared(agent.delete(url), proxy, request).force_send_body().send(body),
+        _ if body.is_empty() => prepared(agent.get(url), proxy, request).call(),
+        _ => prepared(agent.get(url), proxy, request).force_send_body().send(body),
+    });
     let mut response = response.map_err(Failure::of)?;
     let status = response.status().as_u16();
+    // Whatever the status, it is an answer; but nobody can have taken what was not sent.
+    if !is_whole && (200..300).contains(&status) {
+        let sentence = "the connection was closed before the request was sent whole";
+        return Err(Failure { error: Error::new(ErrorKind::Network, sentence), flaw: Flaw::None });
+    }
     let text = |value: &http::HeaderValue| String::from_utf8_lossy(value.as_bytes()).into_owned();
     let headers = response.headers().iter().map(|(name, value)| (name.as_str().to_owned(), text(value))).collect();
     let body = response.body_mut().with_config().limit(request.answer_max_bytes as u64).read_to_vec();
@@ -312,11 +292,11 @@ fn attempt(agent: &Agent, request: &HttpRequest<'_>) -> Result<HttpResponse, Fai
     Ok(HttpResponse { status, headers, body })
 }
 
-fn prepared<B>(mut builder: RequestBuilder<B>, request: &HttpRequest<'_>) -> RequestBuilder<B> {
+fn prepared<B>(mut builder: RequestBuilder<B>, proxy: Option<&Proxy>, request: &HttpRequest<'_>) -> RequestBuilder<B> {
     for (name, value) in request.headers {
         builder = builder.header(name, value);
     }
-    builder.config().timeout_global(Some(request.timeout)).build()
+    builder.config().proxy(proxy.cloned()).timeout_global(Some(request.timeout)).build()
 }
 
 /// Why there is no answer.
@@ -402,40 +382,45 @@ fn sentence(error: &ureq::Error) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::io::{Read, Write};
+    use std::net::TcpListener;
+    use std::sync::atomic::{AtomicBool, Ordering};
+
     use super::*;
+    use crate::patience::patience;
+    use crate::storage::Disk;
 
     #[test]
-    fn exceptions_are_hosts_and_domains_with_commas_or_spaces() {
-        let proxy = |exceptions| {
-            let proxy = Proxy::new("http://u%40x:p%3A%2F@[::1]:3128").expect("a URL");
-            with_exceptions(proxy, exceptions)
+    fn a_panic_within_a_request_is_a_failure_like_any_other() {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+        let address = listener.local_addr().expect("an address");
+        std::thread::spawn(move || {
+            let (mut stream, _) = listener.accept().expect("a connection");
+            let _ = stream.read(&mut [0; 1024]);
+            stream.write_all(b"HTTP/1.1 204 Fine\r\n\r\n").expect("written");
+        });
+        let panics = AtomicBool::new(true);
+        let names = Names::with(
+            move |_| Ok(vec![address]),
+            move |run| {
+                assert!(!panics.swap(false, Ordering::SeqCst), "a bug in a library");
+                run();
+                Ok(())
+            },
+        );
+        let route = Route::new(Some(""), None, &Disk).expect("no proxy");
+        let network = Network::new(Route { names: Arc::new(PerProcess::new(|| names)), ..route });
+        let request = HttpRequest {
+            method: "GET",
+            url: "http://host.example/",
+            headers: &[],
+            body: b"",
+            timeout: patience(),
+            answer_max_bytes: 100,
+            status_will_do: false,
         };
-        let direct = |exceptions, host: &str| {
-            let url = format!("https://{host}:8443/v1/batch").parse().expect("a URL");
-            proxy(exceptions).is_no_proxy(&url)
-        };
-        for exceptions in ["corp.example", "a, corp.example", "a corp.example", ",,CORP.example , b"] {
-            for host in ["corp.example", "api.corp.example", "API.Corp.Example"] {
-                assert!(direct(exceptions, host), "{host} in {exceptions:?}");
-            }
-            for host in ["example", "notcorp.example", "corp.example.org", "api.segment.io"] {
-                assert!(!direct(exceptions, host), "{host} in {exceptions:?}");
-            }
-        }
-        for (exceptions, host, expected) in [
-            ("", "api.segment.io", false),
-            ("*", "api.segment.io", true),
-            (".segment.io", "api.segment.io", true),
-            ("*.segment.io", "api.segment.io", true),
-            (".segment.io", "segment.io", false),
-            ("127.0.0.1", "127.0.0.1", true),
-            ("127.0.0.1", "127.0.0.11", false),
-            ("10.*", "10.1.2.3", true),
-        ] {
-            assert_eq!(direct(exceptions, host), expected, "{host} in {exceptions:?}");
-        }
-        let kept = proxy("a,b");
-        assert_eq!((kept.host(), kept.port()), ("[::1]", 3128));
-        assert_eq!((kept.username(), kept.password()), (Some("u@x"), Some("p:/")));
+        let error = network.exchange(&request).expect_err("a panic");
+        assert_eq!((error.kind(), error.message()), (ErrorKind::Network, "a bug in the HTTP library was contained"));
+        assert_eq!(network.exchange(&request).expect("the next one is answered").status, 204);
     }
 }

@@ -31,7 +31,8 @@
 //! | `queue` `outgoing` | the queue as callers see it, and as the delivery thread does |
 //! | `errands` `sync` | what is done on the disk, by threads of their own |
 //! | `person` `identity` | who the user is and what they agreed to, and how it is kept |
-//! | `http` `jwt` `oauth` `authorization` | the network; tokens; who sends a request |
+//! | `proxy` `resolver` `wire` `http` | proxies, names, connections, requests |
+//! | `jwt` `oauth` `authorization` | tokens; who sends a request |
 //! | `callbacks` `uploads` `worker` | who is told; threads for requests; the delivery thread |
 //! | `half` | the part of a client that belongs to one process |
 //! | `client` `remember` `call` | what everyone calls: messages; the user; single requests |
@@ -69,9 +70,13 @@ mod oauth;
 mod object;
 mod outgoing;
 mod person;
+#[cfg(feature = "http")]
+mod proxy;
 mod queue;
 mod remember;
 mod report;
+#[cfg(feature = "http")]
+mod resolver;
 pub mod rules;
 mod scan;
 mod shelf;
@@ -84,6 +89,8 @@ mod sync;
 mod time;
 mod typed;
 mod uploads;
+#[cfg(feature = "http")]
+mod wire;
 mod worker;
 mod writer;
 

@@ -496,7 +496,10 @@ impl Queue {
         self.errands.notify_one();
         let (state, _) = self
             .settled
-            .wait_timeout_while(state, wait, |state| !state.is_empty() && !(state.is_paused && !state.shelf.is_empty()))
+            .wait_timeout_while(state, wait, |state| {
+                let is_kept_back = state.is_paused && !state.shelf.is_empty();
+                !state.is_empty() && !is_kept_back
+            })
             .unwrap_or_else(PoisonError::into_inner);
         state.is_empty()
     }
@@ -506,10 +509,6 @@ impl Queue {
         self.lock().is_paused = paused;
         self.work.notify_one();
         self.settled.notify_all();
-    }
-
-    pub(crate) fn is_paused(&self) -> bool {
-        self.lock().is_paused
     }
 
     /// What stands in the way of the messages right now, as a sentence.

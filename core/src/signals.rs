@@ -1,4 +1,5 @@
-//! Signals that the system sends for what this library does, and that are no business of the host's.
+//! Signals: those that the system sends for what this library does are no business of the host's, and the host's are no
+//! business of our threads.
 
 // What the system offers to look at a pending signal, and to take it away, has no safe wrapper.
 #![allow(unsafe_code)]

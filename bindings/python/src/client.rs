@@ -666,7 +666,7 @@ fn raising(py: Python<'_>, what: impl FnOnce() -> Result<(), Error> + Send) -> P
 /// what it waited for has come. Only the main thread hears signals, and only between two waits.
 fn wait(
     py: Python<'_>,
-    client: &Client,
+    client: &segment_native::Client,
     limit: Duration,
     in_slices: bool,
     what: impl Fn(Duration, Duration) -> Result<(), Error> + Sync,

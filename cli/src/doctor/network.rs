@@ -19,8 +19,16 @@ const SKEW_SECONDS: i64 = 10;
 /// With more than this, TLS and OAuth may fail.
 const SKEW_MUCH_SECONDS: i64 = 300;
 
-/// The variables that name a proxy, as the library reads them.
-const PROXIES: [&str; 6] = ["ALL_PROXY", "all_proxy", "HTTPS_PROXY", "https_proxy", "HTTP_PROXY", "http_proxy"];
+/// The variables that name a proxy, in the order in which the library reads them.
+fn proxies(endpoint: &str) -> &'static [&'static str] {
+    match endpoint.get(..7) {
+        Some(scheme) if !scheme.eq_ignore_ascii_case("http://") => {
+            &["https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY"]
+        }
+        _ if std::env::var_os("REQUEST_METHOD").is_some() => &["http_proxy", "all_proxy", "ALL_PROXY"],
+        _ => &["http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"],
+    }
+}
 
 pub(crate) fn look(connection: &Connection, send: bool) -> Vec<Finding> {
     let endpoint = endpoint(connection);
@@ -29,7 +37,7 @@ pub(crate) fn look(connection: &Connection, send: bool) -> Vec<Finding> {
         return vec![Finding::bad(ENDPOINT, sentence, "leave them out: the write key is all that Segment asks for")];
     }
     let mut findings = vec![place(&endpoint)];
-    let proxy = proxy(connection);
+    let proxy = proxy(connection, &endpoint);
     let is_direct = proxy.is_none();
     findings.extend(proxy);
     if is_direct && let Some(host) = host_and_port(&endpoint) {
@@ -97,12 +105,16 @@ fn host_and_port(endpoint: &str) -> Option<String> {
 }
 
 /// The proxy, if there is one. Its URL may hold a password, so only its source is told.
-fn proxy(connection: &Connection) -> Option<Finding> {
-    let set = |name: &&str| std::env::var_os(name).is_some_and(|value| !value.is_empty());
+fn proxy(connection: &Connection, endpoint: &str) -> Option<Finding> {
+    let value = |name: &&&str| std::env::var_os(name);
+    // The first that is set; if it is empty, there is none.
+    let set = || proxies(endpoint).iter().find(|name| value(name).is_some());
     let source = match connection.proxy.as_deref() {
         Some("") => return None,
         Some(_) => "--proxy".to_owned(),
-        None => PROXIES.iter().find(|name| set(name)).map(|name| (*name).to_owned())?,
+        None => {
+            set().filter(|name| value(name).is_some_and(|value| !value.is_empty())).map(|name| (*name).to_owned())?
+        }
     };
     Some(Finding::good(
         "proxy",

@@ -13,8 +13,8 @@ use crate::spool::{table, unless_closed};
 /// List what is in a spool folder
 ///
 /// Each file is a line: when it was begun (UTC), its age, how many messages and bytes are in it, how many lines are
-/// damaged, and whether the client that takes care of it is running; or why its messages were given up. Where nothing is
-/// sent for now, it says until when, and why.
+/// damaged, and whether the client that takes care of it is running; or why its messages were given up. Where nothing
+/// is sent for now, it says until when, and why.
 #[derive(clap::Args)]
 pub(crate) struct Options {
     /// A spool folder

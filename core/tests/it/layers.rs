@@ -4,7 +4,7 @@
 use std::fs;
 use std::path::Path;
 
-const ORDER: [&str; 47] = [
+const ORDER: [&str; 50] = [
     "error",
     "kill",
     "fork",
@@ -43,6 +43,9 @@ const ORDER: [&str; 47] = [
     "sync",
     "person",
     "identity",
+    "proxy",
+    "resolver",
+    "wire",
     "http",
     "authorization",
     "callbacks",
@@ -55,8 +58,8 @@ const ORDER: [&str; 47] = [
 ];
 
 /// Only these may start threads, use the network, or write `unsafe`.
-const THREADS: [&str; 3] = ["uploads", "worker", "half"];
-const NETWORK: [&str; 1] = ["http"];
+const THREADS: [&str; 4] = ["uploads", "worker", "half", "resolver"];
+const NETWORK: [&str; 4] = ["http", "proxy", "resolver", "wire"];
 const UNSAFE: [&str; 3] = ["fork", "signals", "storage"];
 const DISK: [&str; 1] = ["storage"];
 

@@ -19,9 +19,18 @@ use segment_native::{Api, Client, Config, Level, Request};
 const USER: &str = "burgundy";
 const PASSWORD: &str = "hush-4711";
 
-/// All that a proxy can be named by.
-const ENVIRONMENT: [&str; 8] =
-    ["ALL_PROXY", "all_proxy", "HTTPS_PROXY", "https_proxy", "HTTP_PROXY", "http_proxy", "NO_PROXY", "no_proxy"];
+/// All that has a say in which proxy is used.
+const ENVIRONMENT: [&str; 9] = [
+    "ALL_PROXY",
+    "all_proxy",
+    "HTTPS_PROXY",
+    "https_proxy",
+    "HTTP_PROXY",
+    "http_proxy",
+    "NO_PROXY",
+    "no_proxy",
+    "REQUEST_METHOD",
+];
 
 /// Whether these programs are there. If not, that is said aloud, and in CI it is a failure.
 fn have(programs: &[&str]) -> bool {
@@ -166,11 +175,13 @@ fn tells_no_secrets(text: &str) {
 /// No proxy is given.
 const ENVIRONMENTS: &str = "the environment's";
 
-/// Started again, this program delivers one message, and writes down what became of it.
+/// Started again, this program delivers one message, or calls two APIs, and writes down what became of it.
 #[test]
 fn child_main() {
-    if part().is_none() {
-        return;
+    match part().as_deref() {
+        None => return,
+        Some("call") => return call_both(),
+        Some(_) => {}
     }
     let host = Host::new(&told("URL"), |config| {
         config.proxy = Some(told("PROXY")).filter(|proxy| proxy != ENVIRONMENTS);
@@ -179,6 +190,33 @@ fn child_main() {
     });
     let delivered = host.send().delivered;
     std::fs::write(told("REPORT"), format!("{delivered} delivered {}", host.said())).expect("written");
+}
+
+/// Calls the Tracking API at one URL and the Profile API at another, with one client.
+fn call_both() {
+    let client = Client::new(Config {
+        endpoint: told("URL"),
+        profile_endpoint: told("OTHER_URL"),
+        profile_token: Some("token".to_owned()),
+        ca_file: Some(PathBuf::from(told("CA_FILE"))),
+        ..Config::new("WRITE_KEY")
+    });
+    let client = client.expect("good settings");
+    let said = [Api::Tracking, Api::Profile].map(|api| {
+        let answer = client.call(&Request { api, method: "GET", path: "/", ..Request::default() });
+        answer.map_or_else(|error| error.to_string(), |answer| answer.status.to_string())
+    });
+    std::fs::write(told("REPORT"), said.join("\n")).expect("written");
+}
+
+/// Starts this program with an environment that says nothing else about proxies.
+fn run(part: &str, told: &[(&str, &str)], environment: &[(&str, &str)]) {
+    let mut command = program(part, told);
+    for name in ENVIRONMENT {
+        command.env_remove(name);
+    }
+    command.envs(environment.iter().copied());
+    Program::start(command).succeeded();
 }
 
 /// A server with TLS, and what is needed to have a program deliver to it.
@@ -215,15 +253,33 @@ impl Target {
             ("CA_FILE", trusted.to_str().expect("text")),
             ("REPORT", report.to_str().expect("text")),
         ];
-        let mut command = program("deliver", &told);
-        for name in ENVIRONMENT {
-            command.env_remove(name);
-        }
-        command.envs(environment.iter().copied());
-        Program::start(command).succeeded();
+        run("deliver", &told, environment);
         let said = std::fs::read_to_string(report).expect("written");
         tells_no_secrets(&said);
         said
+    }
+
+    /// Calls this server and its plain twin from a process whose environment says these things. The proxy each went
+    /// through, if it did.
+    fn call_both_from(&self, environment: &[(&str, &str)]) -> [Option<String>; 2] {
+        let (url, other, report, trusted) =
+            (self.url(), self.server.url(), self.folder.0.join("report"), self.trusted());
+        let told = [
+            ("URL", url.as_str()),
+            ("OTHER_URL", &other),
+            ("CA_FILE", trusted.to_str().expect("text")),
+            ("REPORT", report.to_str().expect("text")),
+        ];
+        run("call", &told, environment);
+        let said = std::fs::read_to_string(report).expect("written");
+        let (https, http) = said.split_once('\n').expect("two lines");
+        [https, http].map(|said| match said.split_once(" (through the proxy ") {
+            Some((_, proxy)) => Some(format!("http://{}", proxy.trim_end_matches(')'))),
+            None => {
+                assert_eq!(said, "200", "{environment:?}");
+                None
+            }
+        })
     }
 }
 
@@ -403,8 +459,8 @@ fn the_proxy_of_the_environment_is_used() {
     for (environment, is_http) in [
         ([("HTTPS_PROXY", by_http.as_str()), ("UNUSED", "")], true),
         ([("https_proxy", &by_http), ("UNUSED", "")], true),
-        ([("HTTP_PROXY", &by_http), ("UNUSED", "")], true),
-        ([("ALL_PROXY", &by_http), ("HTTPS_PROXY", &by_socks)], true),
+        ([("ALL_PROXY", &by_http), ("UNUSED", "")], true),
+        ([("ALL_PROXY", &by_socks), ("HTTPS_PROXY", &by_http)], true),
         ([("ALL_PROXY", ""), ("HTTPS_PROXY", &by_http)], true),
         ([("HTTPS_PROXY", &by_http), ("NO_PROXY", "example.com,.localhost,127.0.0.2")], true),
         ([("all_proxy", &by_socks), ("UNUSED", "")], false),
@@ -419,6 +475,24 @@ fn the_proxy_of_the_environment_is_used() {
         let port = target.front.port();
         let connections = (http.connections_to("127.0.0.1", port), socks.connections_to("127.0.0.1", port));
         assert_eq!(connections, expected, "{environment:?}: {} {}", http.log(), socks.log());
+    }
+}
+
+#[test]
+fn each_scheme_has_its_own_proxy() {
+    let target = Target::new();
+    let (one, other) = (nobody(), nobody());
+    for (environment, https, http) in [
+        (&[("HTTP_PROXY", one.as_str())][..], None, Some(&one)),
+        (&[("https_proxy", &one)], Some(&one), None),
+        (&[("HTTPS_PROXY", &one), ("all_proxy", &other)], Some(&one), Some(&other)),
+        (&[("all_proxy", &one), ("http_proxy", "")], Some(&one), None),
+        (&[("HTTP_PROXY", &one), ("REQUEST_METHOD", "GET")], None, None),
+        (&[("all_proxy", &one), ("no_proxy", "127.0.0.0/8")], None, None),
+        (&[("all_proxy", "http://127.0.0.1:99999")], None, None),
+    ] {
+        let [by_https, by_http] = target.call_both_from(environment);
+        assert_eq!((by_https.as_ref(), by_http.as_ref()), (https, http), "{environment:?}");
     }
 }
 
@@ -515,14 +589,28 @@ fn a_proxy_that_stalls_does_not_outlast_the_deadline() {
     }
 }
 
-/// The HTTP library grants the whole time anew for each piece of a proxy's answer. A shutdown is not held up by that.
+/// An answer whose header takes longer than any wait has patience.
+fn endless() -> impl Iterator<Item = u8> + Clone + Send + 'static {
+    let bytes = usize::try_from(patience().as_millis() / 10).expect("not for ever");
+    b"HTTP/1.1 200 OK\r\nX: ".iter().copied().chain(std::iter::repeat_n(b'x', bytes))
+}
+
+#[test]
+fn a_proxy_that_trickles_does_not_outlast_the_deadline() {
+    let server = Server::good();
+    let host = Host::new(&server.url(), |config| {
+        through(&slow_proxy(endless()))(config);
+        config.timeout = Duration::from_millis(300);
+    });
+    let reason = host.fails();
+    assert!(reason.starts_with("there was no answer in time (through the proxy 127.0.0.1:"), "{reason}");
+    assert_eq!(server.connections(), 0);
+}
+
 #[test]
 fn a_proxy_that_trickles_does_not_outlast_a_shutdown() {
     let server = Server::good();
-    // A header that takes longer than any wait has patience.
-    let bytes = usize::try_from(patience().as_millis() / 10).expect("not for ever");
-    let answer = b"HTTP/1.1 200 OK\r\nX: ".iter().copied().chain(std::iter::repeat_n(b'x', bytes));
-    let host = Host::new(&server.url(), through(&slow_proxy(answer)));
+    let host = Host::new(&server.url(), through(&slow_proxy(endless())));
     host.track();
     let _ = host.client.flush(Duration::from_millis(100));
     let start = Instant::now();
