@@ -2,7 +2,7 @@
  *
  * Each call builds 8 properties (4 texts, a number, 2 integers, a nested object) and tracks one event; each is timed by
  * itself, the clock's own cost included (some 25 ns). With PAUSE_NS the thread rests between calls, spinning. The
- * variable SPOOL names a folder for spool_dir, NO_GZIP sends plain. */
+ * variable SPOOL names a folder for spool_dir, NO_GZIP sends plain, UPLOADS is how many batches may be on their way. */
 #define _POSIX_C_SOURCE 200809L
 #include <pthread.h>
 #include <segment.h>
@@ -58,6 +58,7 @@ int main(int argc, char **argv) {
     if (argc > 4) pause_ns = strtoul(argv[4], NULL, 10);
     segment_config config = {.size = sizeof config, .write_key = "WRITE_KEY", .endpoint = argv[1],
                              .queue_max_bytes = 1u << 30, .spool_dir = getenv("SPOOL"),
+                             .uploads = getenv("UPLOADS") ? (uint32_t)atoi(getenv("UPLOADS")) : 0,
                              .flags = getenv("NO_GZIP") ? SEGMENT_NO_GZIP : 0};
     client = segment_new(&config);
     if (!client) return fprintf(stderr, "%s\n", segment_error()), 1;

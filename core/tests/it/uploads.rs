@@ -6,10 +6,10 @@ use std::sync::{Arc, Mutex};
 use std::thread::ThreadId;
 use std::time::Duration;
 
-use crate::child::Folder;
-use crate::patience::{NEVER, patience, wait_for_the_end, wait_until};
+use crate::child::{Folder, Random, balanced};
+use crate::patience::{NEVER, patience, rounds, wait_for_the_end, wait_until};
 use crate::server::{Reply, Server};
-use segment_native::{Client, Config, ErrorKind, HttpResponse, Object, survey};
+use segment_native::{Client, Config, ErrorKind, HttpResponse, Object, Request, survey};
 
 /// How many requests a server has in hand, and the most there ever were.
 #[derive(Clone, Default)]
@@ -291,4 +291,65 @@ fn a_request_that_panics_fails_and_its_thread_goes_on() {
 fn too_many_are_refused_by_name() {
     let error = Client::new(config("https://localhost", 65)).expect_err("too many");
     assert_eq!((error.kind(), error.message()), (ErrorKind::Invalid, "uploads must be at most 64"));
+}
+
+/// What the host does on sixteen threads while its server is unreliable: the counts add up at every moment, and in the
+/// end every message is settled once.
+#[test]
+fn whatever_sixteen_threads_do_everything_is_settled_once() {
+    for spooled in [false, true] {
+        let folder = Folder::new();
+        let server = Server::new(|n, _| match n % 9 {
+            3 => Reply::Close,
+            5 => Reply::status(503),
+            7 => Reply::status(400),
+            _ => Reply::status(200),
+        });
+        let settled = Arc::new(Mutex::new(Vec::new()));
+        let telling = settled.clone();
+        let on_delivery = move |delivery: &segment_native::Delivery<'_>| {
+            telling.lock().expect("no panic").extend(delivery.message_ids.iter().cloned());
+        };
+        let settings = Config {
+            spool_dir: spooled.then(|| folder.0.clone()),
+            flush_at: 5,
+            flush_interval: Duration::from_millis(1),
+            queue_max_bytes: 1 << 20,
+            on_delivery: Some(Box::new(on_delivery)),
+            on_log: Some(Box::new(|_, line: &str| assert!(!line.is_empty()))),
+            stateful: true,
+            ..config(&server.url(), 8)
+        };
+        let client = Client::new(settings).expect("good settings");
+        std::thread::scope(|scope| {
+            for thread in 0..16 {
+                let client = &client;
+                scope.spawn(move || {
+                    let mut random = Random(thread);
+                    let filler = Object::from([("filler", "x".repeat(2_000).as_str())]);
+                    for _ in 0..rounds(150) {
+                        match random.below(40) {
+                            0 => _ = client.flush(Duration::from_millis(1)),
+                            1 => client.pause(),
+                            2 => _ = client.identify("u", &filler, None),
+                            3 => _ = client.last_problem(),
+                            4 => _ = client.reset(),
+                            5 => _ = client.call(&Request { path: "/v1/x", ..Request::default() }),
+                            6..9 => client.resume(),
+                            9..12 => balanced(&client.stats()),
+                            _ => _ = client.track("u", "E", &filler, None),
+                        }
+                    }
+                });
+            }
+        });
+        client.resume();
+        assert!(wait_until(|| client.flush(Duration::from_millis(50)).is_ok()), "{:?}", client.last_problem());
+        let stats = client.stats();
+        balanced(&stats);
+        let told = settled.lock().expect("no panic");
+        let different: HashSet<&String> = told.iter().collect();
+        assert_eq!((told.len(), different.len()), (stats.accepted as usize, stats.accepted as usize), "{stats:?}");
+        assert_eq!((stats.queued, stats.uploads), (0, 0), "{stats:?}");
+    }
 }
