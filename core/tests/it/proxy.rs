@@ -39,7 +39,7 @@ fn have(programs: &[&str]) -> bool {
     if programs.iter().all(is_there) {
         return true;
     }
-    let sentence = "SKIPPED: tests of proxies: apt-get install tinyproxy-bin microsocks\n";
+    let sentence = "SKIPPED: tests of proxies: apt-get install tinyproxy-bin microsocks curl\n";
     assert!(std::env::var_os("CI").is_none(), "{sentence}");
     // Past the harness, which would keep it to itself.
     std::io::stderr().write_all(sentence.as_bytes()).expect("written");
@@ -493,6 +493,56 @@ fn each_scheme_has_its_own_proxy() {
     ] {
         let [by_https, by_http] = target.call_both_from(environment);
         assert_eq!((by_https.as_ref(), by_http.as_ref()), (https, http), "{environment:?}");
+    }
+}
+
+/// Which proxy curl takes in such an environment: the one that it cannot reach.
+fn curl_goes_through(target: &Target, url: &str, environment: &[(&str, &str)]) -> Option<String> {
+    let mut curl = Command::new("curl");
+    curl.args(["--silent", "--show-error", "--output", "/dev/null", "--cacert"]).arg(target.trusted()).arg(url);
+    ENVIRONMENT.iter().for_each(|name| _ = curl.env_remove(name));
+    let done = curl.envs(environment.iter().copied()).output().expect("it runs");
+    let said = String::from_utf8_lossy(&done.stderr).into_owned();
+    if done.status.success() {
+        return None;
+    }
+    let port = said.split_once(" port ").and_then(|(_, rest)| rest.split(' ').next()).expect(&said);
+    Some(format!("http://127.0.0.1:{port}"))
+}
+
+/// In every environment of these variables. Two differences are meant: an empty variable is no proxy here, as in Python,
+/// and nothing to curl; and HTTP_PROXY in upper case counts, but in a CGI program.
+#[test]
+fn the_environments_proxies_are_those_that_curl_takes() {
+    if !have(&["curl"]) {
+        return;
+    }
+    let target = Target::new();
+    let proxies = [(); 5].map(|()| nobody());
+    let names = ["http_proxy", "https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY"];
+    let exceptions = [
+        None,
+        Some("127.0.0.1"),
+        Some("127.0.0.0/8"),
+        Some("10.0.0.0/8, example.com"),
+        Some("*"),
+        Some("127.0.0.1.example.com"),
+        Some("::1,[::1]"),
+    ];
+    for set in 0..1 << names.len() {
+        // Not all of 32 times 7: each set of proxies with two of the exceptions, each exception with many sets.
+        for exception in [exceptions[0], exceptions[1 + set % 6]] {
+            let mut environment: Vec<(&str, &str)> = Vec::new();
+            for (n, name) in names.iter().enumerate().filter(|(n, _)| set >> n & 1 == 1) {
+                environment.push((name, &proxies[n]));
+            }
+            if let Some(exception) = exception {
+                environment.push((if set % 2 == 0 { "no_proxy" } else { "NO_PROXY" }, exception));
+            }
+            let [https, http] = target.call_both_from(&environment);
+            assert_eq!(https, curl_goes_through(&target, &target.url(), &environment), "https, {environment:?}");
+            assert_eq!(http, curl_goes_through(&target, &target.server.url(), &environment), "http, {environment:?}");
+        }
     }
 }
 
