@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
-"""A server as far away as it is said to be: collector.py PORT [DELAY_MS [STATUS [RETRY_AFTER]]]. It reads batches, looks
-at none of them, and answers after the delay, as long as a round trip over the internet takes. Handshakes take no such
-time. With a status that is not 200 it says how many requests there were, every 10 s."""
+"""A server as far away as it is said to be: collector.py PORT [DELAY_MS [STATUS [RETRY_AFTER]]].
+
+It reads batches, looks at none of them, and answers after the delay, as long as a round trip over the internet takes.
+Handshakes take no such time. With a status that is not 200 it says how many requests there were, every 10 s."""
 import asyncio
 import sys
 

@@ -510,8 +510,8 @@ fn curl_goes_through(target: &Target, url: &str, environment: &[(&str, &str)]) -
     Some(format!("http://127.0.0.1:{port}"))
 }
 
-/// In every environment of these variables. Two differences are meant: an empty variable is no proxy here, as in Python,
-/// and nothing to curl; and HTTP_PROXY in upper case counts, but in a CGI program.
+/// In every environment of these variables. Two differences are meant: an empty variable is no proxy here, as in
+/// Python, and nothing to curl; and HTTP_PROXY in upper case counts, but in a CGI program.
 #[test]
 fn the_environments_proxies_are_those_that_curl_takes() {
     if !have(&["curl"]) {
