@@ -20,23 +20,10 @@ pub(crate) struct Flight {
     pub(crate) authorization: String,
 }
 
-/// The body of a request, as it is and compressed; empty where it is not wanted.
-#[derive(Default)]
-pub(crate) struct Body {
-    pub(crate) plain: Vec<u8>,
-    pub(crate) compressed: Vec<u8>,
-}
-
-impl Body {
-    /// What is sent.
-    pub(crate) fn sent(&self, gzip: bool) -> &[u8] {
-        if gzip { &self.compressed } else { &self.plain }
-    }
-}
-
 /// A request that is over.
 pub(crate) struct Landed {
     pub(crate) flight: Flight,
-    pub(crate) body: Body,
+    /// What was sent, as bytes.
+    pub(crate) body: Vec<u8>,
     pub(crate) response: Result<HttpResponse, Error>,
 }

@@ -67,8 +67,11 @@ impl Queue {
                 if state.worker.requests == 0 || state.worker.abandoned {
                     return Work::End;
                 }
-                // They are broken off, or left behind.
+                // They are broken off, or left behind, by whoever ends the client.
+                state.worker.awaits_answers = true;
+                self.settled.notify_all();
                 state = self.work.wait(state).unwrap_or_else(PoisonError::into_inner);
+                state.worker.awaits_answers = false;
                 continue;
             }
             if std::mem::take(&mut state.choice.asks) {

@@ -655,11 +655,9 @@ impl Queue {
         let (now, mut slices) = (Instant::now(), 0);
         while state.worker.runs {
             let own = OWN_STEPS_MAX.saturating_sub(start.elapsed());
-            let in_request = match state.worker.abandoned {
-                true => state.worker.requesting,
-                false => state.worker.requests > 0,
-            };
-            let left = match (in_request, state.worker.at_disk) {
+            // What has come back is taken in, however much more is under way.
+            let awaits = state.worker.awaits_answers && !state.worker.abandoned;
+            let left = match (state.worker.requesting || awaits, state.worker.at_disk) {
                 (true, _) => time.saturating_sub(now.elapsed()),
                 // In slices: on a busy machine each takes longer, and so does what the thread is at.
                 (_, true) if slices < END_SLICES => own.min(DISK_GRACE / END_SLICES),

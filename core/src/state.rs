@@ -154,6 +154,8 @@ pub(crate) struct WorkerState {
     pub(crate) runs: bool,
     /// It is making a request itself.
     pub(crate) requesting: bool,
+    /// It has nothing to do before a request is answered.
+    pub(crate) awaits_answers: bool,
     /// How many requests are under way, its own too.
     pub(crate) requests: u32,
     /// What others have asked for it, and it has not taken in yet.
@@ -329,6 +331,7 @@ impl State {
             worker: WorkerState {
                 runs: false,
                 requesting: false,
+                awaits_answers: false,
                 requests: 0,
                 landed: VecDeque::new(),
                 at_disk: false,

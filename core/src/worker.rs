@@ -15,7 +15,7 @@ use crate::config::Envelope;
 use crate::delivery::{self, Limits, Outcome, Pace, Part, SavedPace, Settled};
 use crate::error::{Error, ErrorKind};
 use crate::exchange::{HttpRequest, HttpResponse, Transport, find};
-use crate::flight::{Body, Flight, Landed};
+use crate::flight::{Flight, Landed};
 use crate::fork;
 use crate::header;
 use crate::identity::Identity;
@@ -121,8 +121,10 @@ pub(crate) fn give_up_all(shared: &Shared) {
 
 struct Worker {
     pace: Pace,
-    /// What bodies are written into: one for the next request, while others are under way.
-    bodies: Vec<Body>,
+    /// What a body is written into before it is compressed.
+    plain: Vec<u8>,
+    /// What the body of the next request is written into, while others are under way.
+    body: Vec<u8>,
     /// The slot that is in hand, and the pace when its request began.
     number: u64,
     epoch: u64,
@@ -144,7 +146,8 @@ impl Worker {
                 Some(saved) => pace.restore(saved, shared.queue.elapsed(), now_ms),
                 None => pace,
             },
-            bodies: Vec::new(),
+            plain: Vec::new(),
+            body: Vec::new(),
             number: 0,
             epoch: 0,
             is_departing: false,
@@ -203,7 +206,7 @@ impl Worker {
         // The last look before anything leaves: it is the last moment at which the user can have opted out elsewhere.
         shared.queue.at_disk(|| shared.refresh_identity());
         if !shared.queue.may_be_sent(self.number) {
-            self.bodies.extend(body);
+            self.body = body.unwrap_or_default();
             self.is_back(shared);
             return shared.queue.landed(self.number, batch, shared.limits);
         }
@@ -211,7 +214,7 @@ impl Worker {
             (Ok(authorization), Some(body)) => (authorization, body),
             (Ok(_), None) => return self.take_in(shared, batch, &part, &no_memory(), 0),
             (Err(denied), body) => {
-                self.bodies.extend(body);
+                self.body = body.unwrap_or_default();
                 return self.take_in(shared, batch, &part, &no_token(denied), 0);
             }
         };
@@ -238,10 +241,8 @@ impl Worker {
         if let Ok(response) = &response {
             shared.authorization.answered(response.status, &authorization);
         }
-        let body_bytes = body.sent(shared.gzip).len();
-        if self.bodies.is_empty() {
-            self.bodies.push(body);
-        }
+        let body_bytes = body.len();
+        self.body = body;
         self.take_in(shared, batch, &part, &read(response), body_bytes);
     }
 
@@ -263,20 +264,19 @@ impl Worker {
     }
 
     /// Writes the body of a request, stamped with the time of this attempt; none if there is no memory for it.
-    fn write_body(&mut self, shared: &Shared, batch: &Batch, part: &Part) -> Option<Body> {
-        let mut body = self.bodies.pop().unwrap_or_default();
-        body.plain.clear();
-        body.compressed.clear();
+    fn write_body(&mut self, shared: &Shared, batch: &Batch, part: &Part) -> Option<Vec<u8>> {
+        let mut body = std::mem::take(&mut self.body);
+        body.clear();
+        self.plain.clear();
+        let plain = if shared.gzip { &mut self.plain } else { &mut body };
         let bytes = batch.part(part.messages.clone()).map(|message| message.len() + 1).sum::<usize>() + ENVELOPE_BYTES;
-        // What cannot be made smaller grows by less than this.
-        let compressed = if shared.gzip { bytes + bytes / 100 + 1_024 } else { 0 };
-        if body.plain.try_reserve(bytes).is_err() || body.compressed.try_reserve(compressed).is_err() {
-            return None;
-        }
-        shared.envelope.write(batch.part(part.messages.clone()), time::now_ms(), &mut body.plain);
+        plain.try_reserve(bytes).ok()?;
+        shared.envelope.write(batch.part(part.messages.clone()), time::now_ms(), plain);
         if shared.gzip {
-            let mut gzip = GzEncoder::new(&mut body.compressed, GZIP_LEVEL);
-            let written = gzip.write_all(&body.plain).and_then(|()| gzip.try_finish());
+            // What cannot be made smaller grows by less than this.
+            body.try_reserve(bytes + bytes / 100 + 1_024).ok()?;
+            let mut gzip = GzEncoder::new(&mut body, GZIP_LEVEL);
+            let written = gzip.write_all(&self.plain).and_then(|()| gzip.try_finish());
             written.expect("writing to memory does not fail");
         }
         Some(body)
@@ -348,7 +348,7 @@ impl Worker {
 }
 
 /// Makes a request, on whatever thread, and has the delivery thread take in what came of it.
-fn request(shared: &Shared, flight: Flight, headers: &[(String, String)], body: Body, until: Instant, since: u64) {
+fn request(shared: &Shared, flight: Flight, headers: &[(String, String)], body: Vec<u8>, until: Instant, since: u64) {
     let generation = fork::generation();
     // A panic in here is a bug, of ours or of a library.
     let response = catch_unwind(AssertUnwindSafe(|| {
@@ -356,7 +356,7 @@ fn request(shared: &Shared, flight: Flight, headers: &[(String, String)], body: 
             method: "POST",
             url: &shared.url,
             headers,
-            body: body.sent(shared.gzip),
+            body: &body,
             timeout: until.saturating_duration_since(Instant::now()),
             answer_max_bytes: ANSWER_MAX_BYTES,
             status_will_do: true,
