@@ -360,6 +360,8 @@ fn maps(_: &Path) -> bool {
 pub enum Mode {
     /// Stores the messages and acknowledges them.
     Good,
+    /// The same, as far away as so many milliseconds.
+    Far(u64),
     /// Stores nothing, answers with this status.
     Refuse(u16),
     /// Answers with 429 and a pause of so many seconds.
@@ -495,7 +497,7 @@ impl SinkState {
                 Mode::HangFor(_) => Mode::Good,
                 mode => mode,
             };
-            let stores = matches!(mode, Mode::Good | Mode::StoreAndClose);
+            let stores = matches!(mode, Mode::Good | Mode::Far(_) | Mode::StoreAndClose);
             self.take(&body, stores);
             self.requests.fetch_add(1, Ordering::SeqCst);
             while mode == Mode::Hang && !self.stop.load(Ordering::SeqCst) {
@@ -509,7 +511,12 @@ impl SinkState {
                 self.take(&body, true);
             }
             let answer = match mode {
-                Mode::Good => "HTTP/1.1 200 OK\r\nContent-Length: 17\r\n\r\n{\"success\": true}".to_owned(),
+                Mode::Good | Mode::Far(_) => {
+                    if let Mode::Far(ms) = mode {
+                        std::thread::sleep(Duration::from_millis(ms));
+                    }
+                    "HTTP/1.1 200 OK\r\nContent-Length: 17\r\n\r\n{\"success\": true}".to_owned()
+                }
                 Mode::Refuse(status) => format!("HTTP/1.1 {status} Whatever\r\nContent-Length: 0\r\n\r\n"),
                 Mode::Pause(s) => format!("HTTP/1.1 429 Whatever\r\nRetry-After: {s}\r\nContent-Length: 0\r\n\r\n"),
                 Mode::Close | Mode::StoreAndClose | Mode::Hang | Mode::HangFor(_) => return Ok(()),

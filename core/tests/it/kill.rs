@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::child::*;
-use segment_native::{KILL_POINTS, Object, Options};
+use segment_native::{Client, Config, KILL_POINTS, Object, Options};
 
 /// The programs that are killed.
 #[test]
@@ -30,7 +30,9 @@ fn child_main() {
 
 /// Tracks on several threads, in bursts, until it is killed.
 fn track_for_ever() {
-    let client = Arc::new(client(&told("URL"), Path::new(&told("FOLDER"))));
+    let uploads = [0, 8][told_number("THREADS") / 8];
+    let config = Config { uploads, ..config(&told("URL"), Path::new(&told("FOLDER"))) };
+    let client = Arc::new(Client::new(config).expect("good settings"));
     let notes = Arc::new(Notes::open(&told("NOTES")));
     let threads: Vec<_> = (0..told_number("THREADS"))
         .map(|thread| {
@@ -105,9 +107,8 @@ fn be_told_to_pause() {
     let notes = Notes::open(&told("NOTES"));
     let folder = told("FOLDER");
     for n in 0..6 {
-        let config =
-            segment_native::Config { write_key: format!("KEY{n}"), ..config(&told("URL"), Path::new(&folder)) };
-        let client = segment_native::Client::new(config).expect("good settings");
+        let config = Config { write_key: format!("KEY{n}"), ..config(&told("URL"), Path::new(&folder)) };
+        let client = Client::new(config).expect("good settings");
         let id = format!("{}-{n}", told("RUN"));
         assert!(track(&client, &id));
         notes.accepted(&client, &id);
@@ -220,7 +221,7 @@ fn what_was_accepted_before_a_kill_arrives_after_it() {
         let threads = [1, 4, 8][cycle % 3];
         let scene = Scene::new(Mode::Good);
         for run in 0..KILLS_A_FOLDER {
-            let modes = [Mode::Good, Mode::Refuse(503), Mode::Close, Mode::Good, Mode::StoreAndClose, Mode::Hang];
+            let modes = [Mode::Good, Mode::Refuse(503), Mode::Close, Mode::Far(5), Mode::StoreAndClose, Mode::Hang];
             scene.sink.set(modes[random.below(6) as usize]);
             let before = notes_bytes(&scene.notes);
             let threads = threads.to_string();
@@ -296,7 +297,7 @@ fn deliver_what_is_left(scene: &Scene, part: &str) {
     let keys = if part == "be told to pause" { 0..6 } else { 0..0 };
     for n in keys {
         let config = config(&scene.sink.url(), &scene.folder.0);
-        deliver_all(&scene.sink, segment_native::Config { write_key: format!("KEY{n}"), ..config });
+        deliver_all(&scene.sink, Config { write_key: format!("KEY{n}"), ..config });
     }
     scene.check();
 }
@@ -381,11 +382,9 @@ fn a_half_written_pace_is_not_left_behind() {
 fn crashes_without_a_network_do_not_fill_the_quota() {
     let scene = Scene::new(Mode::Refuse(503));
     scene.prepare_dead_owners(150); // who have reserved more than the quota
-    let normal = segment_native::Config {
-        queue_max_bytes: segment_native::Config::new("k").queue_max_bytes,
-        ..config(&scene.sink.url(), &scene.folder.0)
-    };
-    let client = segment_native::Client::new(normal).expect("good settings");
+    let normal =
+        Config { queue_max_bytes: Config::new("k").queue_max_bytes, ..config(&scene.sink.url(), &scene.folder.0) };
+    let client = Client::new(normal).expect("good settings");
     // Once a request was made, the folder has been looked into.
     assert!(wait_until(|| client.stats().requests > 0), "{:?}", client.stats());
     let taken = track(&client, "another");
