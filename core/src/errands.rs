@@ -131,23 +131,29 @@ impl Queue {
         if !state.ahead.ready.is_empty() {
             wait = wait.min(SPARE_MAX);
         }
-        let has_trouble = state.disk.failed.is_some() && state.shelf.counts().in_memory > 0;
-        if has_trouble || !state.look.unreadable.is_empty() {
+        if state.disk.failed.is_some() && state.shelf.counts().in_memory > 0 {
             wait = wait.min(DISK_REST);
+        }
+        for (since, _) in &state.look.unreadable {
+            wait = wait.min(DISK_REST.saturating_sub(now.saturating_duration_since(*since)));
         }
         if let Some(looked) = state.look.last {
             wait = wait.min(LOOK_INTERVAL.saturating_sub(now.saturating_duration_since(looked)));
         }
         state.errands.sleeps = true;
         let wait = wait.max(Duration::from_millis(1));
-        let (mut state, slept) = self.errands.wait_timeout(state, wait).unwrap_or_else(PoisonError::into_inner);
+        let (mut state, _) = self.errands.wait_timeout(state, wait).unwrap_or_else(PoisonError::into_inner);
         state.errands.sleeps = false;
-        if slept.timed_out() {
-            for number in std::mem::take(&mut state.look.unreadable) {
-                state.shelf.unread(number);
+        // However often it is woken meanwhile.
+        let State { look, shelf, .. } = &mut *state;
+        look.unreadable.retain(|(since, number)| {
+            let rests = since.elapsed() < DISK_REST;
+            if !rests {
+                shelf.unread(*number);
                 self.work.notify_one();
             }
-        }
+            rests
+        });
         state
     }
 

@@ -1,6 +1,7 @@
 //! The network, and nothing but it.
 
 use std::collections::HashMap;
+use std::io::Read;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -276,10 +277,15 @@ fn attempt(agent: &Agent, proxy: Option<&Proxy>, request: &HttpRequest<'_>) -> R
     }
     let text = |value: &http::HeaderValue| String::from_utf8_lossy(value.as_bytes()).into_owned();
     let headers = response.headers().iter().map(|(name, value)| (name.as_str().to_owned(), text(value))).collect();
+    if request.status_will_do && !(200..300).contains(&status) {
+        // As much of it as there is, to be shown, and to see whether it is a web page.
+        let mut body = Vec::new();
+        let _ = response.body_mut().as_reader().take(request.answer_max_bytes as u64).read_to_end(&mut body);
+        return Ok(HttpResponse { status, headers, body });
+    }
     let body = response.body_mut().with_config().limit(request.answer_max_bytes as u64).read_to_vec();
     let body = match body {
         Ok(body) => body,
-        Err(_) if request.status_will_do && !(200..300).contains(&status) => Vec::new(),
         Err(error) => {
             let kind = kind(&error);
             let sentence = match error {

@@ -240,7 +240,8 @@ impl Queue {
 
     fn unreadable(&self, state: &mut State, number: u64, file: &Path, error: &io::Error) {
         if is_passing(error) {
-            return state.look.unreadable.push(number);
+            state.look.unreadable.push((Instant::now(), number));
+            return self.wake_errands(state);
         }
         let messages = state.shelf.abandon(number);
         state.stats.failed += messages;

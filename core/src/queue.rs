@@ -13,7 +13,7 @@ use crate::error::{Error, ErrorKind};
 use crate::report::Level;
 use crate::rules::MAX_MESSAGE_BYTES;
 use crate::spool::{self, Spool};
-use crate::state::{Advice, Errand, Period, State, Stats, Waited, Wish};
+use crate::state::{Advice, Errand, Period, State, Stats, Waited, Wish, WorkerState};
 use crate::storage::Stopwatch;
 use crate::time;
 
@@ -546,8 +546,8 @@ impl Queue {
             let left = until.saturating_sub(state.began.elapsed()).as_secs() + 1;
             parts.push(format!("the server is left alone for another {left} s; {waiting}"));
         }
-        if state.disk.failed.is_some() {
-            parts.push(format!("the spool cannot be written, {} in memory only", counts.in_memory));
+        if state.disk.failed.is_some() && counts.in_memory > 0 {
+            parts.push(format!("the spool cannot be written: {} of them in memory only", counts.in_memory));
         }
         let max = self.settings.queue_max_bytes;
         if state.full && state.occupied_bytes() + MAX_MESSAGE_BYTES as u64 > max {
@@ -655,9 +655,10 @@ impl Queue {
         let (now, mut slices) = (Instant::now(), 0);
         while state.worker.runs {
             let own = OWN_STEPS_MAX.saturating_sub(start.elapsed());
-            // What has come back is taken in, however much more is under way.
-            let awaits = state.worker.awaits_answers && !state.worker.abandoned;
-            let left = match (state.worker.requesting || awaits, state.worker.at_disk) {
+            // What it is at is waited for, but not all that waits behind it: each may be a callback that takes its time.
+            let WorkerState { requesting, requests, awaits_answers, abandoned, .. } = state.worker;
+            let more = requests > 0 && !abandoned && (awaits_answers || !state.worker.landed.is_empty());
+            let left = match (requesting || more, state.worker.at_disk) {
                 (true, _) => time.saturating_sub(now.elapsed()),
                 // In slices: on a busy machine each takes longer, and so does what the thread is at.
                 (_, true) if slices < END_SLICES => own.min(DISK_GRACE / END_SLICES),

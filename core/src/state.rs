@@ -131,8 +131,8 @@ pub(crate) struct Look {
     pub(crate) foreign_bytes: u64,
     /// Files that could not be deleted.
     pub(crate) undeleted: Vec<PathBuf>,
-    /// Slots that could not be read just now.
-    pub(crate) unreadable: Vec<u64>,
+    /// Slots that could not be read just now, and when that was.
+    pub(crate) unreadable: Vec<(Instant, u64)>,
 }
 
 /// What the disk was asked to hold whatever happens, with `SEGMENT_SYNC`.

@@ -66,6 +66,9 @@ impl Uploads {
     pub(crate) fn end(&self, leave_behind: bool) {
         let mut pool = self.0.lock();
         pool.ended = true;
+        if leave_behind {
+            pool.jobs.clear(); // nobody has begun them
+        }
         let threads = std::mem::take(&mut pool.threads);
         let is_waited_for = |thread: &Thread| !(leave_behind && thread.is_busy.load(Ordering::SeqCst));
         let waited_for: Vec<Thread> = threads.into_iter().filter(is_waited_for).collect();

@@ -2,7 +2,7 @@
 
 use std::cell::Cell;
 use std::io::{self, ErrorKind, Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
@@ -12,6 +12,8 @@ use ureq::unversioned::transport::{
     ShutdownHandle, SocksConnector, Transport, time,
 };
 use ureq::{Error, Timeout};
+
+use crate::fork::ClosedInChild;
 
 /// While a line takes nothing, it is looked this often whether the other side has answered.
 const GLANCE: Duration = Duration::from_millis(100);
@@ -122,10 +124,10 @@ impl<In: Transport> Connector<In> for Tcp {
         let stream = connect(&details.addrs, until(details), details.timeout.reason)?;
         stream.set_nodelay(details.config.no_delay())?;
         let buffers = LazyBuffers::new(details.config.input_buffer_size(), details.config.output_buffer_size());
-        let stream = Arc::new(stream);
-        let handle: Weak<dyn ShutdownHandle> = Arc::<TcpStream>::downgrade(&stream);
+        let (noted, stream) = (note(&stream), Arc::new(Cuttable(stream)));
+        let handle: Weak<dyn ShutdownHandle> = Arc::<Cuttable>::downgrade(&stream);
         (details.register_shutdown)(handle)?;
-        Ok(Some(Either::B(Line { stream, buffers })))
+        Ok(Some(Either::B(Line { _noted: noted, stream, buffers })))
     }
 }
 
@@ -174,10 +176,35 @@ fn settled(set: io::Result<()>) -> io::Result<()> {
     })
 }
 
+/// A forked child is not to keep its parent's connections open.
+fn note(stream: &TcpStream) -> Option<ClosedInChild> {
+    #[cfg(unix)]
+    return ClosedInChild::note(std::os::fd::AsRawFd::as_raw_fd(stream)).ok();
+    #[cfg(not(unix))]
+    None
+}
+
+/// A connection that can be shut down under a request.
+#[derive(Debug)]
+struct Cuttable(TcpStream);
+
+impl ShutdownHandle for Cuttable {
+    fn shutdown(&self) {
+        // What waits in the kernel is not to leave any more: closed then, the connection is reset.
+        #[cfg(unix)]
+        {
+            use nix::sys::socket::{setsockopt, sockopt::Linger};
+            let _ = setsockopt(&self.0, Linger, &libc::linger { l_onoff: 1, l_linger: 0 });
+        }
+        let _ = self.0.shutdown(Shutdown::Both);
+    }
+}
+
 #[derive(Debug)]
 struct Line {
-    /// It can be shut down under a request: hence shared.
-    stream: Arc<TcpStream>,
+    // Dropped first: by then its number may be another's.
+    _noted: Option<ClosedInChild>,
+    stream: Arc<Cuttable>,
     buffers: LazyBuffers,
 }
 
@@ -216,7 +243,7 @@ impl Transport for Line {
     fn transmit_output(&mut self, amount: usize, timeout: NextTimeout) -> Result<(), Error> {
         let until = deadline(timeout);
         let mut rest = &self.buffers.output()[..amount];
-        let mut stream = &*self.stream;
+        let mut stream = &self.stream.0;
         while !rest.is_empty() {
             // Written or not, nobody will read it.
             if let Input::Refusal | Input::End = glance(stream)? {
@@ -236,7 +263,7 @@ impl Transport for Line {
 
     fn await_input(&mut self, timeout: NextTimeout) -> Result<bool, Error> {
         let until = deadline(timeout);
-        let mut stream = &*self.stream;
+        let mut stream = &self.stream.0;
         loop {
             settled(stream.set_read_timeout(left(until, timeout.reason)?))?;
             match stream.read(self.buffers.input_append_buf()) {
@@ -251,7 +278,7 @@ impl Transport for Line {
     }
 
     fn is_open(&mut self) -> bool {
-        matches!(glance(&self.stream), Ok(Input::Nothing))
+        matches!(glance(&self.stream.0), Ok(Input::Nothing))
     }
 }
 

@@ -403,12 +403,7 @@ fn read(response: Result<HttpResponse, Error>) -> Answer {
         }
     };
     let status = response.status;
-    // The body decides: there are gateways that call everything HTML.
-    let body = response.body.strip_prefix(b"\xef\xbb\xbf").unwrap_or(&response.body).trim_ascii_start();
-    let html = match body.first() {
-        Some(first) => *first == b'<',
-        None => response.header("content-type").is_some_and(|kind| kind.to_ascii_lowercase().contains("html")),
-    };
+    let html = is_page(&response);
     let retry_after = response.header("retry-after");
     let retry_after = retry_after.and_then(|value| delivery::parse_retry_after(value, time::now_ms()));
     let text = beginning(&response.body);
@@ -419,6 +414,24 @@ fn read(response: Result<HttpResponse, Error>) -> Answer {
     };
     let outcome = Outcome::Answer { status, retry_after, html };
     Answer { outcome, status: Some(status), kind: ErrorKind::Rejected, reason }
+}
+
+/// Whether an answer is a web page. The body decides, where there is one that can be read: there are gateways that call
+/// everything HTML.
+fn is_page(response: &HttpResponse) -> bool {
+    const NO_CONTENT: u16 = 204;
+    let says_so = || response.header("content-type").is_some_and(|kind| kind.to_ascii_lowercase().contains("html"));
+    let is_plain = response.header("content-encoding").is_none_or(|coding| coding.eq_ignore_ascii_case("identity"));
+    let body = match response.body.as_slice() {
+        [0xef, 0xbb, 0xbf, rest @ ..] => rest,
+        [0xff, 0xfe, rest @ ..] | [0xfe, 0xff, 0, rest @ ..] => rest,
+        body => body,
+    };
+    match body.trim_ascii_start().first() {
+        _ if response.status == NO_CONTENT => false,
+        Some(first) if is_plain => *first == b'<',
+        _ => says_so(),
+    }
 }
 
 /// It is tried again, when there may be some.

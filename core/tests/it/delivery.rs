@@ -366,6 +366,31 @@ fn a_web_page_is_no_refusal() {
     });
 }
 
+/// Encoded, cut or in UTF-16: it is found out all the same. And where there is no content there is no page.
+#[test]
+fn a_web_page_is_known_in_any_form() {
+    let head = |status: u16, lines: &str, body: &[u8]| {
+        let head = format!("HTTP/1.1 {status} .\r\nContent-Length: {}\r\n{lines}\r\n", body.len());
+        [head.as_bytes(), body].concat()
+    };
+    let gzip = [0x1f, 0x8b, 8, 0, 0, 0, 0, 0];
+    let encoded = "Content-Type: text/html\r\nContent-Encoding: gzip\r\n";
+    let large = [b"<html>".as_slice(), &[b' '; 100_000]].concat();
+    let wide: Vec<u8> = "\u{feff}<html>".encode_utf16().flat_map(u16::to_le_bytes).collect();
+    for page in [head(200, encoded, &gzip), head(403, encoded, &gzip), head(404, "", &large), head(403, "", &wide)] {
+        let server = Server::new(move |n, _| if n == 0 { Reply::Raw(page.clone()) } else { Reply::status(200) });
+        let host = Host::new(server.url(), |_| {});
+        host.track(1);
+        let stats = host.settled();
+        assert_eq!((stats.delivered, stats.failed, stats.requests), (1, 0, 2), "{stats:?}");
+    }
+    let nothing = b"HTTP/1.1 204 .\r\nContent-Type: text/html\r\n\r\n".to_vec();
+    let server = Server::new(move |_, _| Reply::Raw(nothing.clone()));
+    let host = Host::new(server.url(), |_| {});
+    host.track(1);
+    assert_eq!((host.settled().delivered, host.settled().requests), (1, 1));
+}
+
 #[test]
 fn a_batch_that_is_too_large_for_a_gateway_is_cut() {
     let server = Server::new(|_, request| match request.events().len() {

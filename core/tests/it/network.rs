@@ -6,12 +6,14 @@
 use std::io::{Read, Write};
 use std::net::TcpListener;
 use std::os::fd::AsRawFd;
+use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
 use rustls::{ServerConfig, ServerConnection, StreamOwned};
 
-use crate::child::{Folder, NEVER, patience};
+use crate::child::{Folder, Forked, NEVER, Program, fork, kill, part, patience, program, told, wait_until};
 use crate::front::{Authority, ca_file};
 use segment_native::{Client, Config, ErrorKind, Object, Request};
 
@@ -213,4 +215,91 @@ fn a_batch_that_is_too_large_for_a_gateway_is_halved_though_it_was_never_read() 
     let stats = client.stats();
     assert_eq!((stats.delivered, stats.failed), (20, 0), "{stats:?}");
     assert!(stats.requests < 20, "each size is tried once: {stats:?}");
+}
+
+/// What the kernel has of a request is not sent to its end when the user opts out: the connection is reset.
+#[test]
+fn an_opt_out_cuts_what_is_on_the_way() {
+    for uploads in [1, 4] {
+        let (listener, address) = slow_listener();
+        let (begun, begins) = std::sync::mpsc::channel();
+        let (go_on, goes_on) = std::sync::mpsc::channel::<()>();
+        let server = std::thread::spawn(move || {
+            let (mut stream, _) = listener.accept().expect("a connection");
+            let (length, body) = read_head(&mut stream).expect("a request");
+            begun.send(()).expect("somebody waits");
+            goes_on.recv_timeout(patience()).expect("told");
+            let mut rest = Vec::new();
+            let _ = stream.read_to_end(&mut rest);
+            (length, body.len() + rest.len())
+        });
+        let config = Config {
+            endpoint: format!("http://{address}"),
+            gzip: false,
+            uploads,
+            timeout: NEVER,
+            ..Config::new("WRITE_KEY")
+        };
+        let client = Client::new(config).expect("good settings");
+        let large = Object::from([("filler", "x".repeat(15_000).as_str())]);
+        (0..20).for_each(|_| client.track("u", "E", &large, None).expect("taken"));
+        let _ = client.flush(Duration::ZERO);
+        begins.recv_timeout(patience()).expect("a request");
+        client.opt_out().expect("nothing to keep");
+        go_on.send(()).expect("it waits");
+        let (length, arrived) = server.join().expect("no panic");
+        assert!(arrived < length, "{arrived} of {length}: all of it");
+    }
+}
+
+/// Forks while a request is under way, and ends its client; the child lives on.
+fn fork_with_a_connection() {
+    let config = Config { endpoint: told("URL"), shutdown: Duration::ZERO, ..Config::new("WRITE_KEY") };
+    let client = Client::new(config).expect("good settings");
+    client.track("u", "E", None, None).expect("taken");
+    let _ = client.flush(Duration::ZERO);
+    assert!(wait_until(|| Path::new(&told("CONNECTED")).exists()));
+    match fork() {
+        Forked::Child => loop {
+            std::thread::sleep(NEVER);
+        },
+        Forked::Parent(pid) => {
+            drop(client); // which breaks the request off
+            assert!(wait_until(|| Path::new(&told("SEEN")).exists()));
+            kill(pid, libc::SIGKILL);
+        }
+    }
+}
+
+/// The programs that fork.
+#[test]
+fn child_main() {
+    if part().is_some() {
+        fork_with_a_connection();
+    }
+}
+
+/// A forked child would keep a connection open that its parent has closed.
+#[test]
+fn a_child_has_no_connection_of_its_parents() {
+    let folder = Folder::new();
+    let (connected, seen) = (folder.beside("connected"), folder.beside("seen"));
+    let (listener, address) = slow_listener();
+    let told = [("URL", format!("http://{address}")), ("CONNECTED", connected.clone()), ("SEEN", seen.clone())];
+    let told: Vec<(&str, &str)> = told.iter().map(|(name, value)| (*name, value.as_str())).collect();
+    let program = Program::start(program("fork with a connection", &told));
+    let (mut stream, _) = listener.accept().expect("a connection");
+    let (length, mut body) = read_head(&mut stream).expect("a request");
+    while body.len() < length {
+        let mut more = [0; 512];
+        let read = stream.read(&mut more).expect("the rest");
+        body.extend_from_slice(&more[..read]);
+    }
+    std::fs::write(connected, "").expect("written");
+    stream.set_read_timeout(Some(patience())).expect("set");
+    let ended = stream.read(&mut [0]);
+    let is_open = ended.as_ref().is_err_and(|error| error.kind() == std::io::ErrorKind::WouldBlock);
+    assert!(!is_open, "it is closed for all: {ended:?}");
+    std::fs::write(seen, "").expect("written");
+    program.succeeded();
 }

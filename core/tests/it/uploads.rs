@@ -232,6 +232,37 @@ fn a_client_that_ends_leaves_hanging_uploads_behind_and_loses_nothing() {
     }
 }
 
+/// The end of a client waits for a callback that is running, and not for those that answers would have.
+#[test]
+fn answers_that_wait_behind_a_slow_callback_do_not_hold_up_the_end() {
+    let folder = Folder::new();
+    let gate = Gate::default();
+    let server = gate.server(8, 9);
+    let (ending, told) = (Arc::new(AtomicU32::new(0)), Arc::new(AtomicU32::new(0)));
+    let (is_ending, telling) = (ending.clone(), told.clone());
+    let on_delivery = move |_: &segment_native::Delivery<'_>| {
+        telling.fetch_add(1, Ordering::SeqCst);
+        if telling.load(Ordering::SeqCst) > 1 {
+            assert!(wait_until(|| is_ending.load(Ordering::SeqCst) > 0));
+            std::thread::sleep(Duration::from_millis(300));
+        }
+    };
+    let settings = Config {
+        spool_dir: Some(folder.0.clone()),
+        on_delivery: Some(Box::new(on_delivery)),
+        shutdown: Duration::from_millis(1),
+        ..config(&server.url(), 8)
+    };
+    let client = Client::new(settings).expect("good settings");
+    track(&client, 0..9 * A_BATCH);
+    let _ = client.flush(Duration::ZERO);
+    assert!(wait_until(|| told.load(Ordering::SeqCst) == 2), "one of the eight is being told");
+    assert!(wait_until(|| gate.inside.load(Ordering::SeqCst) == 0), "and all are answered");
+    ending.store(1, Ordering::SeqCst);
+    drop(client);
+    assert!(told.load(Ordering::SeqCst) <= 4, "{} of 9", told.load(Ordering::SeqCst));
+}
+
 #[test]
 fn nothing_that_is_on_its_way_arrives_after_an_opt_out() {
     let gate = Gate::default();
