@@ -655,7 +655,7 @@ impl Queue {
         let (now, mut slices) = (Instant::now(), 0);
         while state.worker.runs {
             let own = OWN_STEPS_MAX.saturating_sub(start.elapsed());
-            // What it is at is waited for, but not all that waits behind it: each may be a callback that takes its time.
+            // What it is at is waited for, but not all that waits behind it: each may be a slow callback.
             let WorkerState { requesting, requests, awaits_answers, abandoned, .. } = state.worker;
             let more = requests > 0 && !abandoned && (awaits_answers || !state.worker.landed.is_empty());
             let left = match (requesting || more, state.worker.at_disk) {
