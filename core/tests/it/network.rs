@@ -247,6 +247,7 @@ fn an_opt_out_cuts_what_is_on_the_way() {
         let _ = client.flush(Duration::ZERO);
         begins.recv_timeout(patience()).expect("a request");
         client.opt_out().expect("nothing to keep");
+        assert!(wait_until(|| client.stats().uploads == 0), "its thread has let go of it");
         go_on.send(()).expect("it waits");
         let (length, arrived) = server.join().expect("no panic");
         assert!(arrived < length, "{arrived} of {length}: all of it");

@@ -481,7 +481,7 @@ fn the_proxy_of_the_environment_is_used() {
 #[test]
 fn each_scheme_has_its_own_proxy() {
     let target = Target::new();
-    let (one, other) = (nobody(), nobody());
+    let [one, other] = [(); 2].map(|()| format!("http://127.0.0.1:{}", free_port()));
     for (environment, https, http) in [
         (&[("HTTP_PROXY", one.as_str())][..], None, Some(&one)),
         (&[("https_proxy", &one)], Some(&one), None),
@@ -518,7 +518,7 @@ fn the_environments_proxies_are_those_that_curl_takes() {
         return;
     }
     let target = Target::new();
-    let proxies = [(); 5].map(|()| nobody());
+    let proxies = [(); 5].map(|()| format!("http://127.0.0.1:{}", free_port()));
     let names = ["http_proxy", "https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY"];
     let exceptions = [
         None,
