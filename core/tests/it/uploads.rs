@@ -32,6 +32,17 @@ impl Gate {
         self.most.load(Ordering::SeqCst)
     }
 
+    /// A server that is a few milliseconds away: two requests that are under way at once meet there.
+    fn far(&self, reply: impl Fn(usize) -> Reply + Send + Sync + 'static) -> Server {
+        let gate = self.clone();
+        Server::new(move |n, _| {
+            gate.enter();
+            std::thread::sleep(Duration::from_millis(5));
+            gate.leave();
+            reply(n)
+        })
+    }
+
     /// A server that answers once so many requests are there at once or, of the last ones, all that are left. The first
     /// is answered by itself.
     fn server(&self, at_once: usize, requests: usize) -> Server {
@@ -118,12 +129,7 @@ fn where_nobody_says_how_many_there_are_more_as_it_is_worth_it_and_never_more_th
     client.flush(patience()).expect("delivered");
     assert_eq!((gate.most(), client.stats().delivered), (16, 60 * A_BATCH as u64));
     let quiet = Gate::default();
-    let seen = quiet.clone();
-    let server = Server::new(move |_, _| {
-        seen.enter();
-        seen.leave();
-        Reply::status(200)
-    });
+    let server = quiet.far(|_| Reply::status(200));
     let client = Client::new(config(&server.url(), 0)).expect("good settings");
     for n in 0..50 {
         track(&client, n..n + 1);
@@ -135,12 +141,7 @@ fn where_nobody_says_how_many_there_are_more_as_it_is_worth_it_and_never_more_th
 #[test]
 fn one_upload_keeps_the_order() {
     let gate = Gate::default();
-    let seen = gate.clone();
-    let server = Server::new(move |n, _| {
-        seen.enter();
-        seen.leave();
-        if n % 5 == 3 { Reply::Close } else { Reply::status(200) }
-    });
+    let server = gate.far(|n| if n % 5 == 3 { Reply::Close } else { Reply::status(200) });
     let client = Client::new(config(&server.url(), 1)).expect("good settings");
     track(&client, 0..12 * A_BATCH);
     client.flush(patience()).expect("delivered");
