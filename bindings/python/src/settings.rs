@@ -92,6 +92,10 @@ pub(crate) fn config(settings: &Bound<'_, PyDict>) -> Result<Config, Problem> {
     }
     from.put("thread", &mut config.uploads)?;
     not_zero("thread", from.get::<u32>("thread")? == Some(0))?;
+    // The core would say it of `uploads`, which is not what it is called here.
+    if config.uploads > 64 {
+        return Err(Error::invalid("thread must be at most 64").into());
+    }
     from.put("max_retries", &mut config.retry_max)?;
     from.put_seconds("timeout", &mut config.timeout)?;
     from.put_seconds("shutdown_timeout", &mut config.shutdown)?;

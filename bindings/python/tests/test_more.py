@@ -155,7 +155,7 @@ class TestFlush:
         assert (stats.delivered, stats.last_http_status, stats.uploads, stats.paused_until_ms) == (1, 200, 0, None)
         assert abs(stats.last_success_ms / 1000 - time.time()) < PATIENCE
         for thread in (0, 65, -1, "four"):
-            with pytest.raises((InvalidError, TypeError), match="thread|uploads"):
+            with pytest.raises((InvalidError, TypeError), match="thread"):
                 make(thread=thread)
 
     def test_of_a_spooled_client_does_not_wait_for_ever(self, make, tmp_path):
