@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use base64::prelude::{BASE64_STANDARD, Engine};
 
-use crate::error::Error;
+use crate::base::error::Error;
 use crate::exchange::Transport;
 #[cfg(feature = "oauth")]
 use crate::oauth::{TokenVerdict, Tokens};

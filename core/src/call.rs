@@ -4,10 +4,10 @@ use std::fmt;
 use std::time::{Duration, Instant};
 
 use crate::authorization::basic;
+use crate::base::error::{Error, ErrorKind};
 use crate::client::Client;
 use crate::config::TIME_MAX;
 use crate::endpoint::{self, Endpoint};
-use crate::error::{Error, ErrorKind};
 use crate::exchange::{HttpRequest, HttpResponse, find};
 use crate::scan::{member, text_member};
 use crate::{header, scan};

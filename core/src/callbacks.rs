@@ -4,11 +4,11 @@ use std::cell::Cell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use crate::base::error::Error;
+use crate::base::report::{Delivery, Level, OnDelivery, OnLog};
 use crate::chunk::Batch;
 use crate::delivery::Part;
-use crate::error::Error;
 use crate::message;
-use crate::report::{Delivery, Level, OnDelivery, OnLog};
 
 /// The host's callbacks. One runs at a time, and none after [`Callbacks::silence`].
 pub(crate) struct Callbacks {

@@ -7,8 +7,8 @@ use std::io;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
-use crate::kill;
-use crate::storage::{Appended, Map};
+use crate::base::kill;
+use crate::base::storage::{Appended, Map};
 
 /// What a line of a file has behind the message: TAB, eight digits, newline.
 pub(crate) const TRAILER_BYTES: usize = 10;

@@ -4,26 +4,27 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use crate::base::error::{Error, ErrorKind};
+use crate::base::fork::PerProcess;
+use crate::base::home::Home;
+use crate::base::report::{Edit, Level};
+use crate::base::storage::{Disk, Storage};
+use crate::base::time;
 use crate::callbacks::Host;
 use crate::config::{Config, Prepared};
+use crate::device;
 use crate::doubts::{self, Doubt};
 use crate::endpoint::Endpoint;
-use crate::error::{Error, ErrorKind};
 use crate::exchange::{ByHost, DryRun, Transport};
-use crate::fork::PerProcess;
 use crate::half::{Half, MakeTransport, Template};
-use crate::home::Home;
 use crate::identity::{Identity, Known};
 use crate::message::{self, Base, Message, Options};
 #[cfg(feature = "oauth")]
 use crate::oauth;
 use crate::object::Object;
 use crate::queue::Settings;
-use crate::report::{Edit, Level};
 use crate::rules::Call;
 use crate::state::Stats;
-use crate::storage::{Disk, Storage};
-use crate::{device, time};
 
 /// A queue of messages, and the thread that delivers them.
 ///

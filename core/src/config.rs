@@ -5,11 +5,11 @@ use std::io;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::base::error::Error;
+use crate::base::report::{BeforeSend, OnDelivery, OnLog};
 use crate::endpoint::{EU_ENDPOINT, Endpoint, Region, US_ENDPOINT};
-use crate::error::Error;
 use crate::exchange::OnHttp;
 use crate::object::Object;
-use crate::report::{BeforeSend, OnDelivery, OnLog};
 use crate::rules::MAX_BATCH_BYTES;
 use crate::{header, json, scan};
 

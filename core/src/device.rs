@@ -3,8 +3,8 @@
 use std::env::consts::OS;
 use std::path::Path;
 
+use crate::base::storage::Storage;
 use crate::object::Object;
-use crate::storage::Storage;
 
 /// A name or version longer than this is none; every message would carry it.
 const MAX_FACT_BYTES: usize = 100;
@@ -169,7 +169,7 @@ fn fact(text: &str) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::storage::Disk;
+    use crate::base::storage::Disk;
     use serde_json::Value;
 
     const DEBIAN: &str = r#"PRETTY_NAME="Debian GNU/Linux 12 (bookworm)"

@@ -7,9 +7,10 @@
 
 use jiff::civil;
 
-use crate::error::Error;
+use crate::base::error::Error;
+use crate::base::time;
 use crate::rules::{Call, Facts};
-use crate::{currency, scan, time};
+use crate::{currency, scan};
 
 /// Something doubtful in a message.
 #[derive(Debug, Clone, PartialEq, Eq)]

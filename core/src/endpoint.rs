@@ -3,7 +3,7 @@
 use http::Uri;
 use http::uri::Authority;
 
-use crate::error::Error;
+use crate::base::error::Error;
 
 /// Segment's Tracking API in the United States.
 pub const US_ENDPOINT: &str = "https://api.segment.io";

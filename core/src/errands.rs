@@ -5,14 +5,14 @@ use std::path::{Path, PathBuf};
 use std::sync::PoisonError;
 use std::time::{Duration, Instant};
 
+use crate::base::kill;
+use crate::base::report::Level;
+use crate::base::storage::Stopwatch;
 use crate::chunk::{Chunk, Retired};
-use crate::kill;
 use crate::queue::{Guard, Queue};
-use crate::report::Level;
 use crate::shelf::{Leaving, Taken};
 use crate::spool::{LOOK_INTERVAL, Spool, begun_ms};
 use crate::state::{DISK_REST, Errand, State};
-use crate::storage::Stopwatch;
 
 /// Chunks that were made ahead and are not used for so long are let go of.
 const SPARE_MAX: Duration = Duration::from_secs(1);

@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
+use crate::base::error::Error;
 use crate::chunk::Batch;
 use crate::delivery::Part;
-use crate::error::Error;
 use crate::exchange::HttpResponse;
 
 /// What a request is about.

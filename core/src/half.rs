@@ -8,19 +8,19 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use crate::authorization::{self, Authorization};
+use crate::base::error::{Error, ErrorKind};
+use crate::base::home::Home;
+use crate::base::report::{BeforeSend, Edit, Level};
+use crate::base::storage::{self, Storage};
 use crate::callbacks::{Callbacks, Host};
 use crate::config::{Config, Prepared};
 use crate::delivery::Limits;
-use crate::error::{Error, ErrorKind};
 use crate::exchange::Transport;
-use crate::home::Home;
 use crate::identity::Identity;
 #[cfg(feature = "oauth")]
 use crate::oauth;
 use crate::queue::{Queue, Settings};
-use crate::report::{BeforeSend, Edit, Level};
 use crate::spool::Spool;
-use crate::storage::{self, Storage};
 use crate::uploads::Uploads;
 use crate::worker::{self, Shared};
 

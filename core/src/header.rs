@@ -1,6 +1,6 @@
 //! HTTP headers of the caller's: which ones can be sent, and whose count.
 
-use crate::error::Error;
+use crate::base::error::Error;
 
 /// What follows from the request itself. Who could set these could smuggle in another request.
 const OURS: [&str; 5] = ["content-length", "transfer-encoding", "connection", "te", "upgrade"];

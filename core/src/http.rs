@@ -11,13 +11,13 @@ use rustls::{CertificateError, InvalidMessage, RootCertStore};
 use ureq::tls::{Certificate, PemItem, RootCerts, TlsConfig};
 use ureq::{Agent, Proxy, RequestBuilder};
 
+use crate::base::error::{Error, ErrorKind};
+use crate::base::fork::PerProcess;
+use crate::base::storage::Storage;
 use crate::config::UPLOADS_MAX;
-use crate::error::{Error, ErrorKind};
 use crate::exchange::{HttpRequest, HttpResponse, Transport};
-use crate::fork::PerProcess;
 use crate::proxy::Proxies;
 use crate::resolver::Names;
-use crate::storage::Storage;
 use crate::wire;
 
 /// Connections are not kept longer than this, so that a change of address is noticed.
@@ -393,8 +393,8 @@ mod tests {
     use std::sync::atomic::{AtomicBool, Ordering};
 
     use super::*;
+    use crate::base::storage::Disk;
     use crate::patience::patience;
-    use crate::storage::Disk;
 
     #[test]
     fn a_panic_within_a_request_is_a_failure_like_any_other() {

@@ -19,14 +19,14 @@ use std::time::{Duration, Instant};
 
 use arc_swap::{ArcSwap, Guard};
 
-use crate::error::{Error, ErrorKind};
-use crate::fork::PerProcess;
-use crate::home::Home;
+use crate::base::error::{Error, ErrorKind};
+use crate::base::fork::PerProcess;
+use crate::base::home::Home;
+use crate::base::report::Level;
+use crate::base::storage::{Lock, Storage};
 use crate::object::{Object, Value};
 use crate::person::{Person, Privacy, Unsure};
-use crate::report::Level;
 use crate::scan;
-use crate::storage::{Lock, Storage};
 
 const PERSON: &str = "identity.json";
 const PRIVACY: &str = "privacy.json";

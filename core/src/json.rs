@@ -1,6 +1,6 @@
 //! Writing JSON, straight into bytes.
 
-use crate::time;
+use crate::base::time;
 
 /// How deep arrays and objects may be nested, the message itself counted.
 pub(crate) const MAX_DEPTH: usize = 64;

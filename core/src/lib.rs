@@ -38,6 +38,7 @@
 //! | `client` `remember` `call` | what everyone calls: messages; the user; single requests |
 
 mod authorization;
+mod base;
 mod call;
 mod callbacks;
 mod chunk;
@@ -49,21 +50,16 @@ mod device;
 pub mod doubts;
 mod endpoint;
 mod errands;
-mod error;
 mod exchange;
 mod flight;
-mod fork;
 mod half;
 mod header;
-mod home;
 #[cfg(feature = "http")]
 mod http;
-mod id;
 mod identity;
 mod json;
 #[cfg(feature = "oauth")]
 mod jwt;
-mod kill;
 mod message;
 #[cfg(feature = "oauth")]
 mod oauth;
@@ -74,19 +70,15 @@ mod person;
 mod proxy;
 mod queue;
 mod remember;
-mod report;
 #[cfg(feature = "http")]
 mod resolver;
 pub mod rules;
 mod scan;
 mod shelf;
-mod signals;
 mod spool;
 mod state;
-mod storage;
 pub mod survey;
 mod sync;
-mod time;
 mod typed;
 mod uploads;
 #[cfg(feature = "http")]
@@ -94,20 +86,20 @@ mod wire;
 mod worker;
 mod writer;
 
+pub use base::error::{Error, ErrorKind};
+#[doc(hidden)]
+pub use base::kill::POINTS as KILL_POINTS;
+pub use base::report::{BeforeSend, Delivery, Edit, Level, OnDelivery, OnLog};
 pub use call::{Api, Pages, Request};
 pub use client::Client;
 pub use config::{Config, Overflow};
 pub use endpoint::{EU_ENDPOINT, US_ENDPOINT};
-pub use error::{Error, ErrorKind};
 pub use exchange::{HttpRequest, HttpResponse, OnHttp};
 pub use header::split as split_header;
-#[doc(hidden)]
-pub use kill::POINTS as KILL_POINTS;
 pub use message::{Message, Options, Time};
 #[cfg(feature = "oauth")]
 pub use oauth::OAuth;
 pub use object::{Object, Value};
-pub use report::{BeforeSend, Delivery, Edit, Level, OnDelivery, OnLog};
 pub use rules::Call;
 pub use state::Stats;
 pub use typed::{Address, Company, GroupTraits, Product, Revenue, Traits};

@@ -5,11 +5,12 @@ use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::time::SystemTime;
 
+use crate::base::error::Error;
+use crate::base::{id, time};
 use crate::doubts::{self, Doubt, Subject};
-use crate::error::Error;
 use crate::object::Object;
 use crate::rules::{self, Call, Facts, Field};
-use crate::{id, json, scan, time};
+use crate::{json, scan};
 
 /// When something happened.
 #[derive(Debug, Clone, Copy)]
@@ -364,8 +365,8 @@ pub(crate) fn id_of(message: &[u8]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::base::error::ErrorKind;
     use crate::config::Config;
-    use crate::error::ErrorKind;
     use serde_json::{Value, json};
 
     const NOW: i64 = 1_767_323_045_678;

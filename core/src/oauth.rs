@@ -8,11 +8,12 @@ use std::fmt;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use crate::base::error::{Error, ErrorKind};
+use crate::base::{id, time};
 use crate::delivery::parse_retry_after;
-use crate::error::{Error, ErrorKind};
 use crate::exchange::{HttpRequest, HttpResponse, Transport};
 use crate::jwt::{Claims, Key};
-use crate::{endpoint, id, scan, time};
+use crate::{endpoint, scan};
 
 /// What a token allows if nothing else is asked for.
 const SCOPE: &str = "tracking_api:write";

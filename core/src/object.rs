@@ -2,10 +2,11 @@
 
 use std::time::SystemTime;
 
-use crate::error::{Error, ErrorKind};
+use crate::base::error::{Error, ErrorKind};
+use crate::base::time;
 use crate::json::{self, MAX_DEPTH};
+use crate::scan;
 use crate::writer::Writer;
-use crate::{scan, time};
 
 /// An object may grow to the size of a message and no further: what is larger could not be sent.
 pub(crate) const MAX_BYTES: usize = 32_000;

@@ -5,16 +5,16 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
+use crate::base::kill;
+use crate::base::report::Level;
+use crate::base::time;
 use crate::chunk::{Batch, Chunk};
 use crate::delivery::{self, Limits, Outcome, Pace, Part, Settled, Step};
 use crate::flight::Landed;
-use crate::kill;
 use crate::queue::{Guard, NEVER, Queue, Settings};
-use crate::report::Level;
 use crate::shelf::{Change, Taken};
 use crate::spool::LOOK_INTERVAL;
 use crate::state::{Errand, News, State};
-use crate::time;
 
 /// What the worker is to do.
 pub(crate) enum Work {

@@ -1,10 +1,11 @@
 //! Who the user is and what they agreed to, as it is remembered: plain data, and how it changes.
 
-use crate::error::{Error, ErrorKind};
+use crate::base::error::{Error, ErrorKind};
+use crate::base::{id, time};
 use crate::object::{Object, Value};
+use crate::scan;
 use crate::scan::member;
 use crate::state::Wish;
-use crate::{id, scan, time};
 
 /// So many bytes of traits are remembered; they travel with every message.
 pub(crate) const TRAITS_MAX_BYTES: usize = 8_192;

@@ -5,8 +5,8 @@ use std::net::IpAddr;
 use http::Uri;
 use ureq::Proxy;
 
+use crate::base::error::Error;
 use crate::endpoint::has_no_wrong_port;
-use crate::error::Error;
 
 /// The proxies of a client, by the scheme of what is asked for.
 #[derive(Debug, Clone, Default)]

@@ -7,15 +7,15 @@ use std::io;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use crate::base::error::{Error, ErrorKind};
+use crate::base::report::Level;
+use crate::base::storage::Stopwatch;
+use crate::base::time;
 use crate::chunk::{self, Chunk};
 use crate::config::Overflow;
-use crate::error::{Error, ErrorKind};
-use crate::report::Level;
 use crate::rules::MAX_MESSAGE_BYTES;
 use crate::spool::{self, Spool};
 use crate::state::{Advice, Errand, Period, State, Stats, Waited, Wish, WorkerState};
-use crate::storage::Stopwatch;
-use crate::time;
 
 /// No number of messages wakes the worker: it is awake, or waits for something else.
 pub(crate) const NEVER: u64 = u64::MAX;

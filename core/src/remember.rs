@@ -2,15 +2,15 @@
 
 use std::time::Duration;
 
+use crate::base::error::{Error, ErrorKind};
+use crate::base::id;
+use crate::base::report::Level;
 use crate::client::{Client, Seen};
-use crate::error::{Error, ErrorKind};
 use crate::half::Half;
-use crate::id;
 use crate::identity::Held;
 use crate::message::{Message, Options};
 use crate::object::Object;
 use crate::person::{self, App, Person, Privacy};
-use crate::report::Level;
 use crate::rules::Call;
 use crate::scan;
 
@@ -146,7 +146,7 @@ impl Client {
         let is_stateful = self.identity().is_stateful();
         let kept = self.identity().hold().change(|(person, privacy)| {
             if privacy.opted_out != out || privacy.unsure.is_some() {
-                *privacy = privacy.opted(out, crate::time::now_ms());
+                *privacy = privacy.opted(out, crate::base::time::now_ms());
             }
             if !out && is_stateful {
                 // The app is not new, though its user is.

@@ -11,10 +11,10 @@ use std::time::Duration;
 
 use super::*;
 use crate::Config;
+use crate::base::storage::{Appended, Appending, Disk, Entry, Lock, Map, Storage};
 use crate::exchange::{HttpRequest, HttpResponse, Transport};
 use crate::patience::{patience, wait_for_the_end};
 use crate::spool::tests::{Faulty, Folder, Receiver, balanced, client, config, track, wait_for};
-use crate::storage::{Appended, Appending, Disk, Entry, Lock, Map, Storage};
 
 const SHORT: Duration = Duration::from_millis(200);
 
@@ -428,8 +428,8 @@ fn opt_out_in_the_middle_of(call: &'static str, status: u64, opts_in: bool) {
     let release = release; // dropped before the client, which waits for whom it holds up
     (0..4).for_each(|n| track_large(&living, &format!("before {n}")));
     entered.recv_timeout(patience()).unwrap_or_else(|_| panic!("{case}: it never comes there"));
-    let time = crate::time::now_ms();
-    wait_for("the names of files differ", || crate::time::now_ms() > time);
+    let time = crate::base::time::now_ms();
+    wait_for("the names of files differ", || crate::base::time::now_ms() > time);
     let mut seen = HashSet::new();
     std::thread::scope(|scope| {
         living.opt_out().expect("kept");

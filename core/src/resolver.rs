@@ -13,7 +13,7 @@ use ureq::config::Config;
 use ureq::unversioned::resolver::{DefaultResolver, ResolvedSocketAddrs, Resolver};
 use ureq::unversioned::transport::{NextTimeout, time};
 
-use crate::signals;
+use crate::base::signals;
 
 /// So many look-ups are made at once: that of the delivery, and one for a call to another host.
 const LOOK_UPS_MAX: usize = 2;

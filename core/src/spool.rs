@@ -19,13 +19,13 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use crate::base::home::{Home, MARK};
+use crate::base::kill;
+use crate::base::storage::{Appending, Entry, Lock, Storage, UNFINISHED};
+use crate::base::{id, time};
 use crate::chunk::{self, Batch, Chunk, Retired, TRAILER_BYTES};
 use crate::delivery::SavedPace;
-use crate::home::{Home, MARK};
-use crate::kill;
 use crate::rules::{MAX_BATCH_MESSAGES, MAX_MESSAGE_BYTES};
-use crate::storage::{Appending, Entry, Lock, Storage, UNFINISHED};
-use crate::{id, time};
 
 /// The end of a chunk's name; the number is the version of the format.
 pub(crate) const CHUNK: &str = ".v1.jsonl";

@@ -4,10 +4,10 @@ use std::collections::HashSet;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::*;
+use crate::base::home::HOME;
+use crate::base::storage::{Appended, Disk, Map};
 use crate::exchange::{HttpRequest, HttpResponse, Transport};
-use crate::home::HOME;
 use crate::patience::{NEVER, patience, wait_for_the_end, wait_until};
-use crate::storage::{Appended, Disk, Map};
 use crate::{Client, Config, Level};
 
 /// A folder that goes away with the test.

@@ -6,12 +6,12 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use crate::base::report::Level;
+use crate::base::time;
 use crate::chunk::{Batch, Chunk};
 use crate::delivery::Waiting;
 use crate::flight::Landed;
-use crate::report::Level;
 use crate::shelf::{Leaving, Shelf};
-use crate::time;
 
 /// How many log lines wait for the delivery thread at most.
 const LOG_LINES_MAX: usize = 64;

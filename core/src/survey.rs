@@ -14,13 +14,13 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
+use crate::base::error::Error;
+use crate::base::home::HOME;
+use crate::base::storage::{Disk, Entry, MAX_FILE_BYTES, Storage};
+use crate::base::time;
 use crate::chunk::Batch;
 use crate::endpoint::{EU_ENDPOINT, Endpoint, US_ENDPOINT};
-use crate::error::Error;
-use crate::home::HOME;
 use crate::spool::{self, CHUNK, LOCK, PACE, REASON, REJECTED, is_hash};
-use crate::storage::{Disk, Entry, MAX_FILE_BYTES, Storage};
-use crate::time;
 
 /// How often a chunk in the making is read again, because its owner may have been seen in the middle of a line.
 const READ_AGAIN: usize = 3;
@@ -287,8 +287,8 @@ mod tests {
     use std::sync::atomic::{AtomicUsize, Ordering};
 
     use super::*;
+    use crate::base::home::Home;
     use crate::chunk::write_lines;
-    use crate::home::Home;
     use crate::spool::Spool;
 
     /// A folder that goes away with the test.

@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 use std::sync::PoisonError;
 use std::time::Duration;
 
+use crate::base::report::Level;
 use crate::queue::Queue;
-use crate::report::Level;
 use crate::spool::Spool;
 use crate::state::State;
 

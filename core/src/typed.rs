@@ -7,10 +7,10 @@ use std::ops::{Deref, DerefMut};
 
 use jiff::civil::Date;
 
-use crate::error::Error;
+use crate::base::error::Error;
+use crate::base::time;
 use crate::message::Time;
 use crate::object::{Object, Value};
-use crate::time;
 
 /// An object with a method for each name that Segment has reserved; and what makes it as good as an [`Object`].
 macro_rules! traits {

@@ -13,7 +13,7 @@ use ureq::unversioned::transport::{
 };
 use ureq::{Error, Timeout};
 
-use crate::fork::ClosedInChild;
+use crate::base::fork::ClosedInChild;
 
 /// While a line takes nothing, it is looked this often whether the other side has answered.
 const GLANCE: Duration = Duration::from_millis(100);

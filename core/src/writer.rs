@@ -1,8 +1,8 @@
 //! JSON written piece by piece, for bindings whose values are no trees of Rust's.
 
-use crate::error::{Error, ErrorKind};
+use crate::base::error::{Error, ErrorKind};
+use crate::base::time;
 use crate::json::{self, MAX_DEPTH};
-use crate::time;
 
 /// Writes one value straight into the bytes of an [`Object`](crate::Object): see
 /// [`Object::set_with`](crate::Object::set_with). For bindings.

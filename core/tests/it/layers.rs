@@ -57,6 +57,8 @@ const ORDER: [&str; 50] = [
     "call",
 ];
 
+const ROOMS: [&str; 7] = ["base", "json", "message", "net", "user", "queue", "client"];
+
 /// Only these may start threads, use the network, or write `unsafe`.
 const THREADS: [&str; 4] = ["uploads", "worker", "half", "resolver"];
 const NETWORK: [&str; 4] = ["http", "proxy", "resolver", "wire"];
@@ -64,20 +66,30 @@ const UNSAFE: [&str; 3] = ["fork", "signals", "storage"];
 const DISK: [&str; 1] = ["storage"];
 
 fn sources() -> Vec<(String, String)> {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
     let mut sources = Vec::new();
-    for entry in fs::read_dir(folder).expect("core/src is there") {
-        let path = entry.expect("readable").path();
-        let name = path.file_stem().expect("a name").to_string_lossy().into_owned();
-        if name == "lib" || name.ends_with("_tests") {
-            continue;
+    let mut folders = vec![Path::new(env!("CARGO_MANIFEST_DIR")).join("src")];
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(folder).expect("core/src is there") {
+            let path = entry.expect("readable").path();
+            if path.is_dir() {
+                folders.push(path);
+                continue;
+            }
+            let name = path.file_stem().expect("a name").to_string_lossy().into_owned();
+            if name == "lib" || name == "mod" || name.ends_with("_tests") {
+                continue;
+            }
+            read(&path, name, &mut sources);
         }
-        let text = fs::read_to_string(&path).expect("readable");
-        // Tests may reach further.
-        let code = text.split("#[cfg(test)]").next().unwrap_or_default().to_owned();
-        sources.push((name, code));
     }
     sources
+}
+
+fn read(path: &Path, name: String, sources: &mut Vec<(String, String)>) {
+    let text = fs::read_to_string(path).expect("readable");
+    // Tests may reach further.
+    let code = text.split("#[cfg(test)]").next().unwrap_or_default().to_owned();
+    sources.push((name, code));
 }
 
 /// The modules of this crate that a file names.
@@ -85,7 +97,10 @@ fn used(code: &str) -> Vec<String> {
     let code: String = code.lines().filter(|line| !line.trim_start().starts_with("//")).collect::<Vec<_>>().join("\n");
     let mut used = Vec::new();
     for (at, _) in code.match_indices("crate::") {
-        let rest = &code[at + "crate::".len()..];
+        let mut rest = &code[at + "crate::".len()..];
+        for room in ROOMS {
+            rest = rest.strip_prefix(room).and_then(|rest| rest.strip_prefix("::")).unwrap_or(rest);
+        }
         let names = match rest.strip_prefix('{') {
             // `use crate::{scan, time};`, one level of braces.
             Some(list) => list.split('}').next().unwrap_or_default().split(',').collect(),

@@ -10,9 +10,9 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 
-use crate::fork::{self, ClosedInChild, Hold};
-use crate::kill;
-use crate::signals::extending;
+use crate::base::fork::{self, ClosedInChild, Hold};
+use crate::base::kill;
+use crate::base::signals::extending;
 
 /// No file of ours is larger, whatever its name and its size say, and no more is read: a chunk is a batch, of half a
 /// megabyte.

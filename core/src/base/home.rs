@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use crate::storage::{Storage, UNFINISHED};
+use crate::base::storage::{Storage, UNFINISHED};
 
 /// The one name that is ours in the host's folder.
 pub(crate) const HOME: &str = "segment-native";
@@ -180,8 +180,8 @@ mod tests {
     use std::fs;
 
     use super::*;
+    use crate::base::storage::Disk;
     use crate::spool::tests::Folder;
-    use crate::storage::Disk;
 
     fn home(folder: &Folder) -> Home {
         Home::new(Arc::new(Disk), &folder.0)

@@ -1,6 +1,6 @@
 //! What a client tells its host: what became of messages, and log lines.
 
-use crate::error::Error;
+use crate::base::error::Error;
 
 /// What became of some messages.
 #[derive(Debug, Clone)]

@@ -6,7 +6,7 @@ use rand::rngs::{StdRng, SysRng};
 use rand::{Rng, SeedableRng};
 use uuid::Builder;
 
-use crate::fork;
+use crate::base::fork;
 
 /// Length of an id as text.
 pub(crate) const LENGTH: usize = 36;

@@ -1,0 +1,11 @@
+//! What everything stands on: errors, the system, times and ids.
+
+pub(crate) mod error;
+pub(crate) mod fork;
+pub(crate) mod home;
+pub(crate) mod id;
+pub(crate) mod kill;
+pub(crate) mod report;
+pub(crate) mod signals;
+pub(crate) mod storage;
+pub(crate) mod time;
