@@ -9,8 +9,9 @@ use crate::client::Client;
 use crate::config::TIME_MAX;
 use crate::endpoint::{self, Endpoint};
 use crate::exchange::{HttpRequest, HttpResponse, find};
-use crate::scan::{member, text_member};
-use crate::{header, scan};
+use crate::header;
+use crate::json::scan;
+use crate::json::scan::{member, text_member};
 
 /// A larger answer is an error.
 const ANSWER_MAX_BYTES: usize = 16 << 20;

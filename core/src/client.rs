@@ -18,10 +18,10 @@ use crate::endpoint::Endpoint;
 use crate::exchange::{ByHost, DryRun, Transport};
 use crate::half::{Half, MakeTransport, Template};
 use crate::identity::{Identity, Known};
+use crate::json::object::Object;
 use crate::message::{self, Base, Message, Options};
 #[cfg(feature = "oauth")]
 use crate::oauth;
-use crate::object::Object;
 use crate::queue::Settings;
 use crate::rules::Call;
 use crate::state::Stats;

@@ -9,9 +9,10 @@ use crate::base::error::Error;
 use crate::base::report::{BeforeSend, OnDelivery, OnLog};
 use crate::endpoint::{EU_ENDPOINT, Endpoint, Region, US_ENDPOINT};
 use crate::exchange::OnHttp;
-use crate::object::Object;
+use crate::header;
+use crate::json::object::Object;
+use crate::json::{scan, write};
 use crate::rules::MAX_BATCH_BYTES;
-use crate::{header, json, scan};
 
 /// Longer than any client lives, and short enough to be added to any time.
 pub(crate) const TIME_MAX: Duration = Duration::from_secs(10 * 365 * 86_400);
@@ -286,7 +287,7 @@ impl Envelope {
 
     fn new(write_key: &str) -> Self {
         let mut quoted = Vec::new();
-        json::string(&mut quoted, write_key);
+        write::string(&mut quoted, write_key);
         Envelope { write_key: quoted }
     }
 
@@ -306,7 +307,7 @@ impl Envelope {
             out.extend_from_slice(message);
         }
         out.extend_from_slice(Self::SENT_AT);
-        json::time(out, sent_at.max(0));
+        write::time(out, sent_at.max(0));
         out.extend_from_slice(Self::WRITE_KEY);
         out.extend_from_slice(&self.write_key);
         out.push(b'}');

@@ -4,7 +4,7 @@ use std::env::consts::OS;
 use std::path::Path;
 
 use crate::base::storage::Storage;
-use crate::object::Object;
+use crate::json::object::Object;
 
 /// A name or version longer than this is none; every message would carry it.
 const MAX_FACT_BYTES: usize = 100;

@@ -9,8 +9,9 @@ use jiff::civil;
 
 use crate::base::error::Error;
 use crate::base::time;
+use crate::currency;
+use crate::json::scan;
 use crate::rules::{Call, Facts};
-use crate::{currency, scan};
 
 /// Something doubtful in a message.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -24,9 +24,9 @@ use crate::base::fork::PerProcess;
 use crate::base::home::Home;
 use crate::base::report::Level;
 use crate::base::storage::{Lock, Storage};
-use crate::object::{Object, Value};
+use crate::json::object::{Object, Value};
+use crate::json::scan;
 use crate::person::{Person, Privacy, Unsure};
-use crate::scan;
 
 const PERSON: &str = "identity.json";
 const PRIVACY: &str = "privacy.json";

@@ -8,7 +8,7 @@ use rustls_pki_types::PrivateKeyDer;
 use rustls_pki_types::pem::PemObject;
 
 use crate::base::error::{Error, ErrorKind};
-use crate::json;
+use crate::json::write;
 
 /// An assertion counts from so many seconds before it is made: the other clock may be a little behind.
 const BEFORE: i64 = 5;
@@ -59,18 +59,18 @@ impl Claims<'_> {
     /// The header and the claims as they are signed: two JSON objects in base64 with a dot between them.
     fn encoded(&self) -> String {
         let mut header = br#"{"alg":"RS256","typ":"JWT","kid":"#.to_vec();
-        json::string(&mut header, self.key_id);
+        write::string(&mut header, self.key_id);
         header.push(b'}');
 
         let mut claims = Vec::new();
         let texts = [("{\"iss\":", self.client_id), (",\"sub\":", self.client_id), (",\"aud\":", self.audience)];
         for (name, text) in texts.into_iter().chain([(",\"jti\":", self.id)]) {
             claims.extend_from_slice(name.as_bytes());
-            json::string(&mut claims, text);
+            write::string(&mut claims, text);
         }
         for (name, time) in [(",\"iat\":", self.now - BEFORE), (",\"exp\":", self.now + AFTER)] {
             claims.extend_from_slice(name.as_bytes());
-            json::int(&mut claims, time);
+            write::int(&mut claims, time);
         }
         claims.push(b'}');
 

@@ -63,7 +63,6 @@ mod jwt;
 mod message;
 #[cfg(feature = "oauth")]
 mod oauth;
-mod object;
 mod outgoing;
 mod person;
 #[cfg(feature = "http")]
@@ -73,7 +72,6 @@ mod remember;
 #[cfg(feature = "http")]
 mod resolver;
 pub mod rules;
-mod scan;
 mod shelf;
 mod spool;
 mod state;
@@ -84,7 +82,6 @@ mod uploads;
 #[cfg(feature = "http")]
 mod wire;
 mod worker;
-mod writer;
 
 pub use base::error::{Error, ErrorKind};
 #[doc(hidden)]
@@ -96,15 +93,15 @@ pub use config::{Config, Overflow};
 pub use endpoint::{EU_ENDPOINT, US_ENDPOINT};
 pub use exchange::{HttpRequest, HttpResponse, OnHttp};
 pub use header::split as split_header;
+pub use json::object::{Object, Value};
+#[doc(hidden)]
+pub use json::pieces::{Mark, Writer};
 pub use message::{Message, Options, Time};
 #[cfg(feature = "oauth")]
 pub use oauth::OAuth;
-pub use object::{Object, Value};
 pub use rules::Call;
 pub use state::Stats;
 pub use typed::{Address, Company, GroupTraits, Product, Revenue, Traits};
-#[doc(hidden)]
-pub use writer::{Mark, Writer};
 
 /// The version of this library.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");

@@ -8,9 +8,9 @@ use std::time::SystemTime;
 use crate::base::error::Error;
 use crate::base::{id, time};
 use crate::doubts::{self, Doubt, Subject};
-use crate::object::Object;
+use crate::json::object::Object;
+use crate::json::{scan, write};
 use crate::rules::{self, Call, Facts, Field};
-use crate::{json, scan};
 
 /// When something happened.
 #[derive(Debug, Clone, Copy)]
@@ -150,7 +150,7 @@ impl Message<'_> {
         match options.message_id {
             Some(id) => {
                 out.pop();
-                json::string(out, id);
+                write::string(out, id);
             }
             None => {
                 out.extend_from_slice(&id::new());
@@ -160,7 +160,7 @@ impl Message<'_> {
         out.extend_from_slice(b",\"type\":\"");
         out.extend_from_slice(self.call.name().as_bytes());
         out.extend_from_slice(b"\",\"timestamp\":");
-        json::time(out, timestamp);
+        write::time(out, timestamp);
         text(out, b",\"userId\":", self.user_id);
         text(out, b",\"anonymousId\":", options.anonymous_id);
         text(out, self.subject_member(), self.subject);
@@ -258,7 +258,7 @@ pub(crate) fn write_json(message: &str, base: Base<'_>, now: i64, out: &mut Vec<
     match facts.message_id.text() {
         Some(id) => {
             out.pop();
-            json::string(out, id);
+            write::string(out, id);
         }
         None => {
             out.extend_from_slice(&id::new());
@@ -297,7 +297,7 @@ pub(crate) fn write_json(message: &str, base: Base<'_>, now: i64, out: &mut Vec<
     text(out, b",\"userId\":", base.user_id.filter(|_| lacks_user));
     text(out, b",\"anonymousId\":", base.anonymous_id.filter(|_| lacks_anonymous));
     out.extend_from_slice(b",\"timestamp\":");
-    json::time(out, facts.timestamp.text().and_then(time::parse).unwrap_or(now));
+    write::time(out, facts.timestamp.text().and_then(time::parse).unwrap_or(now));
     raw_tail(out, base, context.filter(|c| c[0] == b'{'), integrations.filter(|i| i[0] == b'{'));
     rules::check_size(out.len())
 }
@@ -312,7 +312,7 @@ fn is_text_member(name: &[u8]) -> bool {
 fn text(out: &mut Vec<u8>, member: &[u8], text: Option<&str>) {
     if let Some(text) = text {
         out.extend_from_slice(member);
-        json::string(out, text);
+        write::string(out, text);
     }
 }
 

@@ -2,9 +2,9 @@
 
 use crate::base::error::{Error, ErrorKind};
 use crate::base::{id, time};
-use crate::object::{Object, Value};
-use crate::scan;
-use crate::scan::member;
+use crate::json::object::{Object, Value};
+use crate::json::scan;
+use crate::json::scan::member;
 use crate::state::Wish;
 
 /// So many bytes of traits are remembered; they travel with every message.

@@ -8,11 +8,11 @@ use crate::base::report::Level;
 use crate::client::{Client, Seen};
 use crate::half::Half;
 use crate::identity::Held;
+use crate::json::object::Object;
+use crate::json::scan;
 use crate::message::{Message, Options};
-use crate::object::Object;
 use crate::person::{self, App, Person, Privacy};
 use crate::rules::Call;
-use crate::scan;
 
 /// How long opting out waits for what was thrown away to be gone from the disk too. It goes in any case.
 const ERRANDS_MAX: Duration = Duration::from_secs(1);

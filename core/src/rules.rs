@@ -8,7 +8,7 @@ use std::borrow::Cow;
 
 use crate::base::error::{Error, ErrorKind};
 use crate::base::time;
-use crate::scan;
+use crate::json::scan;
 
 /// A message may have this many bytes with all its fields. Segment says 32 KB; this is the smaller reading of it.
 pub const MAX_MESSAGE_BYTES: usize = 32_000;

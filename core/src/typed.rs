@@ -9,8 +9,8 @@ use jiff::civil::Date;
 
 use crate::base::error::Error;
 use crate::base::time;
+use crate::json::object::{Object, Value};
 use crate::message::Time;
-use crate::object::{Object, Value};
 
 /// An object with a method for each name that Segment has reserved; and what makes it as good as an [`Object`].
 macro_rules! traits {
@@ -538,7 +538,7 @@ mod tests {
 
     #[test]
     fn an_error_inside_is_not_lost() {
-        let large = "x".repeat(crate::object::MAX_BYTES + 1);
+        let large = "x".repeat(crate::json::object::MAX_BYTES + 1);
         let address = Address { street: Some(&large), ..Address::default() };
         assert_eq!(error(&Traits::new().address(address)), "\"address\": \"street\" is larger than 32,000 bytes");
     }

@@ -12,9 +12,9 @@ const ORDER: [&str; 50] = [
     "storage",
     "time",
     "id",
-    "json",
+    "write",
     "scan",
-    "writer",
+    "pieces",
     "object",
     "exchange",
     "report",
@@ -57,7 +57,7 @@ const ORDER: [&str; 50] = [
     "call",
 ];
 
-const ROOMS: [&str; 7] = ["base", "json", "message", "net", "user", "queue", "client"];
+const ROOMS: [&str; 7] = ["base", "write", "message", "net", "user", "queue", "client"];
 
 /// Only these may start threads, use the network, or write `unsafe`.
 const THREADS: [&str; 4] = ["uploads", "worker", "half", "resolver"];
@@ -152,6 +152,6 @@ fn threads_network_and_unsafe_stay_where_they_belong() {
 fn the_test_sees_what_a_file_uses() {
     assert_eq!(
         used("use crate::error::Error;\nuse crate::{id, json};\n// crate::worker\ncrate::time::now()"),
-        ["error", "id", "json", "time"]
+        ["error", "id", "write", "time"]
     );
 }

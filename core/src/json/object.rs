@@ -4,9 +4,9 @@ use std::time::SystemTime;
 
 use crate::base::error::{Error, ErrorKind};
 use crate::base::time;
-use crate::json::{self, MAX_DEPTH};
-use crate::scan;
-use crate::writer::Writer;
+use crate::json::pieces::Writer;
+use crate::json::scan;
+use crate::json::write::{self, MAX_DEPTH};
 
 /// An object may grow to the size of a message and no further: what is larger could not be sent.
 pub(crate) const MAX_BYTES: usize = 32_000;
@@ -115,7 +115,7 @@ impl Object {
     /// Sets a member, or replaces its value.
     pub fn set<'a>(&mut self, name: &str, value: impl Into<Value<'a>>) -> &mut Self {
         let start = self.bytes.len();
-        json::string(&mut self.bytes, name);
+        write::string(&mut self.bytes, name);
         self.bytes.push(b':');
         let value_start = self.bytes.len();
         match self.write(value.into()) {
@@ -138,7 +138,7 @@ impl Object {
     /// Appends an item to the list of this name, making the list where there is none. What is no list marks the object.
     pub fn push<'a>(&mut self, list: &str, item: impl Into<Value<'a>>) -> &mut Self {
         let start = self.bytes.len();
-        json::string(&mut self.bytes, list);
+        write::string(&mut self.bytes, list);
         self.bytes.push(b':');
         let value_start = self.bytes.len();
         let at = self.position(start, value_start - 1);
@@ -198,7 +198,7 @@ impl Object {
         write: impl FnOnce(&mut Writer<'_>) -> Result<bool, E>,
     ) -> Result<(), E> {
         let start = self.bytes.len();
-        json::string(&mut self.bytes, name);
+        write::string(&mut self.bytes, name);
         self.bytes.push(b':');
         let value_start = self.bytes.len();
         let mut writer = Writer::new(&mut self.bytes, MAX_BYTES);
@@ -302,14 +302,14 @@ impl Object {
             Value::Null => out.extend_from_slice(b"null"),
             Value::Bool(true) => out.extend_from_slice(b"true"),
             Value::Bool(false) => out.extend_from_slice(b"false"),
-            Value::Int(number) => json::int(out, number),
-            Value::UInt(number) => json::uint(out, number),
-            Value::Double(number) if json::double(out, number) => {}
+            Value::Int(number) => write::int(out, number),
+            Value::UInt(number) => write::uint(out, number),
+            Value::Double(number) if write::double(out, number) => {}
             Value::Double(_) => return Err(Problem::NotFinite),
             // Nobody sends such a text; it is not even copied.
             Value::Str(text) if text.len() > MAX_BYTES => return Err(Problem::TooLarge),
-            Value::Str(text) => json::string(out, text),
-            Value::TimeMs(ms) if time::is_writable(ms) => json::time(out, ms),
+            Value::Str(text) => write::string(out, text),
+            Value::TimeMs(ms) if time::is_writable(ms) => write::time(out, ms),
             Value::TimeMs(_) => return Err(Problem::Year),
             Value::Json(text) => {
                 let depth = scan::compact(text, MAX_DEPTH - 2, out).map_err(Problem::Json)?;

@@ -2,7 +2,7 @@
 
 use crate::base::error::{Error, ErrorKind};
 use crate::base::time;
-use crate::json::{self, MAX_DEPTH};
+use crate::json::write::{self, MAX_DEPTH};
 
 /// Writes one value straight into the bytes of an [`Object`](crate::Object): see
 /// [`Object::set_with`](crate::Object::set_with). For bindings.
@@ -50,7 +50,7 @@ impl<'a> Writer<'a> {
 
     /// An integer.
     pub fn int(&mut self, number: i64) -> Result<(), Error> {
-        json::int(self.out, number);
+        write::int(self.out, number);
         self.comma()
     }
 
@@ -67,7 +67,7 @@ impl<'a> Writer<'a> {
 
     /// A number; NaN and the infinities are refused.
     pub fn double(&mut self, number: f64) -> Result<(), Error> {
-        if !json::double(self.out, number) {
+        if !write::double(self.out, number) {
             return Err(Error::invalid("not a finite number"));
         }
         self.comma()
@@ -76,7 +76,7 @@ impl<'a> Writer<'a> {
     /// A text.
     pub fn str(&mut self, text: &str) -> Result<(), Error> {
         self.check_size(text.len())?;
-        json::string(self.out, text);
+        write::string(self.out, text);
         self.comma()
     }
 
@@ -85,7 +85,7 @@ impl<'a> Writer<'a> {
         if !time::is_writable(ms) {
             return Err(Error::invalid("a time outside the years 1 to 9999"));
         }
-        json::time(self.out, ms);
+        write::time(self.out, ms);
         self.comma()
     }
 
@@ -97,7 +97,7 @@ impl<'a> Writer<'a> {
     /// The name of the next value.
     pub fn name(&mut self, name: &str) -> Result<(), Error> {
         self.check_size(name.len())?;
-        json::string(self.out, name);
+        write::string(self.out, name);
         self.out.push(b':');
         Ok(())
     }
@@ -165,7 +165,7 @@ impl<'a> Writer<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::object::Object;
+    use crate::json::object::Object;
 
     fn set(object: &mut Object, write: impl FnOnce(&mut Writer<'_>) -> Result<(), Error>) -> Result<(), Error> {
         object.set_with("v", false, |writer| write(writer).map(|()| true))

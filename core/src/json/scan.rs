@@ -5,7 +5,7 @@
 
 use std::borrow::Cow;
 
-use crate::json::{self, MAX_DEPTH, plain_prefix};
+use crate::json::write::{self, MAX_DEPTH, plain_prefix};
 
 /// Why a text is no JSON that can be sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -114,7 +114,7 @@ impl Scan<'_> {
             // One name can be escaped in many ways; written in one way only, names can be compared as bytes.
             self.copy_up_to(start);
             let name = unescape(&self.text[start..self.at]);
-            json::string(self.out, &name);
+            write::string(self.out, &name);
             self.copied = self.at;
         }
         self.space();
@@ -320,7 +320,7 @@ pub(crate) fn items(list: &[u8]) -> impl Iterator<Item = &[u8]> {
 /// A member of a compact object; of several with this name the last.
 pub(crate) fn member<'a>(object: &'a [u8], name: &str) -> Option<&'a [u8]> {
     let mut quoted = Vec::with_capacity(name.len() + 2);
-    json::string(&mut quoted, name);
+    write::string(&mut quoted, name);
     members(object).filter(|(other, _)| *other == quoted).last().map(|(_, value)| value)
 }
 
