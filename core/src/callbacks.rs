@@ -8,7 +8,7 @@ use crate::base::error::Error;
 use crate::base::report::{Delivery, Level, OnDelivery, OnLog};
 use crate::chunk::Batch;
 use crate::delivery::Part;
-use crate::message;
+use crate::message::message;
 
 /// The host's callbacks. One runs at a time, and none after [`Callbacks::silence`].
 pub(crate) struct Callbacks {

@@ -12,18 +12,18 @@ use crate::base::storage::{Disk, Storage};
 use crate::base::time;
 use crate::callbacks::Host;
 use crate::config::{Config, Prepared};
-use crate::device;
-use crate::doubts::{self, Doubt};
 use crate::endpoint::Endpoint;
 use crate::exchange::{ByHost, DryRun, Transport};
 use crate::half::{Half, MakeTransport, Template};
 use crate::identity::{Identity, Known};
 use crate::json::object::Object;
-use crate::message::{self, Base, Message, Options};
+use crate::message::device;
+use crate::message::doubts::{self, Doubt};
+use crate::message::message::{self, Base, Message, Options};
+use crate::message::rules::Call;
 #[cfg(feature = "oauth")]
 use crate::oauth;
 use crate::queue::Settings;
-use crate::rules::Call;
 use crate::state::Stats;
 
 /// A queue of messages, and the thread that delivers them.

@@ -12,7 +12,7 @@ use crate::exchange::OnHttp;
 use crate::header;
 use crate::json::object::Object;
 use crate::json::{scan, write};
-use crate::rules::MAX_BATCH_BYTES;
+use crate::message::rules::MAX_BATCH_BYTES;
 
 /// Longer than any client lives, and short enough to be added to any time.
 pub(crate) const TIME_MAX: Duration = Duration::from_secs(10 * 365 * 86_400);
@@ -81,7 +81,7 @@ pub struct Config {
     /// The client remembers who the user is: see [`Client::reset`](crate::Client::reset). No: both ids are the
     /// caller's, and nothing is remembered.
     pub stateful: bool,
-    /// Refuse what is only doubtful (see [`doubts`](crate::doubts)), not just what Segment would discard: no. Else it
+    /// Refuse what is only doubtful (see [`doubts`](crate::message::doubts)), not just what Segment would discard: no. Else it
     /// is warned about, once each, in the log.
     pub strict: bool,
     /// Add the operating system, the kind of device, the locale and the time zone to every message's context: no.
@@ -334,7 +334,7 @@ fn check_credential(name: &str, credential: &str) -> Result<(), Error> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::rules::MAX_MESSAGE_BYTES;
+    use crate::message::rules::MAX_MESSAGE_BYTES;
 
     fn problem(config: Config) -> String {
         config.prepare().expect_err("refused").to_string()

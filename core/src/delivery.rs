@@ -10,7 +10,7 @@ use std::ops::Range;
 use std::time::Duration;
 
 use crate::base::time;
-use crate::rules::MAX_BATCH_MESSAGES;
+use crate::message::rules::MAX_BATCH_MESSAGES;
 
 /// The first wait after a failure; each further one is twice as long.
 pub(crate) const BACKOFF_BASE: Duration = Duration::from_millis(500);

@@ -44,10 +44,7 @@ mod callbacks;
 mod chunk;
 mod client;
 mod config;
-mod currency;
 mod delivery;
-mod device;
-pub mod doubts;
 mod endpoint;
 mod errands;
 mod exchange;
@@ -71,13 +68,11 @@ mod queue;
 mod remember;
 #[cfg(feature = "http")]
 mod resolver;
-pub mod rules;
 mod shelf;
 mod spool;
 mod state;
 pub mod survey;
 mod sync;
-mod typed;
 mod uploads;
 #[cfg(feature = "http")]
 mod wire;
@@ -96,12 +91,13 @@ pub use header::split as split_header;
 pub use json::object::{Object, Value};
 #[doc(hidden)]
 pub use json::pieces::{Mark, Writer};
-pub use message::{Message, Options, Time};
+pub use message::message::{Message, Options, Time};
+pub use message::rules::Call;
+pub use message::typed::{Address, Company, GroupTraits, Product, Revenue, Traits};
+pub use message::{doubts, rules};
 #[cfg(feature = "oauth")]
 pub use oauth::OAuth;
-pub use rules::Call;
 pub use state::Stats;
-pub use typed::{Address, Company, GroupTraits, Product, Revenue, Traits};
 
 /// The version of this library.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");

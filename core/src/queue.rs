@@ -13,7 +13,7 @@ use crate::base::storage::Stopwatch;
 use crate::base::time;
 use crate::chunk::{self, Chunk};
 use crate::config::Overflow;
-use crate::rules::MAX_MESSAGE_BYTES;
+use crate::message::rules::MAX_MESSAGE_BYTES;
 use crate::spool::{self, Spool};
 use crate::state::{Advice, Errand, Period, State, Stats, Waited, Wish, WorkerState};
 

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use crate::base::storage::Appended;
 use crate::chunk::{Batch, Chunk, Retired};
 use crate::delivery::{Limits, Part, Parts};
-use crate::rules::MAX_BATCH_MESSAGES;
+use crate::message::rules::MAX_BATCH_MESSAGES;
 
 /// Own chunks are numbered from here on, in the order in which they were begun; what was found in the folder has
 /// numbers below, for it is older than all that anybody waits for.

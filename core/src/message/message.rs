@@ -7,10 +7,10 @@ use std::time::SystemTime;
 
 use crate::base::error::Error;
 use crate::base::{id, time};
-use crate::doubts::{self, Doubt, Subject};
 use crate::json::object::Object;
 use crate::json::{scan, write};
-use crate::rules::{self, Call, Facts, Field};
+use crate::message::doubts::{self, Doubt, Subject};
+use crate::message::rules::{self, Call, Facts, Field};
 
 /// When something happened.
 #[derive(Debug, Clone, Copy)]

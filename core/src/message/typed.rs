@@ -10,7 +10,7 @@ use jiff::civil::Date;
 use crate::base::error::Error;
 use crate::base::time;
 use crate::json::object::{Object, Value};
-use crate::message::Time;
+use crate::message::message::Time;
 
 /// An object with a method for each name that Segment has reserved; and what makes it as good as an [`Object`].
 macro_rules! traits {
