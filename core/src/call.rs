@@ -3,15 +3,15 @@
 use std::fmt;
 use std::time::{Duration, Instant};
 
-use crate::authorization::basic;
 use crate::base::error::{Error, ErrorKind};
 use crate::client::Client;
 use crate::config::TIME_MAX;
-use crate::endpoint::{self, Endpoint};
-use crate::exchange::{HttpRequest, HttpResponse, find};
-use crate::header;
 use crate::json::scan;
 use crate::json::scan::{member, text_member};
+use crate::net::authorization::basic;
+use crate::net::endpoint::{self, Endpoint};
+use crate::net::header;
+use crate::net::transport::{HttpRequest, HttpResponse, find};
 
 /// A larger answer is an error.
 const ANSWER_MAX_BYTES: usize = 16 << 20;

@@ -12,8 +12,6 @@ use crate::base::storage::{Disk, Storage};
 use crate::base::time;
 use crate::callbacks::Host;
 use crate::config::{Config, Prepared};
-use crate::endpoint::Endpoint;
-use crate::exchange::{ByHost, DryRun, Transport};
 use crate::half::{Half, MakeTransport, Template};
 use crate::identity::{Identity, Known};
 use crate::json::object::Object;
@@ -21,8 +19,10 @@ use crate::message::device;
 use crate::message::doubts::{self, Doubt};
 use crate::message::message::{self, Base, Message, Options};
 use crate::message::rules::Call;
+use crate::net::endpoint::Endpoint;
 #[cfg(feature = "oauth")]
-use crate::oauth;
+use crate::net::oauth;
+use crate::net::transport::{ByHost, DryRun, Transport};
 use crate::queue::Settings;
 use crate::state::Stats;
 
@@ -499,7 +499,7 @@ impl Drop for Client {
 /// What the client sends with: the host's own HTTP, nothing at all, or the network.
 fn transport(config: &mut Config, storage: &dyn Storage) -> Result<MakeTransport, Error> {
     #[cfg(feature = "http")]
-    let route = crate::http::Route::new(config.proxy.as_deref(), config.ca_file.as_deref(), storage)?;
+    let route = crate::net::network::Route::new(config.proxy.as_deref(), config.ca_file.as_deref(), storage)?;
     #[cfg(not(feature = "http"))]
     let _ = storage;
     if config.dry_run {
@@ -510,7 +510,7 @@ fn transport(config: &mut Config, storage: &dyn Storage) -> Result<MakeTransport
         return Ok(Box::new(move || Box::new(ByHost::new(transport.clone()))));
     }
     #[cfg(feature = "http")]
-    return Ok(Box::new(move || Box::new(crate::http::Network::new(route.clone()))));
+    return Ok(Box::new(move || Box::new(crate::net::network::Network::new(route.clone()))));
     #[cfg(not(feature = "http"))]
     Err(Error::invalid("transport must be given: this build of the library has no HTTP of its own"))
 }

@@ -5,7 +5,7 @@ use std::sync::atomic::AtomicUsize;
 use std::sync::mpsc::{Receiver, Sender, channel};
 
 use super::*;
-use crate::exchange::{HttpRequest, HttpResponse};
+use crate::net::transport::{HttpRequest, HttpResponse};
 use crate::patience::{NEVER, patience};
 
 fn config() -> Config {

@@ -7,12 +7,12 @@ use std::time::Duration;
 
 use crate::base::error::Error;
 use crate::base::report::{BeforeSend, OnDelivery, OnLog};
-use crate::endpoint::{EU_ENDPOINT, Endpoint, Region, US_ENDPOINT};
-use crate::exchange::OnHttp;
-use crate::header;
 use crate::json::object::Object;
 use crate::json::{scan, write};
 use crate::message::rules::MAX_BATCH_BYTES;
+use crate::net::endpoint::{EU_ENDPOINT, Endpoint, Region, US_ENDPOINT};
+use crate::net::header;
+use crate::net::transport::OnHttp;
 
 /// Longer than any client lives, and short enough to be added to any time.
 pub(crate) const TIME_MAX: Duration = Duration::from_secs(10 * 365 * 86_400);
@@ -99,7 +99,7 @@ pub struct Config {
     pub headers: Vec<(String, String)>,
     /// OAuth 2.0 instead of Basic authentication.
     #[cfg(feature = "oauth")]
-    pub oauth: Option<crate::oauth::OAuth>,
+    pub oauth: Option<crate::net::oauth::OAuth>,
     /// For [`Client::call`](crate::Client::call) to the Public API.
     pub access_token: Option<String>,
     /// For [`Client::call`](crate::Client::call) to the Profile API.
@@ -356,7 +356,8 @@ mod tests {
         assert_eq!(problem(Config { profile_endpoint: url(), ..Config::new("k") }), no_port("profile_endpoint"));
         #[cfg(feature = "oauth")]
         {
-            let oauth = Some(crate::oauth::OAuth { endpoint: url(), ..crate::oauth::OAuth::new("a", "b", "c") });
+            let oauth =
+                Some(crate::net::oauth::OAuth { endpoint: url(), ..crate::net::oauth::OAuth::new("a", "b", "c") });
             assert_eq!(problem(Config { oauth, ..Config::new("k") }), no_port("oauth: endpoint"));
         }
         let context = Object::new().with("x", f64::NAN);

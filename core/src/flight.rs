@@ -5,7 +5,7 @@ use std::sync::Arc;
 use crate::base::error::Error;
 use crate::chunk::Batch;
 use crate::delivery::Part;
-use crate::exchange::HttpResponse;
+use crate::net::transport::HttpResponse;
 
 /// What a request is about.
 #[derive(Clone)]

@@ -7,7 +7,6 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use crate::authorization::{self, Authorization};
 use crate::base::error::{Error, ErrorKind};
 use crate::base::home::Home;
 use crate::base::report::{BeforeSend, Edit, Level};
@@ -15,10 +14,11 @@ use crate::base::storage::{self, Storage};
 use crate::callbacks::{Callbacks, Host};
 use crate::config::{Config, Prepared};
 use crate::delivery::Limits;
-use crate::exchange::Transport;
 use crate::identity::Identity;
+use crate::net::authorization::{self, Authorization};
 #[cfg(feature = "oauth")]
-use crate::oauth;
+use crate::net::oauth;
+use crate::net::transport::Transport;
 use crate::queue::{Queue, Settings};
 use crate::spool::Spool;
 use crate::uploads::Uploads;

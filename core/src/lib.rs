@@ -37,7 +37,6 @@
 //! | `half` | the part of a client that belongs to one process |
 //! | `client` `remember` `call` | what everyone calls: messages; the user; single requests |
 
-mod authorization;
 mod base;
 mod call;
 mod callbacks;
@@ -45,37 +44,23 @@ mod chunk;
 mod client;
 mod config;
 mod delivery;
-mod endpoint;
 mod errands;
-mod exchange;
 mod flight;
 mod half;
-mod header;
-#[cfg(feature = "http")]
-mod http;
 mod identity;
 mod json;
-#[cfg(feature = "oauth")]
-mod jwt;
 mod message;
-#[cfg(feature = "oauth")]
-mod oauth;
+mod net;
 mod outgoing;
 mod person;
-#[cfg(feature = "http")]
-mod proxy;
 mod queue;
 mod remember;
-#[cfg(feature = "http")]
-mod resolver;
 mod shelf;
 mod spool;
 mod state;
 pub mod survey;
 mod sync;
 mod uploads;
-#[cfg(feature = "http")]
-mod wire;
 mod worker;
 
 pub use base::error::{Error, ErrorKind};
@@ -85,9 +70,6 @@ pub use base::report::{BeforeSend, Delivery, Edit, Level, OnDelivery, OnLog};
 pub use call::{Api, Pages, Request};
 pub use client::Client;
 pub use config::{Config, Overflow};
-pub use endpoint::{EU_ENDPOINT, US_ENDPOINT};
-pub use exchange::{HttpRequest, HttpResponse, OnHttp};
-pub use header::split as split_header;
 pub use json::object::{Object, Value};
 #[doc(hidden)]
 pub use json::pieces::{Mark, Writer};
@@ -95,8 +77,11 @@ pub use message::message::{Message, Options, Time};
 pub use message::rules::Call;
 pub use message::typed::{Address, Company, GroupTraits, Product, Revenue, Traits};
 pub use message::{doubts, rules};
+pub use net::endpoint::{EU_ENDPOINT, US_ENDPOINT};
+pub use net::header::split as split_header;
 #[cfg(feature = "oauth")]
-pub use oauth::OAuth;
+pub use net::oauth::OAuth;
+pub use net::transport::{HttpRequest, HttpResponse, OnHttp};
 pub use state::Stats;
 
 /// The version of this library.

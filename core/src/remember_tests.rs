@@ -12,7 +12,7 @@ use std::time::Duration;
 use super::*;
 use crate::Config;
 use crate::base::storage::{Appended, Appending, Disk, Entry, Lock, Map, Storage};
-use crate::exchange::{HttpRequest, HttpResponse, Transport};
+use crate::net::transport::{HttpRequest, HttpResponse, Transport};
 use crate::patience::{patience, wait_for_the_end};
 use crate::spool::tests::{Faulty, Folder, Receiver, balanced, client, config, track, wait_for};
 
@@ -556,8 +556,8 @@ fn the_network_makes_no_request_that_was_decided_on_before_an_interruption() {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
     listener.set_nonblocking(true).expect("possible");
     let url = format!("http://{}/", listener.local_addr().expect("an address"));
-    let route = crate::http::Route::new(Some(""), None, &Disk).expect("no proxy");
-    let network = crate::http::Network::new(route);
+    let route = crate::net::network::Route::new(Some(""), None, &Disk).expect("no proxy");
+    let network = crate::net::network::Network::new(route);
     let request = HttpRequest {
         method: "POST",
         url: &url,

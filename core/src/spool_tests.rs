@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use super::*;
 use crate::base::home::HOME;
 use crate::base::storage::{Appended, Disk, Map};
-use crate::exchange::{HttpRequest, HttpResponse, Transport};
+use crate::net::transport::{HttpRequest, HttpResponse, Transport};
 use crate::patience::{NEVER, patience, wait_for_the_end, wait_until};
 use crate::{Client, Config, Level};
 

@@ -19,7 +19,7 @@ use crate::base::home::HOME;
 use crate::base::storage::{Disk, Entry, MAX_FILE_BYTES, Storage};
 use crate::base::time;
 use crate::chunk::Batch;
-use crate::endpoint::{EU_ENDPOINT, Endpoint, US_ENDPOINT};
+use crate::net::endpoint::{EU_ENDPOINT, Endpoint, US_ENDPOINT};
 use crate::spool::{self, CHUNK, LOCK, PACE, REASON, REJECTED, is_hash};
 
 /// How often a chunk in the making is read again, because its owner may have been seen in the middle of a line.

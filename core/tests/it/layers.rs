@@ -16,7 +16,7 @@ const ORDER: [&str; 50] = [
     "scan",
     "pieces",
     "object",
-    "exchange",
+    "transport",
     "report",
     "rules",
     "currency",
@@ -46,7 +46,7 @@ const ORDER: [&str; 50] = [
     "proxy",
     "resolver",
     "wire",
-    "http",
+    "network",
     "authorization",
     "callbacks",
     "uploads",
@@ -61,7 +61,7 @@ const ROOMS: [&str; 7] = ["base", "write", "message", "net", "user", "queue", "c
 
 /// Only these may start threads, use the network, or write `unsafe`.
 const THREADS: [&str; 4] = ["uploads", "worker", "half", "resolver"];
-const NETWORK: [&str; 4] = ["http", "proxy", "resolver", "wire"];
+const NETWORK: [&str; 4] = ["network", "proxy", "resolver", "wire"];
 const UNSAFE: [&str; 3] = ["fork", "signals", "storage"];
 const DISK: [&str; 1] = ["storage"];
 

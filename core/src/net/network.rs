@@ -15,10 +15,10 @@ use crate::base::error::{Error, ErrorKind};
 use crate::base::fork::PerProcess;
 use crate::base::storage::Storage;
 use crate::config::UPLOADS_MAX;
-use crate::exchange::{HttpRequest, HttpResponse, Transport};
-use crate::proxy::Proxies;
-use crate::resolver::Names;
-use crate::wire;
+use crate::net::proxy::Proxies;
+use crate::net::resolver::Names;
+use crate::net::transport::{HttpRequest, HttpResponse, Transport};
+use crate::net::wire;
 
 /// Connections are not kept longer than this, so that a change of address is noticed.
 const CONNECTION_AGE_MAX: Duration = Duration::from_secs(300);

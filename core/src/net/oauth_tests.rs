@@ -15,9 +15,9 @@ use serde_json::Value;
 use super::*;
 use crate::patience::{NEVER, patience, wait_until};
 
-const PKCS8: &str = include_str!("../tests/keys/oauth-pkcs8.pem");
-const PKCS1: &str = include_str!("../tests/keys/oauth-pkcs1.pem");
-const PUBLIC: &[u8] = include_bytes!("../tests/keys/oauth-public.der");
+const PKCS8: &str = include_str!("../../tests/keys/oauth-pkcs8.pem");
+const PKCS1: &str = include_str!("../../tests/keys/oauth-pkcs1.pem");
+const PUBLIC: &[u8] = include_bytes!("../../tests/keys/oauth-public.der");
 
 const HOUR: Duration = Duration::from_secs(3600);
 
@@ -382,9 +382,9 @@ fn a_key_that_is_none_is_refused_with_a_sentence() {
         (public, none),
         (half, none),
         (&flat, none),
-        (include_str!("../tests/keys/refused-ec.pem"), none),
-        (include_str!("../tests/keys/refused-1024.pem"), "must have at least 2048 bits"),
-        (include_str!("../tests/keys/refused-encrypted.pem"), "must not be encrypted"),
+        (include_str!("../../tests/keys/refused-ec.pem"), none),
+        (include_str!("../../tests/keys/refused-1024.pem"), "must have at least 2048 bits"),
+        (include_str!("../../tests/keys/refused-encrypted.pem"), "must not be encrypted"),
     ] {
         assert_eq!(problem(&OAuth::new("c", "k", pem)), format!("oauth: private_key {sentence}"), "{pem}");
     }

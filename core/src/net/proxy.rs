@@ -6,7 +6,7 @@ use http::Uri;
 use ureq::Proxy;
 
 use crate::base::error::Error;
-use crate::endpoint::has_no_wrong_port;
+use crate::net::endpoint::has_no_wrong_port;
 
 /// The proxies of a client, by the scheme of what is asked for.
 #[derive(Debug, Clone, Default)]

@@ -5,9 +5,9 @@ use std::time::Duration;
 use base64::prelude::{BASE64_STANDARD, Engine};
 
 use crate::base::error::Error;
-use crate::exchange::Transport;
 #[cfg(feature = "oauth")]
-use crate::oauth::{TokenVerdict, Tokens};
+use crate::net::oauth::{TokenVerdict, Tokens};
+use crate::net::transport::Transport;
 
 /// The value of `Authorization` for a user name without password.
 pub(crate) fn basic(user: &str) -> String {
