@@ -13,7 +13,6 @@ use crate::base::time;
 use crate::callbacks::Host;
 use crate::config::{Config, Prepared};
 use crate::half::{Half, MakeTransport, Template};
-use crate::identity::{Identity, Known};
 use crate::json::object::Object;
 use crate::message::device;
 use crate::message::doubts::{self, Doubt};
@@ -25,6 +24,7 @@ use crate::net::oauth;
 use crate::net::transport::{ByHost, DryRun, Transport};
 use crate::queue::Settings;
 use crate::state::Stats;
+use crate::user::identity::{Identity, Known};
 
 /// A queue of messages, and the thread that delivers them.
 ///

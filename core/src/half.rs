@@ -14,7 +14,6 @@ use crate::base::storage::{self, Storage};
 use crate::callbacks::{Callbacks, Host};
 use crate::config::{Config, Prepared};
 use crate::delivery::Limits;
-use crate::identity::Identity;
 use crate::net::authorization::{self, Authorization};
 #[cfg(feature = "oauth")]
 use crate::net::oauth;
@@ -22,6 +21,7 @@ use crate::net::transport::Transport;
 use crate::queue::{Queue, Settings};
 use crate::spool::Spool;
 use crate::uploads::Uploads;
+use crate::user::identity::Identity;
 use crate::worker::{self, Shared};
 
 /// How long a request may go on after the time is up, before it is broken off; and again, before its thread is left

@@ -7,12 +7,12 @@ use crate::base::id;
 use crate::base::report::Level;
 use crate::client::{Client, Seen};
 use crate::half::Half;
-use crate::identity::Held;
 use crate::json::object::Object;
 use crate::json::scan;
 use crate::message::message::{Message, Options};
 use crate::message::rules::Call;
-use crate::person::{self, App, Person, Privacy};
+use crate::user::identity::Held;
+use crate::user::person::{self, App, Person, Privacy};
 
 /// How long opting out waits for what was thrown away to be gone from the disk too. It goes in any case.
 const ERRANDS_MAX: Duration = Duration::from_secs(1);

@@ -18,7 +18,6 @@ use crate::chunk::Batch;
 use crate::config::Envelope;
 use crate::delivery::{self, Limits, Outcome, Pace, Part, SavedPace, Settled};
 use crate::flight::{Flight, Landed};
-use crate::identity::Identity;
 use crate::net::authorization::{Authorization, Denied};
 use crate::net::header;
 use crate::net::transport::{HttpRequest, HttpResponse, Transport, find};
@@ -26,6 +25,7 @@ use crate::outgoing::Work;
 use crate::queue::Queue;
 use crate::spool::Spool;
 use crate::uploads::{Job, Uploads};
+use crate::user::identity::Identity;
 
 /// Measured: level 3 shrinks 1.6 times more than level 1, and level 6 gains nothing over it.
 const GZIP_LEVEL: Compression = Compression::new(3);

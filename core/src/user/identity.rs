@@ -26,7 +26,7 @@ use crate::base::report::Level;
 use crate::base::storage::{Lock, Storage};
 use crate::json::object::{Object, Value};
 use crate::json::scan;
-use crate::person::{Person, Privacy, Unsure};
+use crate::user::person::{Person, Privacy, Unsure};
 
 const PERSON: &str = "identity.json";
 const PRIVACY: &str = "privacy.json";

@@ -1,0 +1,4 @@
+//! Who the user is and what they agreed to.
+
+pub(crate) mod identity;
+pub(crate) mod person;
