@@ -6,9 +6,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::base::error::Error;
 use crate::base::report::{Delivery, Level, OnDelivery, OnLog};
-use crate::chunk::Batch;
-use crate::delivery::Part;
 use crate::message::message;
+use crate::queue::chunk::Batch;
+use crate::queue::policy::Part;
 
 /// The host's callbacks. One runs at a time, and none after [`Callbacks::silence`].
 pub(crate) struct Callbacks {

@@ -22,8 +22,8 @@ use crate::net::endpoint::Endpoint;
 #[cfg(feature = "oauth")]
 use crate::net::oauth;
 use crate::net::transport::{ByHost, DryRun, Transport};
-use crate::queue::Settings;
-use crate::state::Stats;
+use crate::queue::queue::Settings;
+use crate::queue::state::Stats;
 use crate::user::identity::{Identity, Known};
 
 /// A queue of messages, and the thread that delivers them.

@@ -13,13 +13,13 @@ use crate::base::report::{BeforeSend, Edit, Level};
 use crate::base::storage::{self, Storage};
 use crate::callbacks::{Callbacks, Host};
 use crate::config::{Config, Prepared};
-use crate::delivery::Limits;
 use crate::net::authorization::{self, Authorization};
 #[cfg(feature = "oauth")]
 use crate::net::oauth;
 use crate::net::transport::Transport;
-use crate::queue::{Queue, Settings};
-use crate::spool::Spool;
+use crate::queue::policy::Limits;
+use crate::queue::queue::{Queue, Settings};
+use crate::queue::spool::Spool;
 use crate::uploads::Uploads;
 use crate::user::identity::Identity;
 use crate::worker::{self, Shared};

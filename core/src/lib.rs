@@ -40,24 +40,14 @@
 mod base;
 mod call;
 mod callbacks;
-mod chunk;
 mod client;
 mod config;
-mod delivery;
-mod errands;
-mod flight;
 mod half;
 mod json;
 mod message;
 mod net;
-mod outgoing;
 mod queue;
 mod remember;
-mod shelf;
-mod spool;
-mod state;
-pub mod survey;
-mod sync;
 mod uploads;
 mod user;
 mod worker;
@@ -81,7 +71,8 @@ pub use net::header::split as split_header;
 #[cfg(feature = "oauth")]
 pub use net::oauth::OAuth;
 pub use net::transport::{HttpRequest, HttpResponse, OnHttp};
-pub use state::Stats;
+pub use queue::state::Stats;
+pub use queue::survey;
 
 /// The version of this library.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");

@@ -14,7 +14,7 @@ use crate::Config;
 use crate::base::storage::{Appended, Appending, Disk, Entry, Lock, Map, Storage};
 use crate::net::transport::{HttpRequest, HttpResponse, Transport};
 use crate::patience::{patience, wait_for_the_end};
-use crate::spool::tests::{Faulty, Folder, Receiver, balanced, client, config, track, wait_for};
+use crate::queue::spool::tests::{Faulty, Folder, Receiver, balanced, client, config, track, wait_for};
 
 const SHORT: Duration = Duration::from_millis(200);
 

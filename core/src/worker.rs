@@ -14,16 +14,16 @@ use crate::base::kill;
 use crate::base::report::Level;
 use crate::base::{id, signals, time};
 use crate::callbacks::Callbacks;
-use crate::chunk::Batch;
 use crate::config::Envelope;
-use crate::delivery::{self, Limits, Outcome, Pace, Part, SavedPace, Settled};
-use crate::flight::{Flight, Landed};
 use crate::net::authorization::{Authorization, Denied};
 use crate::net::header;
 use crate::net::transport::{HttpRequest, HttpResponse, Transport, find};
-use crate::outgoing::Work;
-use crate::queue::Queue;
-use crate::spool::Spool;
+use crate::queue::chunk::Batch;
+use crate::queue::flight::{Flight, Landed};
+use crate::queue::outgoing::Work;
+use crate::queue::policy::{self, Limits, Outcome, Pace, Part, SavedPace, Settled};
+use crate::queue::queue::Queue;
+use crate::queue::spool::Spool;
 use crate::uploads::{Job, Uploads};
 use crate::user::identity::Identity;
 
@@ -95,7 +95,7 @@ pub(crate) fn run(shared: &Arc<Shared>) {
                 shared.callbacks.log(Level::Error, || "a bug on the delivery thread was contained".to_owned());
                 let failed = catch_unwind(AssertUnwindSafe(|| worker.failed(shared)));
                 if failed.is_err() {
-                    std::thread::sleep(delivery::BACKOFF_BASE);
+                    std::thread::sleep(policy::BACKOFF_BASE);
                 }
             }
         }
@@ -405,7 +405,7 @@ fn read(response: Result<HttpResponse, Error>) -> Answer {
     let status = response.status;
     let html = is_page(&response);
     let retry_after = response.header("retry-after");
-    let retry_after = retry_after.and_then(|value| delivery::parse_retry_after(value, time::now_ms()));
+    let retry_after = retry_after.and_then(|value| policy::parse_retry_after(value, time::now_ms()));
     let text = beginning(&response.body);
     let reason = match html {
         true => format!("the answer with status {status} is a web page, not Segment's"),
@@ -470,7 +470,7 @@ pub(crate) fn start_errands(shared: &Arc<Shared>) -> bool {
     let run = move || {
         while catch_unwind(AssertUnwindSafe(|| errands.queue.run_errands())).is_err() {
             errands.callbacks.log(Level::Error, || "a bug on the thread for errands was contained".to_owned());
-            std::thread::sleep(delivery::BACKOFF_BASE);
+            std::thread::sleep(policy::BACKOFF_BASE);
         }
     };
     shared.queue.lock().errands.runs = true;
@@ -489,7 +489,7 @@ pub(crate) fn start_syncing(shared: &Arc<Shared>) {
     let syncing = shared.clone();
     let run = move || {
         while catch_unwind(AssertUnwindSafe(|| syncing.queue.keep_synced())).is_err() {
-            std::thread::sleep(delivery::BACKOFF_BASE);
+            std::thread::sleep(policy::BACKOFF_BASE);
         }
     };
     if let Err(error) = std::thread::Builder::new().name("segment-sync".to_owned()).spawn(run) {

@@ -181,7 +181,7 @@ mod tests {
 
     use super::*;
     use crate::base::storage::Disk;
-    use crate::spool::tests::Folder;
+    use crate::queue::spool::tests::Folder;
 
     fn home(folder: &Folder) -> Home {
         Home::new(Arc::new(Disk), &folder.0)

@@ -5,7 +5,7 @@ use crate::base::{id, time};
 use crate::json::object::{Object, Value};
 use crate::json::scan;
 use crate::json::scan::member;
-use crate::state::Wish;
+use crate::queue::state::Wish;
 
 /// So many bytes of traits are remembered; they travel with every message.
 pub(crate) const TRAITS_MAX_BYTES: usize = 8_192;

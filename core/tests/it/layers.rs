@@ -21,7 +21,7 @@ const ORDER: [&str; 50] = [
     "rules",
     "currency",
     "doubts",
-    "delivery",
+    "policy",
     "endpoint",
     "header",
     "jwt",

@@ -541,5 +541,5 @@ pub(crate) fn next(pace: &Pace, waiting: Waiting, flush_at: u32, flush_interval:
 }
 
 #[cfg(test)]
-#[path = "delivery_tests.rs"]
+#[path = "policy_tests.rs"]
 mod tests;

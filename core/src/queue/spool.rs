@@ -23,9 +23,9 @@ use crate::base::home::{Home, MARK};
 use crate::base::kill;
 use crate::base::storage::{Appending, Entry, Lock, Storage, UNFINISHED};
 use crate::base::{id, time};
-use crate::chunk::{self, Batch, Chunk, Retired, TRAILER_BYTES};
-use crate::delivery::SavedPace;
 use crate::message::rules::{MAX_BATCH_MESSAGES, MAX_MESSAGE_BYTES};
+use crate::queue::chunk::{self, Batch, Chunk, Retired, TRAILER_BYTES};
+use crate::queue::policy::SavedPace;
 
 /// The end of a chunk's name; the number is the version of the format.
 pub(crate) const CHUNK: &str = ".v1.jsonl";

@@ -8,10 +8,10 @@ use std::time::{Duration, Instant};
 
 use crate::base::report::Level;
 use crate::base::time;
-use crate::chunk::{Batch, Chunk};
-use crate::delivery::Waiting;
-use crate::flight::Landed;
-use crate::shelf::{Leaving, Shelf};
+use crate::queue::chunk::{Batch, Chunk};
+use crate::queue::flight::Landed;
+use crate::queue::policy::Waiting;
+use crate::queue::shelf::{Leaving, Shelf};
 
 /// How many log lines wait for the delivery thread at most.
 const LOG_LINES_MAX: usize = 64;

@@ -11,11 +11,11 @@ use crate::base::error::{Error, ErrorKind};
 use crate::base::report::Level;
 use crate::base::storage::Stopwatch;
 use crate::base::time;
-use crate::chunk::{self, Chunk};
 use crate::config::Overflow;
 use crate::message::rules::MAX_MESSAGE_BYTES;
-use crate::spool::{self, Spool};
-use crate::state::{Advice, Errand, Period, State, Stats, Waited, Wish, WorkerState};
+use crate::queue::chunk::{self, Chunk};
+use crate::queue::spool::{self, Spool};
+use crate::queue::state::{Advice, Errand, Period, State, Stats, Waited, Wish, WorkerState};
 
 /// No number of messages wakes the worker: it is awake, or waits for something else.
 pub(crate) const NEVER: u64 = u64::MAX;

@@ -3,9 +3,9 @@
 use std::sync::Arc;
 
 use crate::base::error::Error;
-use crate::chunk::Batch;
-use crate::delivery::Part;
 use crate::net::transport::HttpResponse;
+use crate::queue::chunk::Batch;
+use crate::queue::policy::Part;
 
 /// What a request is about.
 #[derive(Clone)]
@@ -14,7 +14,7 @@ pub(crate) struct Flight {
     pub(crate) number: u64,
     pub(crate) batch: Arc<Batch>,
     pub(crate) part: Part,
-    /// What the pace was when it began, see [`Pace`](crate::delivery::Pace).
+    /// What the pace was when it began, see [`Pace`](crate::queue::policy::Pace).
     pub(crate) epoch: u64,
     /// What it says of who sends it.
     pub(crate) authorization: String,

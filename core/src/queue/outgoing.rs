@@ -8,13 +8,13 @@ use std::time::{Duration, Instant};
 use crate::base::kill;
 use crate::base::report::Level;
 use crate::base::time;
-use crate::chunk::{Batch, Chunk};
-use crate::delivery::{self, Limits, Outcome, Pace, Part, Settled, Step};
-use crate::flight::Landed;
-use crate::queue::{Guard, NEVER, Queue, Settings};
-use crate::shelf::{Change, Taken};
-use crate::spool::LOOK_INTERVAL;
-use crate::state::{Errand, News, State};
+use crate::queue::chunk::{Batch, Chunk};
+use crate::queue::flight::Landed;
+use crate::queue::policy::{self, Limits, Outcome, Pace, Part, Settled, Step};
+use crate::queue::queue::{Guard, NEVER, Queue, Settings};
+use crate::queue::shelf::{Change, Taken};
+use crate::queue::spool::LOOK_INTERVAL;
+use crate::queue::state::{Errand, News, State};
 
 /// What the worker is to do.
 pub(crate) enum Work {
@@ -102,7 +102,7 @@ impl Queue {
             let clock = now - state.began;
             state.news.follow(pace, clock);
             let Settings { flush_at, flush_interval, .. } = self.settings;
-            match delivery::next(pace, state.waiting(self.settings.in_flight_max()), flush_at, flush_interval, clock) {
+            match policy::next(pace, state.waiting(self.settings.in_flight_max()), flush_at, flush_interval, clock) {
                 Step::Send => {
                     let flight = match state.shelf.in_flight() {
                         Some(flight) => Some(flight),

@@ -8,11 +8,11 @@ use std::time::{Duration, Instant};
 use crate::base::kill;
 use crate::base::report::Level;
 use crate::base::storage::Stopwatch;
-use crate::chunk::{Chunk, Retired};
-use crate::queue::{Guard, Queue};
-use crate::shelf::{Leaving, Taken};
-use crate::spool::{LOOK_INTERVAL, Spool, begun_ms};
-use crate::state::{DISK_REST, Errand, State};
+use crate::queue::chunk::{Chunk, Retired};
+use crate::queue::queue::{Guard, Queue};
+use crate::queue::shelf::{Leaving, Taken};
+use crate::queue::spool::{LOOK_INTERVAL, Spool, begun_ms};
+use crate::queue::state::{DISK_REST, Errand, State};
 
 /// Chunks that were made ahead and are not used for so long are let go of.
 const SPARE_MAX: Duration = Duration::from_secs(1);
@@ -191,7 +191,7 @@ impl Queue {
     fn remove(&self, spool: &Spool, leaving: Leaving) {
         // Nothing disappears uncounted, even if nobody has looked at it yet.
         let unread = leaving.is_unread.then(|| spool.read(&leaving.file).ok()).flatten();
-        let unread = unread.map_or(0, |content| crate::chunk::Batch::checked(content).len() as u64);
+        let unread = unread.map_or(0, |content| crate::queue::chunk::Batch::checked(content).len() as u64);
         let removed = spool.remove(&leaving.file);
         let mut state = self.lock();
         state.stats.accepted += unread;

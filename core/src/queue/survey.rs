@@ -18,9 +18,9 @@ use crate::base::error::Error;
 use crate::base::home::HOME;
 use crate::base::storage::{Disk, Entry, MAX_FILE_BYTES, Storage};
 use crate::base::time;
-use crate::chunk::Batch;
 use crate::net::endpoint::{EU_ENDPOINT, Endpoint, US_ENDPOINT};
-use crate::spool::{self, CHUNK, LOCK, PACE, REASON, REJECTED, is_hash};
+use crate::queue::chunk::Batch;
+use crate::queue::spool::{self, CHUNK, LOCK, PACE, REASON, REJECTED, is_hash};
 
 /// How often a chunk in the making is read again, because its owner may have been seen in the middle of a line.
 const READ_AGAIN: usize = 3;
@@ -288,8 +288,8 @@ mod tests {
 
     use super::*;
     use crate::base::home::Home;
-    use crate::chunk::write_lines;
-    use crate::spool::Spool;
+    use crate::queue::chunk::write_lines;
+    use crate::queue::spool::Spool;
 
     /// A folder that goes away with the test.
     struct Folder(PathBuf);

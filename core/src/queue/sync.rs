@@ -7,9 +7,9 @@ use std::sync::PoisonError;
 use std::time::Duration;
 
 use crate::base::report::Level;
-use crate::queue::Queue;
-use crate::spool::Spool;
-use crate::state::State;
+use crate::queue::queue::Queue;
+use crate::queue::spool::Spool;
+use crate::queue::state::State;
 
 /// So much of what was accepted may be lost with the power.
 const INTERVAL: Duration = Duration::from_millis(100);

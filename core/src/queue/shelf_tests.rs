@@ -1,7 +1,7 @@
 //! The shelf by itself: each way through it, and a long random walk along all of them at once.
 
 use super::*;
-use crate::chunk::write_lines;
+use crate::queue::chunk::write_lines;
 
 const ROOM: usize = 1000;
 const SPOOLED: Limits = Limits { retry_max: 0, spooled: true, oauth: false };
@@ -169,9 +169,9 @@ fn the_oldest_that_nobody_has_in_hand_is_dropped_those_that_keep_failing_too() {
         shelf.return_file(number, file, Some(3));
     }
     let (first, _) = shelf.fly_next(|_| content(&["{}".to_owned()]));
-    let pause = crate::delivery::Outcome::Unreached;
+    let pause = crate::queue::policy::Outcome::Unreached;
     let now = std::time::Duration::ZERO;
-    let _ = crate::delivery::Pace::new(1).settle(shelf.parts(first).expect("there"), pause, 0, SPOOLED, now, 0.0);
+    let _ = crate::queue::policy::Pace::new(1).settle(shelf.parts(first).expect("there"), pause, 0, SPOOLED, now, 0.0);
     assert_eq!(shelf.put_back(first, SPOOLED), None);
     assert!(!shelf.is_in_flight(first), "its turn is over");
     let (second, _) = shelf.fly_next(|_| content(&["{}".to_owned()]));

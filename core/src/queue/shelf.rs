@@ -8,9 +8,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::base::storage::Appended;
-use crate::chunk::{Batch, Chunk, Retired};
-use crate::delivery::{Limits, Part, Parts};
 use crate::message::rules::MAX_BATCH_MESSAGES;
+use crate::queue::chunk::{Batch, Chunk, Retired};
+use crate::queue::policy::{Limits, Part, Parts};
 
 /// Own chunks are numbered from here on, in the order in which they were begun; what was found in the folder has
 /// numbers below, for it is older than all that anybody waits for.
