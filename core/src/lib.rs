@@ -38,27 +38,20 @@
 //! | `client` `remember` `call` | what everyone calls: messages; the user; single requests |
 
 mod base;
-mod call;
-mod callbacks;
 mod client;
-mod config;
-mod half;
 mod json;
 mod message;
 mod net;
 mod queue;
-mod remember;
-mod uploads;
 mod user;
-mod worker;
 
 pub use base::error::{Error, ErrorKind};
 #[doc(hidden)]
 pub use base::kill::POINTS as KILL_POINTS;
 pub use base::report::{BeforeSend, Delivery, Edit, Level, OnDelivery, OnLog};
-pub use call::{Api, Pages, Request};
-pub use client::Client;
-pub use config::{Config, Overflow};
+pub use client::call::{Api, Pages, Request};
+pub use client::client::Client;
+pub use client::config::{Config, Overflow};
 pub use json::object::{Object, Value};
 #[doc(hidden)]
 pub use json::pieces::{Mark, Writer};

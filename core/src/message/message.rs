@@ -366,18 +366,18 @@ pub(crate) fn id_of(message: &[u8]) -> String {
 mod tests {
     use super::*;
     use crate::base::error::ErrorKind;
-    use crate::config::Config;
+    use crate::client::config::Config;
     use serde_json::{Value, json};
 
     const NOW: i64 = 1_767_323_045_678;
 
-    fn prepared() -> crate::config::Prepared {
+    fn prepared() -> crate::client::config::Prepared {
         let mut config = Config::new("k");
         config.context.set("app", &Object::from([("name", "game"), ("version", "1.0")]));
         config.prepare().expect("good settings")
     }
 
-    fn base(prepared: &crate::config::Prepared) -> Base<'_> {
+    fn base(prepared: &crate::client::config::Prepared) -> Base<'_> {
         let (context, integrations) = (prepared.context.as_slice(), prepared.integrations.as_slice());
         Base { context, context_of_others: context, integrations, ..Base::NONE }
     }

@@ -14,7 +14,7 @@ use ureq::{Agent, Proxy, RequestBuilder};
 use crate::base::error::{Error, ErrorKind};
 use crate::base::fork::PerProcess;
 use crate::base::storage::Storage;
-use crate::config::UPLOADS_MAX;
+use crate::client::config::UPLOADS_MAX;
 use crate::net::proxy::Proxies;
 use crate::net::resolver::Names;
 use crate::net::transport::{HttpRequest, HttpResponse, Transport};

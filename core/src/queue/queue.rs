@@ -11,7 +11,7 @@ use crate::base::error::{Error, ErrorKind};
 use crate::base::report::Level;
 use crate::base::storage::Stopwatch;
 use crate::base::time;
-use crate::config::Overflow;
+use crate::client::config::Overflow;
 use crate::message::rules::MAX_MESSAGE_BYTES;
 use crate::queue::chunk::{self, Chunk};
 use crate::queue::spool::{self, Spool};

@@ -51,16 +51,16 @@ const ORDER: [&str; 50] = [
     "callbacks",
     "uploads",
     "worker",
-    "half",
+    "process",
     "client",
-    "remember",
+    "user",
     "call",
 ];
 
 const ROOMS: [&str; 7] = ["base", "write", "message", "net", "user", "queue", "client"];
 
 /// Only these may start threads, use the network, or write `unsafe`.
-const THREADS: [&str; 4] = ["uploads", "worker", "half", "resolver"];
+const THREADS: [&str; 4] = ["uploads", "worker", "process", "resolver"];
 const NETWORK: [&str; 4] = ["network", "proxy", "resolver", "wire"];
 const UNSAFE: [&str; 3] = ["fork", "signals", "storage"];
 const DISK: [&str; 1] = ["storage"];

@@ -11,8 +11,10 @@ use crate::base::error::{Error, ErrorKind};
 use crate::base::home::Home;
 use crate::base::report::{BeforeSend, Edit, Level};
 use crate::base::storage::{self, Storage};
-use crate::callbacks::{Callbacks, Host};
-use crate::config::{Config, Prepared};
+use crate::client::callbacks::{Callbacks, Host};
+use crate::client::config::{Config, Prepared};
+use crate::client::uploads::Uploads;
+use crate::client::worker::{self, Shared};
 use crate::net::authorization::{self, Authorization};
 #[cfg(feature = "oauth")]
 use crate::net::oauth;
@@ -20,9 +22,7 @@ use crate::net::transport::Transport;
 use crate::queue::policy::Limits;
 use crate::queue::queue::{Queue, Settings};
 use crate::queue::spool::Spool;
-use crate::uploads::Uploads;
 use crate::user::identity::Identity;
-use crate::worker::{self, Shared};
 
 /// How long a request may go on after the time is up, before it is broken off; and again, before its thread is left
 /// behind.

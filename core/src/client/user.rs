@@ -5,8 +5,8 @@ use std::time::Duration;
 use crate::base::error::{Error, ErrorKind};
 use crate::base::id;
 use crate::base::report::Level;
-use crate::client::{Client, Seen};
-use crate::half::Half;
+use crate::client::client::{Client, Seen};
+use crate::client::process::Half;
 use crate::json::object::Object;
 use crate::json::scan;
 use crate::message::message::{Message, Options};
@@ -279,5 +279,5 @@ impl Client {
 }
 
 #[cfg(test)]
-#[path = "remember_tests.rs"]
+#[path = "user_tests.rs"]
 mod tests;

@@ -13,8 +13,9 @@ use crate::base::fork;
 use crate::base::kill;
 use crate::base::report::Level;
 use crate::base::{id, signals, time};
-use crate::callbacks::Callbacks;
-use crate::config::Envelope;
+use crate::client::callbacks::Callbacks;
+use crate::client::config::Envelope;
+use crate::client::uploads::{Job, Uploads};
 use crate::net::authorization::{Authorization, Denied};
 use crate::net::header;
 use crate::net::transport::{HttpRequest, HttpResponse, Transport, find};
@@ -24,7 +25,6 @@ use crate::queue::outgoing::Work;
 use crate::queue::policy::{self, Limits, Outcome, Pace, Part, SavedPace, Settled};
 use crate::queue::queue::Queue;
 use crate::queue::spool::Spool;
-use crate::uploads::{Job, Uploads};
 use crate::user::identity::Identity;
 
 /// Measured: level 3 shrinks 1.6 times more than level 1, and level 6 gains nothing over it.

@@ -4,8 +4,8 @@ use std::fmt;
 use std::time::{Duration, Instant};
 
 use crate::base::error::{Error, ErrorKind};
-use crate::client::Client;
-use crate::config::TIME_MAX;
+use crate::client::client::Client;
+use crate::client::config::TIME_MAX;
 use crate::json::scan;
 use crate::json::scan::{member, text_member};
 use crate::net::authorization::basic;

@@ -1,0 +1,11 @@
+//! What everyone calls, and the threads behind it.
+
+pub(crate) mod call;
+pub(crate) mod callbacks;
+#[allow(clippy::module_inception)] // its main file
+pub(crate) mod client;
+pub(crate) mod config;
+pub(crate) mod process;
+pub(crate) mod uploads;
+pub(crate) mod user;
+pub(crate) mod worker;
