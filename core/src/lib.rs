@@ -12,30 +12,7 @@
 //!
 //! # Where things are
 //!
-//! A file uses only what stands above it here.
-//!
-//! | file | what it holds |
-//! |---|---|
-//! | `error` | the one error |
-//! | `fork` `signals` `storage` | what differs by system: forks, signals, files, maps, locks |
-//! | `time` `id` `json` `scan` `writer` `object` | times, ids and JSON, written into bytes |
-//! | `exchange` `report` | one HTTP exchange; what the host is told and asked |
-//! | [`rules`] [`doubts`] `currency` | what Segment accepts; what it accepts and others misread |
-//! | `endpoint` `header` `config` | URLs, headers and the other settings |
-//! | `message` `typed` `device` | from a call to the bytes of a message; reserved traits; the machine |
-//! | `delivery` | what an answer means, what to do next and when: pure |
-//! | `chunk` | messages that will travel together, in memory or in a file |
-//! | `home` `spool` | the folder that is ours; what one source keeps in it |
-//! | [`survey`] | what is in such a folder, for those who look from outside |
-//! | `flight` `shelf` `state` | a request on its way; what waits, in its order; what else the queue knows |
-//! | `queue` `outgoing` | the queue as callers see it, and as the delivery thread does |
-//! | `errands` `sync` | what is done on the disk, by threads of their own |
-//! | `person` `identity` | who the user is and what they agreed to, and how it is kept |
-//! | `proxy` `resolver` `wire` `http` | proxies, names, connections, requests |
-//! | `jwt` `oauth` `authorization` | tokens; who sends a request |
-//! | `callbacks` `uploads` `worker` | who is told; threads for requests; the delivery thread |
-//! | `half` | the part of a client that belongs to one process |
-//! | `client` `remember` `call` | what everyone calls: messages; the user; single requests |
+//! In seven rooms, each a folder. Their list is in ARCHITECTURE.md: a file uses its own room and those above it there.
 
 mod base;
 mod client;
@@ -51,7 +28,7 @@ pub use base::kill::POINTS as KILL_POINTS;
 pub use base::report::{BeforeSend, Delivery, Edit, Level, OnDelivery, OnLog};
 pub use client::call::{Api, Pages, Request};
 pub use client::client::Client;
-pub use client::config::{Config, Overflow};
+pub use client::config::Config;
 pub use json::object::{Object, Value};
 #[doc(hidden)]
 pub use json::pieces::{Mark, Writer};
@@ -64,6 +41,7 @@ pub use net::header::split as split_header;
 #[cfg(feature = "oauth")]
 pub use net::oauth::OAuth;
 pub use net::transport::{HttpRequest, HttpResponse, OnHttp};
+pub use queue::queue::Overflow;
 pub use queue::state::Stats;
 pub use queue::survey;
 

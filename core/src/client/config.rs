@@ -12,23 +12,11 @@ use crate::json::{scan, write};
 use crate::message::rules::MAX_BATCH_BYTES;
 use crate::net::endpoint::{EU_ENDPOINT, Endpoint, Region, US_ENDPOINT};
 use crate::net::header;
-use crate::net::transport::OnHttp;
+use crate::net::transport::{OnHttp, UPLOADS_MAX};
+use crate::queue::queue::Overflow;
 
 /// Longer than any client lives, and short enough to be added to any time.
 pub(crate) const TIME_MAX: Duration = Duration::from_secs(10 * 365 * 86_400);
-
-/// More batches are never on their way at once.
-pub(crate) const UPLOADS_MAX: usize = 64;
-
-/// What to do with a new message when the queue is full.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub enum Overflow {
-    /// Refuse it.
-    #[default]
-    Refuse,
-    /// Drop the oldest messages that are in no request, if there are any.
-    DropOldest,
-}
 
 /// The settings of a [`Client`](crate::Client). Only the write key has no default.
 ///
@@ -81,7 +69,7 @@ pub struct Config {
     /// The client remembers who the user is: see [`Client::reset`](crate::Client::reset). No: both ids are the
     /// caller's, and nothing is remembered.
     pub stateful: bool,
-    /// Refuse what is only doubtful (see [`doubts`](crate::message::doubts)), not just what Segment would discard: no. Else it
+    /// Refuse what is only doubtful (see [`doubts`](crate::doubts)), not just what Segment would discard: no. Else it
     /// is warned about, once each, in the log.
     pub strict: bool,
     /// Add the operating system, the kind of device, the locale and the time zone to every message's context: no.

@@ -405,7 +405,7 @@ fn read(response: Result<HttpResponse, Error>) -> Answer {
     let status = response.status;
     let html = is_page(&response);
     let retry_after = response.header("retry-after");
-    let retry_after = retry_after.and_then(|value| policy::parse_retry_after(value, time::now_ms()));
+    let retry_after = retry_after.and_then(|value| header::parse_retry_after(value, time::now_ms()));
     let text = beginning(&response.body);
     let reason = match html {
         true => format!("the answer with status {status} is a web page, not Segment's"),

@@ -1,12 +1,18 @@
 //! HTTP headers of the caller's: which ones can be sent, and whose count.
 
+use std::time::Duration;
+
 use crate::base::error::Error;
+use crate::base::time;
 
 /// What follows from the request itself. Who could set these could smuggle in another request.
 const OURS: [&str; 5] = ["content-length", "transfer-encoding", "connection", "te", "upgrade"];
 
 /// How a body is encoded is said by whoever made it: we, if it holds messages.
 const ENCODING: &str = "content-encoding";
+
+/// The longest pause that a server can demand.
+pub(crate) const RETRY_AFTER_MAX: Duration = Duration::from_secs(300);
 
 /// Checks a header that is to go with every upload.
 pub(crate) fn check(argument: &str, name: &str, value: &str) -> Result<(), Error> {
@@ -45,6 +51,19 @@ pub(crate) fn add_unless_given(headers: &mut Vec<(String, String)>, name: &str, 
     if !headers.iter().any(|(given, _)| given.eq_ignore_ascii_case(name)) {
         headers.push((name.to_owned(), value()));
     }
+}
+
+/// The pause that the value of a `Retry-After` header demands: seconds or a date, at most [`RETRY_AFTER_MAX`]. None for
+/// zero, the past and what cannot be read: these are no reason to wait, and none to come back at once either.
+pub(crate) fn parse_retry_after(value: &str, now_ms: i64) -> Option<Duration> {
+    let value = value.trim();
+    let pause = if !value.is_empty() && value.bytes().all(|b| b.is_ascii_digit()) {
+        Duration::from_secs(value.parse().unwrap_or(u64::MAX))
+    } else {
+        let ahead = time::parse_http_date(value)?.saturating_sub(now_ms);
+        Duration::from_millis(u64::try_from(ahead).ok()?)
+    };
+    Some(pause.min(RETRY_AFTER_MAX)).filter(|pause| !pause.is_zero())
 }
 
 #[cfg(test)]
@@ -86,5 +105,30 @@ mod tests {
         add_unless_given(&mut headers, "Content-Type", || "application/json".to_owned());
         let expected = [("authorization", "mine"), ("Content-Type", "application/json")];
         assert_eq!(headers, expected.map(|(n, v)| (n.to_owned(), v.to_owned())));
+    }
+
+    #[test]
+    fn t22_retry_after_is_read_in_all_its_forms() {
+        let now = 1_445_412_480_000; // Wed, 21 Oct 2015 07:28:00 GMT
+        for (value, seconds) in [
+            ("5", Some(5)),
+            (" 5 ", Some(5)),
+            ("999", Some(300)),
+            ("9999", Some(300)),
+            ("99999999999999999999999", Some(300)),
+            ("0", None),
+            ("-1", None),
+            ("1.5", None),
+            ("12abc", None),
+            ("abc", None),
+            ("", None),
+            ("Wed, 21 Oct 2015 07:28:10 GMT", Some(10)),
+            ("Wed, 21 Oct 2015 07:28:10 -0000", Some(10)),
+            ("Wed, 21 Oct 2099 07:28:00 GMT", Some(300)),
+            ("Wed, 21 Oct 2015 07:28:00 GMT", None),
+            ("Wed, 21 Oct 2014 07:28:00 GMT", None),
+        ] {
+            assert_eq!(parse_retry_after(value, now), seconds.map(Duration::from_secs), "{value:?}");
+        }
     }
 }

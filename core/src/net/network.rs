@@ -14,10 +14,9 @@ use ureq::{Agent, Proxy, RequestBuilder};
 use crate::base::error::{Error, ErrorKind};
 use crate::base::fork::PerProcess;
 use crate::base::storage::Storage;
-use crate::client::config::UPLOADS_MAX;
 use crate::net::proxy::Proxies;
 use crate::net::resolver::Names;
-use crate::net::transport::{HttpRequest, HttpResponse, Transport};
+use crate::net::transport::{HttpRequest, HttpResponse, Transport, UPLOADS_MAX};
 use crate::net::wire;
 
 /// Connections are not kept longer than this, so that a change of address is noticed.

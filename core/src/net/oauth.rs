@@ -12,9 +12,9 @@ use crate::base::error::{Error, ErrorKind};
 use crate::base::{id, time};
 use crate::json::scan;
 use crate::net::endpoint;
+use crate::net::header::parse_retry_after;
 use crate::net::jwt::{Claims, Key};
 use crate::net::transport::{HttpRequest, HttpResponse, Transport};
-use crate::queue::policy::parse_retry_after;
 
 /// What a token allows if nothing else is asked for.
 const SCOPE: &str = "tracking_api:write";

@@ -7,6 +7,9 @@ use std::time::Duration;
 
 use crate::base::error::{Error, ErrorKind};
 
+/// More requests for messages are never under way at once.
+pub(crate) const UPLOADS_MAX: usize = 64;
+
 /// One HTTP request, to be made as it is.
 #[derive(Clone, Copy)]
 #[non_exhaustive]

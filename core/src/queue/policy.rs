@@ -9,8 +9,8 @@
 use std::ops::Range;
 use std::time::Duration;
 
-use crate::base::time;
 use crate::message::rules::MAX_BATCH_MESSAGES;
+use crate::net::header::RETRY_AFTER_MAX;
 
 /// The first wait after a failure; each further one is twice as long.
 pub(crate) const BACKOFF_BASE: Duration = Duration::from_millis(500);
@@ -18,8 +18,6 @@ pub(crate) const BACKOFF_BASE: Duration = Duration::from_millis(500);
 pub(crate) const BACKOFF_MAX: Duration = Duration::from_secs(60);
 /// By how much chance moves a wait, so that clients do not come back all at once after an outage.
 pub(crate) const JITTER: f64 = 0.1;
-/// The longest pause that a server can demand.
-pub(crate) const RETRY_AFTER_MAX: Duration = Duration::from_secs(300);
 /// Messages in memory are given up when they have failed for so long, whatever the count says.
 pub(crate) const GIVE_UP_AFTER: Duration = Duration::from_secs(12 * 3600);
 /// After so many failures in a row a restart goes on with their back-off; before, it is no concern of the server's.
@@ -100,19 +98,6 @@ pub(crate) fn judge(outcome: Outcome, limits: Limits) -> Verdict {
         100..=199 | 408 | 410 | 429 | 460 | 500..=599 => retry_after.map_or(Verdict::Retry, Verdict::Pause),
         _ => Verdict::Refused,
     }
-}
-
-/// The pause that the value of a `Retry-After` header demands: seconds or a date, at most [`RETRY_AFTER_MAX`]. None for
-/// zero, the past and what cannot be read: these are no reason to wait, and none to come back at once either.
-pub(crate) fn parse_retry_after(value: &str, now_ms: i64) -> Option<Duration> {
-    let value = value.trim();
-    let pause = if !value.is_empty() && value.bytes().all(|b| b.is_ascii_digit()) {
-        Duration::from_secs(value.parse().unwrap_or(u64::MAX))
-    } else {
-        let ahead = time::parse_http_date(value)?.saturating_sub(now_ms);
-        Duration::from_millis(u64::try_from(ahead).ok()?)
-    };
-    Some(pause.min(RETRY_AFTER_MAX)).filter(|pause| !pause.is_zero())
 }
 
 /// The wait after this many failures in a row. `chance` is a random number from 0 to 1.

@@ -11,11 +11,11 @@ use crate::base::error::{Error, ErrorKind};
 use crate::base::report::Level;
 use crate::base::storage::Stopwatch;
 use crate::base::time;
-use crate::client::config::Overflow;
 use crate::message::rules::MAX_MESSAGE_BYTES;
 use crate::queue::chunk::{self, Chunk};
 use crate::queue::spool::{self, Spool};
-use crate::queue::state::{Advice, Errand, Period, State, Stats, Waited, Wish, WorkerState};
+use crate::queue::state::{Advice, Errand, State, Stats, Waited, WorkerState};
+use crate::user::person::{Period, Wish};
 
 /// No number of messages wakes the worker: it is awake, or waits for something else.
 pub(crate) const NEVER: u64 = u64::MAX;
@@ -53,6 +53,16 @@ pub(crate) struct Queue {
     pub(crate) settled: Condvar,
     /// The syncing thread sleeps here.
     pub(crate) dirty: Condvar,
+}
+
+/// What to do with a new message when the queue is full.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Overflow {
+    /// Refuse it.
+    #[default]
+    Refuse,
+    /// Drop the oldest messages that are in no request, if there are any.
+    DropOldest,
 }
 
 #[derive(Debug, Clone, Copy)]

@@ -12,6 +12,7 @@ use crate::queue::chunk::{Batch, Chunk};
 use crate::queue::flight::Landed;
 use crate::queue::policy::Waiting;
 use crate::queue::shelf::{Leaving, Shelf};
+use crate::user::person::Wish;
 
 /// How many log lines wait for the delivery thread at most.
 const LOG_LINES_MAX: usize = 64;
@@ -207,30 +208,6 @@ pub(crate) struct Log {
     pub(crate) lines: Vec<(Level, String)>,
     /// How many found no room.
     pub(crate) lost: u64,
-}
-
-/// How often the user has opted out or in, and when last.
-pub(crate) type Period = (u64, i64);
-
-/// What the user wants, as far as it concerns what waits.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Wish {
-    /// Nothing is to be taken, and nothing sent.
-    pub(crate) opted_out: bool,
-    /// Only because nobody knows what the user wants: nothing is to be thrown away.
-    pub(crate) is_unsure: bool,
-    /// That is, because what was kept is damaged: only the user can say, and asking again is no use.
-    pub(crate) is_damaged: bool,
-    /// How often and when it changed. Whoever sees another period has missed something.
-    pub(crate) period: Period,
-    /// What was kept up to this time, in milliseconds since 1970, is not to be sent.
-    pub(crate) discard_up_to_ms: i64,
-}
-
-impl Wish {
-    /// Of a user who never said anything.
-    pub(crate) const NEVER_ASKED: Wish =
-        Wish { opted_out: false, is_unsure: false, is_damaged: false, period: (0, 0), discard_up_to_ms: i64::MIN };
 }
 
 /// A disk that took so long once is asked by no caller any more until it is quick again.

@@ -5,13 +5,36 @@ use crate::base::{id, time};
 use crate::json::object::{Object, Value};
 use crate::json::scan;
 use crate::json::scan::member;
-use crate::queue::state::Wish;
 
 /// So many bytes of traits are remembered; they travel with every message.
 pub(crate) const TRAITS_MAX_BYTES: usize = 8_192;
 
 /// After so many changes the counting starts anew.
 const CHANGES_MAX: u64 = u64::MAX >> 1;
+
+/// How often the user has opted out or in, and when last.
+pub(crate) type Period = (u64, i64);
+
+/// What the user wants, as far as it concerns what waits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Wish {
+    /// Nothing is to be taken, and nothing sent.
+    pub(crate) opted_out: bool,
+    /// Only because nobody knows what the user wants: nothing is to be thrown away.
+    pub(crate) is_unsure: bool,
+    /// That is, because what was kept is damaged: only the user can say, and asking again is no use.
+    pub(crate) is_damaged: bool,
+    /// How often and when it changed. Whoever sees another period has missed something.
+    pub(crate) period: Period,
+    /// What was kept up to this time, in milliseconds since 1970, is not to be sent.
+    pub(crate) discard_up_to_ms: i64,
+}
+
+impl Wish {
+    /// Of a user who never said anything.
+    pub(crate) const NEVER_ASKED: Wish =
+        Wish { opted_out: false, is_unsure: false, is_damaged: false, period: (0, 0), discard_up_to_ms: i64::MIN };
+}
 
 /// Who the user is.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

@@ -1,137 +1,177 @@
-//! A file uses only files of lower layers: those that stand above it in the list. (The map in `lib.rs` is the same
-//! list.)
+//! The rooms of the core, in the order of the list in ARCHITECTURE.md: a file uses only its own room and those above
+//! it. No files use each other in a circle, in the core, in the C boundary and in the tool.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-const ORDER: [&str; 50] = [
-    "error",
-    "kill",
-    "fork",
-    "signals",
-    "storage",
-    "time",
-    "id",
-    "write",
-    "scan",
-    "pieces",
-    "object",
-    "transport",
-    "report",
-    "rules",
-    "currency",
-    "doubts",
-    "policy",
-    "endpoint",
-    "header",
-    "jwt",
-    "oauth",
-    "config",
-    "message",
-    "typed",
-    "device",
-    "chunk",
-    "home",
-    "spool",
-    "survey",
-    "flight",
-    "shelf",
-    "state",
-    "queue",
-    "outgoing",
-    "errands",
-    "sync",
-    "person",
-    "identity",
-    "proxy",
-    "resolver",
-    "wire",
-    "network",
-    "authorization",
-    "callbacks",
-    "uploads",
-    "worker",
-    "process",
-    "client",
-    "user",
-    "call",
-];
+/// Only these may start threads, use the network or the disk, or write `unsafe`.
+const THREADS: [&str; 4] = ["client::uploads", "client::worker", "client::process", "net::resolver"];
+const NETWORK: [&str; 4] = ["net::network", "net::proxy", "net::resolver", "net::wire"];
+const UNSAFE: [&str; 3] = ["base::fork", "base::signals", "base::storage"];
+const DISK: [&str; 1] = ["base::storage"];
 
-const ROOMS: [&str; 7] = ["base", "write", "message", "net", "user", "queue", "client"];
+fn repository() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the repository").to_owned()
+}
 
-/// Only these may start threads, use the network, or write `unsafe`.
-const THREADS: [&str; 4] = ["uploads", "worker", "process", "resolver"];
-const NETWORK: [&str; 4] = ["network", "proxy", "resolver", "wire"];
-const UNSAFE: [&str; 3] = ["fork", "signals", "storage"];
-const DISK: [&str; 1] = ["storage"];
+/// The list of rooms: the lines of ARCHITECTURE.md that begin with the name of a folder.
+fn rooms() -> Vec<String> {
+    let text = fs::read_to_string(repository().join("ARCHITECTURE.md")).expect("readable");
+    let name = |line: &str| Some(line.strip_prefix("| `")?.split_once("/` |")?.0.to_owned());
+    text.lines().filter_map(name).collect()
+}
 
-fn sources() -> Vec<(String, String)> {
-    let mut sources = Vec::new();
-    let mut folders = vec![Path::new(env!("CARGO_MANIFEST_DIR")).join("src")];
+/// The files of a crate by the names of their modules, without what is only there for tests.
+pub(crate) fn modules(source: &str) -> BTreeMap<String, String> {
+    let root = repository().join(source);
+    let (mut modules, mut folders) = (BTreeMap::new(), vec![root.clone()]);
     while let Some(folder) = folders.pop() {
-        for entry in fs::read_dir(folder).expect("core/src is there") {
+        for entry in fs::read_dir(folder).expect("the folder is there") {
             let path = entry.expect("readable").path();
             if path.is_dir() {
                 folders.push(path);
                 continue;
             }
-            let name = path.file_stem().expect("a name").to_string_lossy().into_owned();
-            if name == "lib" || name == "mod" || name.ends_with("_tests") {
-                continue;
+            let name = path.strip_prefix(&root).expect("below it").with_extension("");
+            let name = name.to_string_lossy().replace(['/', '\\'], "::");
+            let name = name.strip_suffix("::mod").unwrap_or(&name).to_owned();
+            let is_code = path.extension().is_some_and(|extension| extension == "rs");
+            if is_code && !matches!(name.as_str(), "lib" | "main") && !name.ends_with("tests") {
+                modules.insert(name, without_tests(&fs::read_to_string(&path).expect("readable")));
             }
-            read(&path, name, &mut sources);
         }
     }
-    sources
+    modules
 }
 
-fn read(path: &Path, name: String, sources: &mut Vec<(String, String)>) {
-    let text = fs::read_to_string(path).expect("readable");
-    // Tests may reach further.
-    let code = text.split("#[cfg(test)]").next().unwrap_or_default().to_owned();
-    sources.push((name, code));
-}
-
-/// The modules of this crate that a file names.
-fn used(code: &str) -> Vec<String> {
-    let code: String = code.lines().filter(|line| !line.trim_start().starts_with("//")).collect::<Vec<_>>().join("\n");
-    let mut used = Vec::new();
-    for (at, _) in code.match_indices("crate::") {
-        let mut rest = &code[at + "crate::".len()..];
-        for room in ROOMS {
-            rest = rest.strip_prefix(room).and_then(|rest| rest.strip_prefix("::")).unwrap_or(rest);
-        }
-        let names = match rest.strip_prefix('{') {
-            // `use crate::{scan, time};`, one level of braces.
-            Some(list) => list.split('}').next().unwrap_or_default().split(',').collect(),
-            None => vec![rest],
+/// Code without comments and without items for tests.
+fn without_tests(code: &str) -> String {
+    let lines = code.lines().filter(|line| !line.trim_start().starts_with("//"));
+    let mut code = lines.collect::<Vec<_>>().join("\n");
+    while let Some(start) = code.find("#[cfg(test)]") {
+        // The item ends with a semicolon, or with the brace of its indentation.
+        let before = code[..start].rfind('\n').map_or(0, |newline| newline + 1);
+        let close = format!("\n{}}}", &code[before..start]);
+        let (semicolon, brace) = (code[start..].find(";\n"), code[start..].find("{\n"));
+        let end = match (semicolon, brace) {
+            (Some(semicolon), Some(brace)) if semicolon < brace => start + semicolon + 1,
+            (_, Some(_)) => code[start..].find(&close).map_or(code.len(), |at| start + at + close.len()),
+            (semicolon, None) => semicolon.map_or(code.len(), |at| start + at + 1),
         };
-        for name in names {
-            let name: String = name.trim().chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect();
-            used.push(name);
+        code.replace_range(start..end, "");
+    }
+    code
+}
+
+/// The modules that a file names, of those there are.
+fn used(own: &str, code: &str, modules: &BTreeMap<String, String>) -> BTreeSet<String> {
+    let parent = own.rsplit_once("::").map_or("", |(parent, _)| parent);
+    let mut used = BTreeSet::new();
+    for (word, base) in [("crate::", ""), ("super::", parent), ("self::", own)] {
+        for (at, _) in code.match_indices(word) {
+            for path in paths(&code[at + word.len()..]) {
+                let path: Vec<&str> = base.split("::").filter(|name| !name.is_empty()).chain(path).collect();
+                let known = (1..=path.len()).rev().map(|length| path[..length].join("::"));
+                used.extend(known.into_iter().find(|name| modules.contains_key(name)).filter(|name| name != own));
+            }
         }
     }
     used
 }
 
-#[test]
-fn every_file_uses_only_lower_ones() {
-    let place = |name: &str| ORDER.iter().position(|other| *other == name);
-    let sources = sources();
-    assert_eq!(sources.len(), ORDER.len(), "each file has its place in the list");
-    for (name, code) in &sources {
-        let own = place(name).unwrap_or_else(|| panic!("{name} is not in the list"));
-        for other in used(code) {
-            if let Some(theirs) = place(&other) {
-                assert!(theirs < own, "{name} uses {other}, which stands above it");
+/// `a::b::C` is one path; `a::{b, c::{d, e}}` are three.
+fn paths(text: &str) -> Vec<Vec<&str>> {
+    let end = text.find(|c: char| !(c.is_alphanumeric() || c == '_' || c == ':')).unwrap_or(text.len());
+    let head: Vec<&str> = text[..end].split("::").filter(|name| !name.is_empty()).collect();
+    let Some(list) = text[end..].strip_prefix('{').filter(|_| end == 0 || text[..end].ends_with("::")) else {
+        return vec![head];
+    };
+    let (mut paths, mut depth, mut start) = (Vec::new(), 0, 0);
+    for (at, c) in list.char_indices() {
+        if c == '{' {
+            depth += 1;
+        }
+        if depth == 0 && (c == ',' || c == '}') {
+            let items = self::paths(list[start..at].trim());
+            paths.extend(items.into_iter().map(|item| head.iter().copied().chain(item).collect()));
+            start = at + 1;
+        }
+        if c == '}' {
+            if depth == 0 {
+                break;
             }
+            depth -= 1;
+        }
+    }
+    paths
+}
+
+fn arrows(source: &str) -> BTreeMap<String, BTreeSet<String>> {
+    let modules = modules(source);
+    modules.iter().map(|(name, code)| (name.clone(), used(name, code, &modules))).collect()
+}
+
+/// How many floors the modules stand on; an error is a circle.
+fn floors(arrows: &BTreeMap<String, BTreeSet<String>>) -> Result<usize, Vec<&str>> {
+    let mut left: BTreeMap<&str, &BTreeSet<String>> = arrows.iter().map(|(name, used)| (name.as_str(), used)).collect();
+    let mut floors = 0;
+    while !left.is_empty() {
+        let stands = |used: &BTreeSet<String>| !used.iter().any(|name| left.contains_key(name.as_str()));
+        let floor: Vec<&str> = left.iter().filter(|(_, used)| stands(used)).map(|(name, _)| *name).collect();
+        if floor.is_empty() {
+            return Err(left.into_keys().collect());
+        }
+        floor.into_iter().for_each(|name| _ = left.remove(name));
+        floors += 1;
+    }
+    Ok(floors)
+}
+
+fn room(module: &str) -> &str {
+    module.split("::").next().unwrap_or_default()
+}
+
+#[test]
+#[allow(clippy::print_stdout)] // figures, for who asks for them: --nocapture
+fn every_file_uses_its_own_room_and_those_above_it() {
+    let (rooms, files) = (rooms(), arrows("core/src"));
+    let place = |module: &str| rooms.iter().position(|name| name == room(module));
+    let mut between = BTreeMap::<String, BTreeSet<String>>::new();
+    for (file, used) in &files {
+        let own = place(file).unwrap_or_else(|| panic!("the list in ARCHITECTURE.md has no room for {file}"));
+        for other in used {
+            assert!(place(other) <= Some(own), "{file} uses {other}, of a room below its own");
+        }
+        let others = used.iter().map(|other| room(other).to_owned()).filter(|other| other != room(file));
+        between.entry(room(file).to_owned()).or_default().extend(others);
+    }
+    assert_eq!(between.len(), rooms.len(), "each room of the list is there");
+    let rooms_arrows: usize = between.values().map(BTreeSet::len).sum();
+    let rooms_floors = floors(&between).expect("no circle");
+    let files_arrows: usize = files.values().map(BTreeSet::len).sum();
+    let counted = format!("{} rooms stand on {rooms_floors} floors, with {rooms_arrows} arrows", rooms.len());
+    let files_floors = floors(&files).expect("no circle");
+    println!("{counted}; {} files on {files_floors} floors, with {files_arrows}", files.len());
+    let architecture = fs::read_to_string(repository().join("ARCHITECTURE.md")).expect("readable");
+    let architecture = architecture.split_whitespace().collect::<Vec<_>>().join(" ");
+    assert!(architecture.contains(&counted), "ARCHITECTURE.md does not say that {counted}");
+}
+
+#[test]
+fn no_files_use_each_other_in_a_circle() {
+    for source in ["core/src", "bindings/python/src"] {
+        let arrows = arrows(source);
+        assert!(arrows.len() > 3, "{source} has files");
+        if let Err(circle) = floors(&arrows) {
+            panic!("in {source} these stand on each other: {circle:?}");
         }
     }
 }
 
 #[test]
 fn threads_network_and_unsafe_stay_where_they_belong() {
-    for (name, code) in &sources() {
+    for (name, code) in &modules("core/src") {
         let name = name.as_str();
         for (what, allowed) in [
             ("thread::Builder", THREADS.as_slice()),
@@ -150,8 +190,15 @@ fn threads_network_and_unsafe_stay_where_they_belong() {
 
 #[test]
 fn the_test_sees_what_a_file_uses() {
-    assert_eq!(
-        used("use crate::error::Error;\nuse crate::{id, json};\n// crate::worker\ncrate::time::now()"),
-        ["error", "id", "write", "time"]
-    );
+    let modules = ["a", "a::b", "a::c", "d", "e::f"].map(|name| (name.to_owned(), String::new())).into();
+    let of = |code: &str| used("a::c", code, &modules).into_iter().collect::<Vec<_>>();
+    assert_eq!(of("use crate::a::b::Error;\nuse crate::{d, e::f::{self, G}};"), ["a::b", "d", "e::f"]);
+    assert_eq!(of("fn x() { super::b::y(crate::d::Z) }"), ["a::b", "d"]);
+    assert_eq!(of("use crate::a::{b::B, c::C};"), ["a::b"]);
+    let code = "use a;\n#[cfg(test)]\nuse b;\nfn f() {}\n    #[cfg(test)]\n    fn g() {\n        h();\n    }\nuse z;\n";
+    let code = without_tests(&format!("{code}#[cfg(test)]\nmod tests {{\n    use crate::d;\n}}\n"));
+    assert!(code.contains("use z") && !["use b", "h()", "crate::d"].iter().any(|gone| code.contains(gone)), "{code}");
+    let circle: BTreeMap<_, BTreeSet<_>> =
+        [("a", "b"), ("b", "a"), ("c", "a")].map(|(from, to)| (from.to_owned(), [to.to_owned()].into())).into();
+    assert_eq!(floors(&circle), Err(vec!["a", "b", "c"]));
 }
