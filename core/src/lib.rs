@@ -54,3 +54,8 @@ pub const VERSION: &str = env!("CARGO_PKG_VERSION");
 mod patience;
 #[cfg(test)]
 use patience::rounds;
+
+/// Lifetimes of clients on a disk, a network and a clock that are not real.
+#[cfg(test)]
+#[path = "../tests/simulator/mod.rs"]
+mod simulator;

@@ -31,14 +31,22 @@ pub(crate) struct Home {
     root: Option<(u64, u64)>,
     /// The folder was there: what is above it is not made again. It may have been moved, with all that is in it.
     was_there: AtomicBool,
+    /// The mark may be there, and have reached no disk.
+    is_mark_doubtful: AtomicBool,
 }
 
 impl Home {
     /// Nothing is done on the disk yet. `spool_dir` is absolute.
     pub(crate) fn new(storage: Arc<dyn Storage>, spool_dir: &Path) -> Self {
         let root = spool_dir.ancestors().last().and_then(|root| storage.identity(root).ok());
-        let was_there = AtomicBool::new(false);
-        Home { storage, above: spool_dir.to_owned(), path: spool_dir.join(HOME), root, was_there }
+        Home {
+            storage,
+            above: spool_dir.to_owned(),
+            path: spool_dir.join(HOME),
+            root,
+            was_there: AtomicBool::new(false),
+            is_mark_doubtful: AtomicBool::new(false),
+        }
     }
 
     pub(crate) fn path(&self) -> &Path {
@@ -60,6 +68,7 @@ impl Home {
             return Err(io::Error::new(io::ErrorKind::NotFound, "the root of the file system is another than before"));
         }
         match self.standing()? {
+            Standing::Ours if self.is_mark_doubtful.load(Ordering::Relaxed) => self.mark()?,
             Standing::Ours => {}
             Standing::Foreign(why) => return Err(io::Error::other(why)),
             Standing::Absent => {
@@ -83,7 +92,10 @@ impl Home {
 
     fn mark(&self) -> io::Result<()> {
         let mark = format!("segment-native {VERSION} {}\n", user());
-        self.storage.replace(&self.path.join(MARK), mark.as_bytes())
+        // Once for all time: empty after a loss of power, it would be nobody's, and the folder with it.
+        let marked = self.storage.replace_synced(&self.path.join(MARK), mark.as_bytes());
+        self.is_mark_doubtful.store(marked.is_err(), Ordering::Relaxed);
+        marked
     }
 
     fn standing(&self) -> io::Result<Standing> {

@@ -46,6 +46,10 @@ pub(crate) fn fraction() -> f64 {
 }
 
 fn random() -> [u8; 16] {
+    #[cfg(test)]
+    if let Some(drawn) = crate::simulator::threads::random() {
+        return drawn;
+    }
     // A thread that is ending has no thread-locals any more; a fresh generator serves it as well.
     let drawn = GENERATOR.try_with(|generator| generator.borrow_mut().draw());
     drawn.unwrap_or_else(|_| Generator { generation: 0, random: None }.draw())

@@ -8,4 +8,5 @@ pub(crate) mod kill;
 pub(crate) mod report;
 pub(crate) mod signals;
 pub(crate) mod storage;
+pub(crate) mod threads;
 pub(crate) mod time;

@@ -13,6 +13,7 @@ use std::time::{Duration, Instant, SystemTime};
 use crate::base::fork::{self, ClosedInChild, Hold};
 use crate::base::kill;
 use crate::base::signals::extending;
+use crate::base::threads;
 
 /// No file of ours is larger, whatever its name and its size say, and no more is read: a chunk is a batch, of half a
 /// megabyte.
@@ -107,6 +108,8 @@ pub(crate) struct Map {
     /// None once it was let go of.
     memory: Option<memmap2::MmapMut>,
     generation: u32,
+    #[cfg(test)]
+    simulated: Option<std::sync::Arc<File>>,
 }
 
 impl Map {
@@ -120,7 +123,22 @@ impl Map {
         // does.
         #[cfg(target_os = "linux")]
         let _ = memory.advise(memmap2::Advice::PopulateWrite);
-        Map { memory: Some(memory), generation: fork::generation() }
+        Map {
+            memory: Some(memory),
+            generation: fork::generation(),
+            #[cfg(test)]
+            simulated: None,
+        }
+    }
+
+    /// A map of a file of the simulator's.
+    #[cfg(test)]
+    pub(crate) fn simulated(file: std::sync::Arc<File>, bytes: usize) -> io::Result<Self> {
+        // SAFETY: the file has no name, and is never shortened.
+        let memory = unsafe { memmap2::MmapOptions::new().len(bytes).map_mut(&*file) }?;
+        let mut map = Map::new(memory);
+        map.simulated = Some(file);
+        Ok(map)
     }
 
     fn is_ours(&self) -> bool {
@@ -184,15 +202,42 @@ impl Drop for Kept {
 }
 
 /// A lock on a file, held until it is dropped or the process ends; a forked child has no part of it.
+pub(crate) type Lock = Box<dyn Held>;
+
+pub(crate) trait Held: Send + Sync {
+    /// Whether it still keeps others out: its file was not closed by the host, and is still the one that others find.
+    fn is_held(&self) -> bool;
+}
+
 #[derive(Debug)]
-pub(crate) struct Lock {
+struct FileLock {
     held: Option<(ClosedInChild, Kept)>,
     path: PathBuf,
 }
 
-impl Lock {
-    /// Whether it still keeps others out: its file was not closed by the host, and is still the one that others find.
-    pub(crate) fn is_held(&self) -> bool {
+impl FileLock {
+    /// None if another process, or another client of this one, has it.
+    fn take(path: &Path) -> io::Result<Option<FileLock>> {
+        let _hold = Hold::new();
+        let file = unmasked(private().read(true).write(true).create(true).truncate(false).open(path)?)?;
+        match file.try_lock() {
+            Ok(()) => {}
+            Err(fs::TryLockError::WouldBlock) => return Ok(None),
+            Err(fs::TryLockError::Error(error)) => return Err(error),
+        }
+        let kept = Kept::new(file)?;
+        // Whoever had the lock before may have deleted the file in between: then this is a lock on nothing.
+        if !files::identity_at(path).is_ok_and(|now| now == kept.identity) {
+            return Ok(None);
+        }
+        let noted = ClosedInChild::note(files::descriptor(kept.file()?))?;
+        kill::point("lock-made");
+        Ok(Some(FileLock { held: Some((noted, kept)), path: path.to_owned() }))
+    }
+}
+
+impl Held for FileLock {
+    fn is_held(&self) -> bool {
         let Some(kept) = self.held.as_ref().map(|(_, kept)| kept).filter(|kept| kept.ours().is_some()) else {
             return false;
         };
@@ -200,7 +245,7 @@ impl Lock {
     }
 }
 
-impl Drop for Lock {
+impl Drop for FileLock {
     fn drop(&mut self) {
         let _hold = Hold::new();
         // First the note, then the file: a child must not close what another file's number has become.
@@ -220,18 +265,26 @@ pub(crate) struct Stopwatch {
 
 impl Stopwatch {
     pub(crate) fn start() -> Stopwatch {
-        Stopwatch { began: Instant::now(), waited: system::waited_for_a_processor() }
+        Stopwatch { began: threads::now(), waited: waited_for_a_processor() }
     }
 
     pub(crate) fn elapsed(&self) -> Duration {
-        let elapsed = self.began.elapsed();
+        let elapsed = threads::since(self.began);
         if elapsed < Duration::from_millis(10) {
             return elapsed; // nobody minds
         }
-        let now = self.waited.and_then(|_| system::waited_for_a_processor());
+        let now = self.waited.and_then(|_| waited_for_a_processor());
         let waited = now.zip(self.waited).map_or(Duration::ZERO, |(now, before)| now.saturating_sub(before));
         elapsed.saturating_sub(waited)
     }
+}
+
+fn waited_for_a_processor() -> Option<Duration> {
+    #[cfg(test)]
+    if crate::simulator::threads::is_simulated() {
+        return None;
+    }
+    system::waited_for_a_processor()
 }
 
 /// The real disk.
@@ -346,21 +399,7 @@ impl Storage for Disk {
     }
 
     fn lock(&self, path: &Path) -> io::Result<Option<Lock>> {
-        let _hold = Hold::new();
-        let file = unmasked(private().read(true).write(true).create(true).truncate(false).open(path)?)?;
-        match file.try_lock() {
-            Ok(()) => {}
-            Err(fs::TryLockError::WouldBlock) => return Ok(None),
-            Err(fs::TryLockError::Error(error)) => return Err(error),
-        }
-        let kept = Kept::new(file)?;
-        // Whoever had the lock before may have deleted the file in between: then this is a lock on nothing.
-        if !files::identity_at(path).is_ok_and(|now| now == kept.identity) {
-            return Ok(None);
-        }
-        let noted = ClosedInChild::note(files::descriptor(kept.file()?))?;
-        kill::point("lock-made");
-        Ok(Some(Lock { held: Some((noted, kept)), path: path.to_owned() }))
+        Ok(FileLock::take(path)?.map(|lock| Box::new(lock) as Lock))
     }
 
     fn sync(&self, path: &Path) -> io::Result<()> {

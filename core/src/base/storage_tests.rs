@@ -61,7 +61,7 @@ fn was_open(number: i32) -> bool {
 fn a_lock_whose_number_is_the_hosts_by_now_is_lost_and_closes_nothing() {
     let folder = Folder::new();
     let path = folder.path("a.lock");
-    let lock = Disk.lock(&path).expect("a lock").expect("free");
+    let lock = FileLock::take(&path).expect("a lock").expect("free");
     assert!(lock.is_held());
     let number = take_number(lock.held.as_ref().and_then(|(_, kept)| kept.file.as_ref()).expect("open"));
     assert!(!lock.is_held());
@@ -116,7 +116,7 @@ fn a_lock_is_lost_with_the_name_of_its_file() {
 #[cfg(unix)]
 fn a_child_leaves_its_parents_lock_and_map_alone() {
     let folder = Folder::new();
-    let mut lock = Disk.lock(&folder.path("a.lock")).expect("a lock").expect("free");
+    let mut lock = FileLock::take(&folder.path("a.lock")).expect("a lock").expect("free");
     // What a fork changes, as far as these can see.
     let kept = lock.held.as_mut().map(|(_, kept)| kept).expect("held");
     kept.generation = kept.generation.wrapping_sub(1);
@@ -140,7 +140,7 @@ fn hundreds_of_locks_can_be_had_at_once() {
     let folder = Folder::new();
     let lock = |n| Disk.lock(&folder.path(&format!("{n}.lock"))).expect("a lock").expect("free");
     let locks: Vec<Lock> = (0..400).map(lock).collect();
-    assert!(locks.iter().all(Lock::is_held));
+    assert!(locks.iter().all(|lock| lock.is_held()));
 }
 
 // ---- Reading ----

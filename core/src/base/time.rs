@@ -4,6 +4,8 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use jiff::Timestamp;
 
+use crate::base::threads;
+
 /// The first and the last millisecond that four digits of year can say.
 const RANGE: std::ops::RangeInclusive<i64> = -62_135_596_800_000..=253_402_300_799_999;
 
@@ -11,7 +13,7 @@ const DAY_MS: i64 = 86_400_000;
 
 /// Now, by the system's clock.
 pub(crate) fn now_ms() -> i64 {
-    from_system(SystemTime::now())
+    from_system(threads::system_time())
 }
 
 /// A time of the standard library's, in milliseconds since 1970.

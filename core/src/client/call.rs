@@ -1,9 +1,10 @@
 //! One request to one of Segment's HTTP APIs, now: the answer is the caller's.
 
 use std::fmt;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use crate::base::error::{Error, ErrorKind};
+use crate::base::threads;
 use crate::client::client::Client;
 use crate::client::config::TIME_MAX;
 use crate::json::scan;
@@ -96,7 +97,7 @@ impl Client {
     /// without an answer; [`ErrorKind::Rejected`] if no OAuth token could be had; [`ErrorKind::OptedOut`] for the
     /// Tracking API if the user has opted out; [`ErrorKind::Closed`] after [`shutdown`](Client::shutdown).
     pub fn call(&self, request: &Request<'_>) -> Result<HttpResponse, Error> {
-        let until = Instant::now() + request.timeout.unwrap_or(self.config().timeout).min(TIME_MAX);
+        let until = threads::now() + request.timeout.unwrap_or(self.config().timeout).min(TIME_MAX);
         let method = METHODS.into_iter().find(|method| method.eq_ignore_ascii_case(request.method));
         let method = method.ok_or_else(|| Error::invalid("method must be GET, POST, PUT, PATCH or DELETE"))?;
         let endpoint = self.endpoint(request.api);
@@ -121,7 +122,7 @@ impl Client {
             }
         };
         check()?;
-        let left = || until.saturating_duration_since(Instant::now());
+        let left = || until.saturating_duration_since(threads::now());
         if is_tracking {
             for (name, value) in &self.config().headers {
                 header::add_unless_given(&mut headers, name, || value.clone());

@@ -2,10 +2,11 @@
 
 use std::cell::Cell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, PoisonError};
 
 use crate::base::error::Error;
 use crate::base::report::{Delivery, Level, OnDelivery, OnLog};
+use crate::base::threads::Mutex;
 use crate::message::message;
 use crate::queue::chunk::Batch;
 use crate::queue::policy::Part;

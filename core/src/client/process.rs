@@ -3,14 +3,14 @@
 use std::cell::Cell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
-use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
+use std::sync::{Arc, OnceLock, PoisonError};
+use std::time::Duration;
 
 use crate::base::error::{Error, ErrorKind};
 use crate::base::home::Home;
 use crate::base::report::{BeforeSend, Edit, Level};
 use crate::base::storage::{self, Storage};
+use crate::base::threads::{self, JoinHandle, Mutex};
 use crate::client::callbacks::{Callbacks, Host};
 use crate::client::config::{Config, Prepared};
 use crate::client::uploads::Uploads;
@@ -200,15 +200,15 @@ impl Half {
     /// Delivers for so long, and lets go of everything.
     pub(crate) fn end(&self, shutdown: Duration) {
         let shared = &self.shared;
-        let until = Instant::now().checked_add(shutdown);
+        let until = threads::now().checked_add(shutdown);
         if !shared.queue.is_closed() {
             shared.queue.close(shutdown, shutdown);
         }
         // What is in memory may find room on the disk now.
-        let left = || until.map_or(shutdown, |until| until.saturating_duration_since(Instant::now()));
+        let left = || until.map_or(shutdown, |until| until.saturating_duration_since(threads::now()));
         shared.queue.rescue(left());
         shared.queue.end();
-        let start = Instant::now();
+        let start = threads::now();
         let mut ended = shared.queue.wait_for_end(start, GRACE, false);
         if !ended {
             shared.transport.abort();
@@ -233,7 +233,7 @@ fn give_up_elsewhere(shared: &Arc<Shared>) {
         return;
     }
     let successor = shared.clone();
-    let thread = std::thread::Builder::new().name("segment".to_owned()).spawn(move || worker::give_up_all(&successor));
+    let thread = threads::spawn("segment", move || worker::give_up_all(&successor));
     match thread {
         Ok(thread) => drop(thread.join()),
         Err(_) => worker::give_up_all(shared),

@@ -2,11 +2,11 @@
 //! for long. What the jobs are is decided by the delivery thread.
 
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::thread::JoinHandle;
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
-use crate::base::{fork, signals};
+use crate::base::fork;
+use crate::base::threads::{self, Condvar, JoinHandle, Mutex, MutexGuard};
 
 /// A thread that had nothing to do for so long ends.
 const IDLE_MAX: Duration = Duration::from_secs(5);
@@ -57,9 +57,8 @@ impl Uploads {
     fn thread(&self) -> Option<Thread> {
         let (shared, is_busy) = (self.0.clone(), Arc::new(AtomicBool::new(false)));
         let busy = is_busy.clone();
-        let _blocked = signals::block();
-        let thread = std::thread::Builder::new().name("segment-upload".to_owned());
-        Some(Thread { handle: thread.spawn(move || shared.run(&busy)).ok()?, is_busy })
+        let handle = threads::spawn("segment-upload", move || shared.run(&busy)).ok()?;
+        Some(Thread { handle, is_busy })
     }
 
     /// Has all threads end, and waits for them; but not for those with a job, if these are to be left behind.

@@ -137,14 +137,14 @@ impl Client {
     fn opt_and_heed(&self, out: bool) -> Result<(), Error> {
         let half = self.half();
         half.refuse_in_before_send()?;
+        // First of all nothing is taken or sent any more, whoever is changing something meanwhile, and however slow the
+        // disk.
+        let opting_out = out.then(|| half.shared.queue.stop_taking());
         if out {
-            // First of all nothing is taken or sent any more, whoever is changing something meanwhile, and however slow
-            // the disk.
-            half.shared.queue.stop_taking();
             half.interrupt();
         }
         let is_stateful = self.identity().is_stateful();
-        let kept = self.identity().hold().change(|(person, privacy)| {
+        let kept = self.identity().hold().choose(|(person, privacy)| {
             if privacy.opted_out != out || privacy.unsure.is_some() {
                 *privacy = privacy.opted(out, crate::base::time::now_ms());
             }
@@ -153,6 +153,7 @@ impl Client {
                 person.get_or_insert_with(|| Person { app: self.release(), ..Person::unknown() });
             }
         });
+        drop(opting_out);
         half.shared.apply_privacy();
         half.shared.queue.wait_for_errands(ERRANDS_MAX);
         kept

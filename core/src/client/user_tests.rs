@@ -551,6 +551,47 @@ fn no_request_begins_after_the_user_has_opted_out() {
 }
 
 #[test]
+fn while_somebody_opts_out_nobody_who_knows_of_nothing_brings_the_queue_back() {
+    let client = client(Config::new("k"), Disk, &Receiver::default());
+    let shared = &client.half().shared;
+    let opting_out = shared.queue.stop_taking();
+    shared.apply_privacy(); // as the delivery thread does at each turn
+    let error = client.track("u", "E", None, None).expect_err("refused");
+    assert_eq!(error.kind(), ErrorKind::OptedOut);
+    drop(opting_out);
+    shared.apply_privacy();
+    assert!(track(&client, "it came to nothing"));
+}
+
+/// With several uploads a request may have been decided on, and its thread not have begun it.
+#[test]
+fn no_request_begins_after_another_process_has_said_that_the_user_opted_out() {
+    let ((entered, wait), (release, released)) = (channel(), channel());
+    let made = Arc::new(AtomicUsize::new(0));
+    let late = Late {
+        interruptions: Arc::default(),
+        entered: Mutex::new(entered),
+        released: Mutex::new(released),
+        made: made.clone(),
+    };
+    let once = Mutex::new(Some(late));
+    let make =
+        Box::new(move || -> Box<dyn Transport> { Box::new(once.lock().expect("no panic").take().expect("no fork")) });
+    let folder = Folder::new();
+    let config = Config { flush_at: 1, uploads: 2, ..config(&folder) };
+    let first = Client::with(config, Arc::new(Disk), make).expect("good settings");
+    let other = client(stateful(&folder), Disk, &Receiver::default());
+    assert!(track(&first, "before"));
+    wait.recv_timeout(patience()).expect("it has been decided");
+    other.opt_out().expect("kept");
+    first.half().shared.refresh_identity(); // as the delivery thread does before it sends something else
+    assert_eq!(first.stats().dropped, 1);
+    release.send(()).expect("it waits");
+    drop(first);
+    assert_eq!(made.load(Ordering::SeqCst), 0);
+}
+
+#[test]
 #[cfg(feature = "http")]
 fn the_network_makes_no_request_that_was_decided_on_before_an_interruption() {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
@@ -651,6 +692,22 @@ fn where_opting_out_cannot_be_kept_it_is_so_in_this_process() {
         *refused.lock().expect("no panic") = None;
         client.opt_out().expect("kept at last");
         assert!(known_to(&folder).1);
+    }
+}
+
+#[test]
+fn who_repeats_their_choice_is_heard_though_the_folder_cannot_be_read() {
+    let folder = Folder::new();
+    let (first, refused) = on_gate(&folder);
+    let other = client(stateful(&folder), Disk, &Receiver::default());
+    for out in [true, false] {
+        let choose = |client: &Client, out: bool| if out { client.opt_out() } else { client.opt_in() };
+        choose(&first, out).expect("kept");
+        *refused.lock().expect("no panic") = Some(("read", "privacy.json", libc::EIO));
+        choose(&other, !out).expect("kept");
+        choose(&first, out).expect("kept, over what nobody can read");
+        *refused.lock().expect("no panic") = None;
+        assert_eq!(known_to(&folder).1, out);
     }
 }
 

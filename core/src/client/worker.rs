@@ -12,7 +12,8 @@ use crate::base::error::{Error, ErrorKind};
 use crate::base::fork;
 use crate::base::kill;
 use crate::base::report::Level;
-use crate::base::{id, signals, time};
+use crate::base::threads::{self, JoinHandle};
+use crate::base::{id, time};
 use crate::client::callbacks::Callbacks;
 use crate::client::config::Envelope;
 use crate::client::uploads::{Job, Uploads};
@@ -67,7 +68,10 @@ impl Shared {
             self.queue.lock().note(level, line);
             self.queue.work.notify_one();
         }
-        self.queue.heed(|| self.identity.known().privacy.wish());
+        if self.queue.heed(|| self.identity.known().privacy.wish()) {
+            // What was thrown away may be in a request that another thread is about to begin.
+            self.transport.interrupt();
+        }
     }
 }
 
@@ -95,7 +99,7 @@ pub(crate) fn run(shared: &Arc<Shared>) {
                 shared.callbacks.log(Level::Error, || "a bug on the delivery thread was contained".to_owned());
                 let failed = catch_unwind(AssertUnwindSafe(|| worker.failed(shared)));
                 if failed.is_err() {
-                    std::thread::sleep(policy::BACKOFF_BASE);
+                    threads::sleep(policy::BACKOFF_BASE);
                 }
             }
         }
@@ -190,7 +194,7 @@ impl Worker {
     /// Makes a request ready, and has it made: by another thread if several may be under way, else by this one.
     fn send(&mut self, shared: &Arc<Shared>, batch: Arc<Batch>, part: Part, within: Option<Duration>) {
         let timeout = within.map_or(shared.timeout, |within| within.min(shared.timeout));
-        let until = Instant::now() + timeout;
+        let until = threads::now() + timeout;
         // Both may be the host's own HTTP: a callback like any other. Nobody is asked for what a header of the caller's
         // replaces.
         let authorized = match find(&shared.headers, "authorization") {
@@ -357,7 +361,7 @@ fn request(shared: &Shared, flight: Flight, headers: &[(String, String)], body: 
             url: &shared.url,
             headers,
             body: &body,
-            timeout: until.saturating_duration_since(Instant::now()),
+            timeout: until.saturating_duration_since(threads::now()),
             answer_max_bytes: ANSWER_MAX_BYTES,
             status_will_do: true,
         };
@@ -458,23 +462,21 @@ fn beginning(body: &[u8]) -> String {
 }
 
 /// Starts the delivery thread.
-pub(crate) fn start(shared: Arc<Shared>) -> std::io::Result<std::thread::JoinHandle<()>> {
-    let _blocked = signals::block();
-    std::thread::Builder::new().name("segment".to_owned()).spawn(move || run(&shared))
+pub(crate) fn start(shared: Arc<Shared>) -> std::io::Result<JoinHandle<()>> {
+    threads::spawn("segment", move || run(&shared))
 }
 
 /// Starts the thread for errands; whether there is one.
 pub(crate) fn start_errands(shared: &Arc<Shared>) -> bool {
-    let _blocked = signals::block();
     let errands = shared.clone();
     let run = move || {
         while catch_unwind(AssertUnwindSafe(|| errands.queue.run_errands())).is_err() {
             errands.callbacks.log(Level::Error, || "a bug on the thread for errands was contained".to_owned());
-            std::thread::sleep(policy::BACKOFF_BASE);
+            threads::sleep(policy::BACKOFF_BASE);
         }
     };
     shared.queue.lock().errands.runs = true;
-    let started = std::thread::Builder::new().name("segment-disk".to_owned()).spawn(run);
+    let started = threads::spawn("segment-disk", run);
     if let Err(error) = &started {
         let mut state = shared.queue.lock();
         state.errands.runs = false;
@@ -485,14 +487,16 @@ pub(crate) fn start_errands(shared: &Arc<Shared>) -> bool {
 
 /// Starts the syncing thread. Without it everything works, and survives all but a loss of power; that is said, then.
 pub(crate) fn start_syncing(shared: &Arc<Shared>) {
-    let _blocked = signals::block();
     let syncing = shared.clone();
     let run = move || {
         while catch_unwind(AssertUnwindSafe(|| syncing.queue.keep_synced())).is_err() {
-            std::thread::sleep(policy::BACKOFF_BASE);
+            threads::sleep(policy::BACKOFF_BASE);
         }
     };
-    if let Err(error) = std::thread::Builder::new().name("segment-sync".to_owned()).spawn(run) {
-        shared.queue.lock().note(Level::Warning, format!("nothing is synced: no thread could be had: {error}"));
+    shared.queue.lock().sync.runs = true;
+    if let Err(error) = threads::spawn("segment-sync", run) {
+        let mut state = shared.queue.lock();
+        state.sync.runs = false;
+        state.note(Level::Warning, format!("nothing is synced: no thread could be had: {error}"));
     }
 }

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use crate::base::kill;
 use crate::base::report::Level;
 use crate::base::storage::Stopwatch;
+use crate::base::threads;
 use crate::queue::chunk::{Chunk, Retired};
 use crate::queue::queue::{Guard, Queue};
 use crate::queue::shelf::{Leaving, Taken};
@@ -66,7 +67,7 @@ impl Queue {
         if let Some(errand) = state.errands.list.pop_front() {
             return Some(Task::Errand(errand));
         }
-        let now = Instant::now();
+        let now = threads::now();
         if !state.errands.put_away && self.is_look_due(state, now) {
             return Some(Task::Look);
         }
@@ -126,7 +127,7 @@ impl Queue {
     }
 
     fn sleep_until_needed<'a>(&'a self, mut state: Guard<'a>) -> Guard<'a> {
-        let now = Instant::now();
+        let now = threads::now();
         let mut wait = LOOK_INTERVAL;
         if !state.ahead.ready.is_empty() {
             wait = wait.min(SPARE_MAX);
@@ -147,7 +148,7 @@ impl Queue {
         // However often it is woken meanwhile.
         let State { look, shelf, .. } = &mut *state;
         look.unreadable.retain(|(since, number)| {
-            let rests = since.elapsed() < DISK_REST;
+            let rests = threads::since(*since) < DISK_REST;
             if !rests {
                 shelf.unread(*number);
                 self.work.notify_one();
@@ -314,7 +315,7 @@ impl Queue {
             self.add_errands(&mut state, leaving.map(Errand::Remove));
             return state;
         }
-        state.look.last = Some(Instant::now());
+        state.look.last = Some(threads::now());
         match look {
             Ok(look) => {
                 state.look.failed = false;

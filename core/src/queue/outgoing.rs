@@ -3,10 +3,11 @@
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use crate::base::kill;
 use crate::base::report::Level;
+use crate::base::threads;
 use crate::base::time;
 use crate::queue::chunk::{Batch, Chunk};
 use crate::queue::flight::Landed;
@@ -84,7 +85,7 @@ impl Queue {
                 drop(woken.unwrap_or_else(PoisonError::into_inner));
                 return Work::Ask;
             }
-            let now = Instant::now();
+            let now = threads::now();
             if state.is_paused {
                 state = self.sleep(state, None, NEVER);
                 continue;
@@ -111,7 +112,7 @@ impl Queue {
                             state.shelf.in_flight()
                         }
                     };
-                    let within = state.deliver_until.map(|until| until.saturating_duration_since(Instant::now()));
+                    let within = state.deliver_until.map(|until| until.saturating_duration_since(threads::now()));
                     match flight {
                         Some((number, batch, Some(part))) => {
                             state.shelf.set_under_way(number, true);
@@ -140,7 +141,7 @@ impl Queue {
 
     fn sleep<'a>(&self, mut state: Guard<'a>, time: Option<Duration>, wake_at: u64) -> Guard<'a> {
         state.worker.wake_at = wake_at;
-        let left = state.deliver_until.map(|until| until.saturating_duration_since(Instant::now()));
+        let left = state.deliver_until.map(|until| until.saturating_duration_since(threads::now()));
         let time = time.into_iter().chain(left.filter(|left| !left.is_zero())).min();
         let mut state = match time {
             Some(time) => self.work.wait_timeout(state, time).unwrap_or_else(PoisonError::into_inner).0,
@@ -157,15 +158,15 @@ impl Queue {
         if !can_have || !state.ahead.ready.is_empty() || state.disk.is_troubled() || state.shelf.is_filling_memory() {
             return None;
         }
-        let since = *state.ahead.seal_wanted.get_or_insert_with(Instant::now);
+        let since = *state.ahead.seal_wanted.get_or_insert_with(threads::now);
         self.wake_errands(state);
-        NEXT_CHUNK_PATIENCE.checked_sub(since.elapsed()).filter(|left| !left.is_zero())
+        NEXT_CHUNK_PATIENCE.checked_sub(threads::since(since)).filter(|left| !left.is_zero())
     }
 
     /// Puts the next slot in flight, if it can be read.
     fn load<'a>(&'a self, mut state: Guard<'a>) -> Guard<'a> {
         // What the dead have left is older. A folder that does not say what is in it holds nobody up for long.
-        let left = LOOK_PATIENCE.saturating_sub(state.look.wanted.elapsed());
+        let left = LOOK_PATIENCE.saturating_sub(threads::since(state.look.wanted));
         if state.look.last.is_none() && state.errands.runs && !left.is_zero() {
             return self.work.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0;
         }
@@ -240,7 +241,7 @@ impl Queue {
 
     fn unreadable(&self, state: &mut State, number: u64, file: &Path, error: &io::Error) {
         if is_passing(error) {
-            state.look.unreadable.push((Instant::now(), number));
+            state.look.unreadable.push((threads::now(), number));
             return self.wake_errands(state);
         }
         let messages = state.shelf.abandon(number);
@@ -321,7 +322,7 @@ impl Queue {
         if state.worker.abandoned {
             return None;
         }
-        let now = state.began.elapsed();
+        let now = threads::since(state.began);
         let was_made = outcome.was_made();
         state.stats.requests += u64::from(was_made);
         let parts = state.shelf.parts(number)?;

@@ -4,12 +4,13 @@
 //! anything is sent, never while a callback runs, and never while the disk is asked for anything.
 
 use std::io;
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::PoisonError;
 use std::time::{Duration, Instant};
 
 use crate::base::error::{Error, ErrorKind};
 use crate::base::report::Level;
 use crate::base::storage::Stopwatch;
+use crate::base::threads::{self, Condvar, Mutex, MutexGuard};
 use crate::base::time;
 use crate::message::rules::MAX_MESSAGE_BYTES;
 use crate::queue::chunk::{self, Chunk};
@@ -105,6 +106,15 @@ impl Settings {
     }
 }
 
+/// The user is about to opt out, and nobody who knows only what they wanted before brings anything back.
+pub(crate) struct OptingOut<'a>(&'a Queue);
+
+impl Drop for OptingOut<'_> {
+    fn drop(&mut self) {
+        self.0.lock().choice.opting_out -= 1;
+    }
+}
+
 impl Queue {
     pub(crate) fn new(settings: Settings, spool: Option<Spool>, wish: Wish) -> Self {
         let mut state = State::new();
@@ -112,7 +122,7 @@ impl Queue {
         state.choice.certain = Some(wish).filter(|wish| !wish.is_unsure);
         spool.iter().for_each(|spool| spool.discard_up_to(wish.discard_up_to_ms));
         // Without a folder there is nothing to look for.
-        state.look.last = spool.is_none().then(Instant::now);
+        state.look.last = spool.is_none().then(threads::now);
         state.sync.is_on = settings.sync;
         Queue {
             settings,
@@ -144,7 +154,7 @@ impl Queue {
                 continue;
             }
             if state.shelf.filling().0 == 0 {
-                state.active_since = Instant::now();
+                state.active_since = threads::now();
             }
             if !state.shelf.is_filling_written() {
                 if state.shelf.append(message).is_ok() {
@@ -200,12 +210,12 @@ impl Queue {
         let is_slow = state.disk.is_slow;
         let is_usable = state.ahead.ready.front().is_some_and(|chunk| !(chunk.is_written() && is_slow));
         if let Some(chunk) = is_usable.then(|| state.ahead.ready.pop_front()).flatten() {
-            state.ahead.used = Instant::now();
+            state.ahead.used = threads::now();
             self.give_back(&mut state, |state| state.shelf.begin(chunk, time::now_ms()));
             return Ok(state);
         }
         let advice = match &self.spool {
-            Some(_) => state.disk.advice(Instant::now(), waited),
+            Some(_) => state.disk.advice(threads::now(), waited),
             None => Advice::Avoid,
         };
         match (advice, &self.spool) {
@@ -214,7 +224,7 @@ impl Queue {
                     // They are used up faster than they are made.
                     state.ahead.wanted = (state.ahead.wanted * 2).min(self.settings.ahead_max());
                 }
-                state.disk.busy_since = Some(Instant::now());
+                state.disk.busy_since = Some(threads::now());
                 drop(state);
                 let mut state = self.make(spool);
                 self.disk_free(&mut state);
@@ -294,7 +304,7 @@ impl Queue {
                 if state.choice.purges == purges && !state.errands.put_away && !state.choice.wish.opted_out {
                     state.ahead.ready.push_back(chunk);
                     if state.ahead.seal_wanted.is_some() {
-                        state.ahead.used = Instant::now(); // it is about to be
+                        state.ahead.used = threads::now(); // it is about to be
                         self.work.notify_one();
                     }
                 } else {
@@ -320,7 +330,7 @@ impl Queue {
     ) -> Result<(Guard<'a>, bool), Error> {
         let Some((number, mut file)) = state.shelf.lend_file() else {
             // Somebody else is writing.
-            match state.disk.advice(Instant::now(), waited) {
+            match state.disk.advice(threads::now(), waited) {
                 Advice::Wait(left) => {
                     state = self.disk_free.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0;
                 }
@@ -328,16 +338,19 @@ impl Queue {
             }
             return Ok((state, false));
         };
-        let began = Instant::now();
+        let began = threads::now();
         state.disk.busy_since = Some(began);
+        let bytes = message.len() as u64 + 1;
+        state.bytes_written += bytes;
         drop(state);
         let written = chunk::append_to(&mut *file, message);
         let mut state = self.lock();
+        state.bytes_written -= bytes;
         self.disk_free(&mut state);
-        let kept = state.shelf.return_file(number, file, written.is_ok().then_some(message.len() as u64 + 1));
+        let kept = state.shelf.return_file(number, file, written.is_ok().then_some(bytes));
         match written {
             Ok(()) => {
-                self.disk_worked(&mut state, began.elapsed());
+                self.disk_worked(&mut state, threads::since(began));
                 self.work_if_sealed(&state, number);
                 self.check_period(&mut state, period)?;
                 if kept { Ok((state, true)) } else { Err(self.refuse(&mut state)) }
@@ -364,7 +377,7 @@ impl Queue {
 
     /// Says so once, until the disk works again.
     pub(crate) fn disk_failed(&self, state: &mut State, error: &io::Error) {
-        if state.disk.failed.replace(Instant::now()).is_none() {
+        if state.disk.failed.replace(threads::now()).is_none() {
             let line = format!("the spool cannot be written, new messages are kept in memory only: {error}");
             state.note(Level::Warning, line);
             self.work.notify_one();
@@ -416,10 +429,11 @@ impl Queue {
         Ok(())
     }
 
-    /// Takes nothing from now on, and throws away what waits: the user is about to opt out. The files it was in are
-    /// still to be removed.
-    pub(crate) fn stop_taking(&self) {
+    /// Takes nothing from now on, and throws away what waits: the user is about to opt out, and has done so when what
+    /// is returned is dropped. The files it was in are still to be removed.
+    pub(crate) fn stop_taking(&self) -> OptingOut<'_> {
         let mut state = self.lock();
+        state.choice.opting_out += 1;
         state.choice.wish.opted_out = true;
         state.choice.wish.is_unsure = false;
         state.purge();
@@ -427,29 +441,31 @@ impl Queue {
         self.settled.notify_all();
         self.disk_free.notify_all();
         self.errands.notify_one();
+        OptingOut(self)
     }
 
-    /// Does what the user wants. Where that has changed, all that is there is thrown away. The wish is asked for under
-    /// the lock: who comes last has asked last.
-    pub(crate) fn heed(&self, wish: impl FnOnce() -> Wish) {
+    /// Does what the user wants. Where that has changed, all that is there is thrown away; whether it was. The wish is
+    /// asked for under the lock, so that the one that counts is the newest.
+    pub(crate) fn heed(&self, wish: impl FnOnce() -> Wish) -> bool {
         let mut state = self.lock();
         let wish = wish();
-        if wish == state.choice.wish {
-            return;
+        if wish == state.choice.wish || state.choice.opting_out > 0 && !wish.opted_out {
+            return false;
         }
         state.choice.wish = wish;
         if wish.is_unsure || state.choice.certain == Some(wish) {
             drop(state);
             self.work.notify_one();
             self.errands.notify_one();
-            return self.settled.notify_all();
+            self.settled.notify_all();
+            return false;
         }
         state.choice.certain = Some(wish);
         if let Some(spool) = &self.spool {
             spool.discard_up_to(wish.discard_up_to_ms);
             // The dead may have left something too: it is thrown away when the folder is looked into again.
             state.look.last = None;
-            state.look.wanted = Instant::now();
+            state.look.wanted = threads::now();
         }
         state.purge();
         drop(state);
@@ -457,6 +473,7 @@ impl Queue {
         self.errands.notify_one();
         self.disk_free.notify_all();
         self.settled.notify_all();
+        true
     }
 
     /// Waits until what was thrown away is gone from the disk, but not for long: a disk that does not answer is not
@@ -493,7 +510,7 @@ impl Queue {
     /// Takes no more messages, and goes on sending for this long; whether nothing is left after waiting.
     pub(crate) fn close(&self, time: Duration, wait: Duration) -> bool {
         let mut state = self.lock();
-        let until = Instant::now().checked_add(time);
+        let until = threads::now().checked_add(time);
         state.worker.last_chance |= !state.closed;
         state.errands.last_rescue |= !state.closed && state.errands.runs;
         // The longest of several calls counts; a time beyond the clock is none.
@@ -541,7 +558,7 @@ impl Queue {
         } else if let Some((reason, at_ms)) = &state.news.problem {
             let at = time::format(*at_ms);
             let at = String::from_utf8_lossy(&at[11..19]);
-            let now = state.began.elapsed();
+            let now = threads::since(state.began);
             let left = |until: Option<Duration>| until.map_or(0, |until| until.saturating_sub(now).as_secs() + 1);
             let next = match (state.worker.requests, state.news.paused_until, state.news.next_at) {
                 _ if !waits => String::new(),
@@ -553,7 +570,7 @@ impl Queue {
             parts.push(format!("{} at {at} UTC; {waiting}{next}", reason.trim_end_matches('.')));
         } else if let Some(until) = state.news.paused_until.or(state.news.next_at).filter(|_| waits) {
             // It was so before this process began.
-            let left = until.saturating_sub(state.began.elapsed()).as_secs() + 1;
+            let left = until.saturating_sub(threads::since(state.began)).as_secs() + 1;
             parts.push(format!("the server is left alone for another {left} s; {waiting}"));
         }
         if state.disk.failed.is_some() && counts.in_memory > 0 {
@@ -591,8 +608,8 @@ impl Queue {
 
     fn refuse(&self, state: &mut State) -> Error {
         // Another process may have opted in, and nothing else would wake the worker to see it.
-        if self.spool.is_some() && state.choice.asked.is_none_or(|asked| asked.elapsed() >= ASK_INTERVAL) {
-            state.choice.asked = Some(Instant::now());
+        if self.spool.is_some() && state.choice.asked.is_none_or(|asked| threads::since(asked) >= ASK_INTERVAL) {
+            state.choice.asked = Some(threads::now());
             state.choice.asks = true;
             self.work.notify_one();
         }
@@ -633,11 +650,11 @@ impl Queue {
         time: Duration,
         is_at_it: impl Fn(&State) -> bool,
     ) -> Guard<'a> {
-        let (start, mut slices) = (Instant::now(), 0);
+        let (start, mut slices) = (threads::now(), 0);
         while is_at_it(&state) {
-            let left = match slices < END_SLICES && start.elapsed() < OWN_STEPS_MAX {
+            let left = match slices < END_SLICES && threads::since(start) < OWN_STEPS_MAX {
                 true => DISK_GRACE / END_SLICES,
-                false => time.saturating_sub(start.elapsed()),
+                false => time.saturating_sub(threads::since(start)),
             };
             if left.is_zero() {
                 break;
@@ -662,14 +679,14 @@ impl Queue {
     /// After that what is under way is left behind, if that is wanted, and so is the worker where it is at it itself.
     pub(crate) fn wait_for_end(&self, start: Instant, time: Duration, abandon: bool) -> bool {
         let mut state = self.lock();
-        let (now, mut slices) = (Instant::now(), 0);
+        let (now, mut slices) = (threads::now(), 0);
         while state.worker.runs {
-            let own = OWN_STEPS_MAX.saturating_sub(start.elapsed());
+            let own = OWN_STEPS_MAX.saturating_sub(threads::since(start));
             // What it is at is waited for, but not all that waits behind it: each may be a slow callback.
             let WorkerState { requesting, requests, awaits_answers, abandoned, .. } = state.worker;
             let more = requests > 0 && !abandoned && (awaits_answers || !state.worker.landed.is_empty());
             let left = match (requesting || more, state.worker.at_disk) {
-                (true, _) => time.saturating_sub(now.elapsed()),
+                (true, _) => time.saturating_sub(threads::since(now)),
                 // In slices: on a busy machine each takes longer, and so does what the thread is at.
                 (_, true) if slices < END_SLICES => own.min(DISK_GRACE / END_SLICES),
                 (_, true) => Duration::ZERO,
@@ -695,18 +712,18 @@ impl Queue {
         self.lock().worker.abandoned
     }
 
-    /// Has the folder left as whoever comes next should find it, and waits so long for it; whether that is done. A disk
-    /// that does not answer is left to its thread.
+    /// Has the folder left as whoever comes next should find it, and what was accepted synced if that is wanted, and
+    /// waits so long for it; whether the folder is. A disk that does not answer is left to its threads.
     pub(crate) fn put_away(&self, time: Duration) -> bool {
         let mut state = self.lock();
         state.errands.put_away = true;
         if !state.errands.runs {
             drop(state);
             self.spool.iter().for_each(|spool| self.tidy(spool));
-            return true;
+            state = self.lock();
         }
         self.errands.notify_one();
-        let state = self.wait_for_disk(state, time, |state| state.errands.runs);
+        let state = self.wait_for_disk(state, time, |state| state.errands.runs || state.sync.runs);
         !state.errands.runs
     }
 
@@ -728,7 +745,7 @@ impl Queue {
 
     /// How long the queue has been there: the clock of everything that has to do with delivery.
     pub(crate) fn elapsed(&self) -> Duration {
-        self.lock().began.elapsed()
+        threads::since(self.lock().began)
     }
 
     pub(crate) fn lock(&self) -> Guard<'_> {

@@ -12,16 +12,17 @@
 //! never cuts or rewrites them: should their owner live after all, having lost its lock, it has them mapped. A file of
 //! another version is nobody's business here.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicI64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use crate::base::home::{Home, MARK};
 use crate::base::kill;
 use crate::base::storage::{Appending, Entry, Lock, Storage, UNFINISHED};
+use crate::base::threads::{Mutex, MutexGuard};
 use crate::base::{id, time};
 use crate::message::rules::{MAX_BATCH_MESSAGES, MAX_MESSAGE_BYTES};
 use crate::queue::chunk::{self, Batch, Chunk, Retired, TRAILER_BYTES};
@@ -68,7 +69,7 @@ struct Open {
     lock: Arc<Lock>,
     sequence: u64,
     /// The locks of owners that are gone, each with the number of their chunks that are still there.
-    adopted: HashMap<String, (Lock, usize)>,
+    adopted: BTreeMap<String, (Lock, usize)>,
 }
 
 /// A chunk of an owner that is gone.
@@ -157,7 +158,7 @@ impl Spool {
         let lock = Arc::new(lock);
         let mut open = self.open();
         if open.is_none() {
-            *open = Some(Open { appending, owner, lock, sequence: 0, adopted: HashMap::new() });
+            *open = Some(Open { appending, owner, lock, sequence: 0, adopted: BTreeMap::new() });
         } else {
             drop(open); // another thread was faster
             let _ = self.storage.remove(&lock_path);
@@ -407,9 +408,13 @@ impl Spool {
 
     /// Lets go of the locks of those who left nothing.
     fn let_go_of_the_empty(&self) {
-        let empty: Vec<(String, (Lock, usize))> = match self.open().as_mut() {
-            Some(open) => open.adopted.extract_if(|_, (_, left)| *left == 0).collect(),
-            None => return,
+        let empty = match self.open().as_mut() {
+            Some(open) => {
+                let (kept, empty) = std::mem::take(&mut open.adopted).into_iter().partition(|(_, (_, left))| *left > 0);
+                open.adopted = kept;
+                empty
+            }
+            None => BTreeMap::new(),
         };
         empty.into_iter().for_each(|(owner, (lock, _))| self.unlock(&owner, lock));
     }
@@ -447,8 +452,8 @@ impl Spool {
     }
 
     /// Who has something in a folder, or had, and which chunks.
-    fn owners_in(&self, folder: &Path) -> io::Result<HashMap<String, Vec<Entry>>> {
-        let mut owners: HashMap<String, Vec<Entry>> = HashMap::new();
+    fn owners_in(&self, folder: &Path) -> io::Result<BTreeMap<String, Vec<Entry>>> {
+        let mut owners: BTreeMap<String, Vec<Entry>> = BTreeMap::new();
         for entry in self.storage.list(folder)? {
             if let Some(owner) = owner_of(Path::new(&entry.name)) {
                 owners.entry(owner.to_owned()).or_default().push(entry);

@@ -646,6 +646,36 @@ fn the_disk_is_asked_for_nothing_under_the_queues_lock() {
 }
 
 #[test]
+fn who_ends_a_client_that_syncs_has_had_it_synced() {
+    let folder = Folder::new();
+    let synced = Arc::new(AtomicUsize::new(0));
+    let count = synced.clone();
+    let storage = Before(move |call: &str| {
+        if call == "sync" {
+            std::thread::sleep(Duration::from_millis(50));
+            count.fetch_add(1, Ordering::SeqCst);
+        }
+    });
+    let offline = Receiver { offline: true, ..Receiver::default() };
+    let client = client(Config { sync: true, ..config(&folder) }, storage, &offline);
+    assert!(track(&client, "first"));
+    drop(client);
+    assert!(synced.load(Ordering::SeqCst) >= 2, "the file and the folder");
+}
+
+#[test]
+fn the_mark_of_a_folder_survives_a_loss_of_power() {
+    let folder = Folder::new();
+    let calls = Arc::new(Mutex::new(Vec::new()));
+    let noted = calls.clone();
+    let storage = Before(move |call: &str| noted.lock().expect("no panic").push(call.to_owned()));
+    Home::new(Arc::new(storage), &folder.0).make().expect("made");
+    let calls = calls.lock().expect("no panic");
+    let writes: Vec<&str> = calls.iter().map(String::as_str).filter(|call| call.starts_with("replace")).collect();
+    assert_eq!(writes, ["replace_synced"]);
+}
+
+#[test]
 fn a_chunk_is_as_small_as_its_file_must_be() {
     // README names the number.
     assert_eq!(room_in_file(57_343), None);

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::base::report::Level;
+use crate::base::threads;
 use crate::base::time;
 use crate::queue::chunk::{Batch, Chunk};
 use crate::queue::flight::Landed;
@@ -71,6 +72,8 @@ pub(crate) struct State {
     pub(crate) ahead: Ahead,
     /// Buffers for chunks in memory, made ahead or used before.
     pub(crate) buffers: Vec<Chunk>,
+    /// Bytes of messages that are being written to files, outside of the lock: they have their room already.
+    pub(crate) bytes_written: u64,
     pub(crate) disk: DiskHealth,
     pub(crate) errands: Errands,
     pub(crate) look: Look,
@@ -141,6 +144,8 @@ pub(crate) struct Look {
 pub(crate) struct Syncing {
     /// Somebody asks it to.
     pub(crate) is_on: bool,
+    /// The thread runs.
+    pub(crate) runs: bool,
     /// Sealed chunks that it was not asked to hold yet.
     pub(crate) sealed: Vec<PathBuf>,
     /// The number of the chunk that is being filled, and how many of its messages it was asked to hold.
@@ -183,6 +188,8 @@ pub(crate) struct Choice {
     pub(crate) wish: Wish,
     /// The same when it was last known. Only where that changes anything is thrown away.
     pub(crate) certain: Option<Wish>,
+    /// So many calls are at it to opt out: until they have been kept, what was wanted before does not count any more.
+    pub(crate) opting_out: u32,
     /// How often everything was thrown away: what was made or read before that is not wanted any more.
     pub(crate) purges: u64,
     /// The worker is to look whether they want something else by now.
@@ -287,13 +294,14 @@ impl DiskHealth {
 
 impl State {
     pub(crate) fn new() -> Self {
-        let now = Instant::now();
+        let now = threads::now();
         State {
             began: now,
             shelf: Shelf::default(),
             active_since: now,
             ahead: Ahead { ready: VecDeque::new(), wanted: 1, used: now, seal_wanted: None },
             buffers: Vec::new(),
+            bytes_written: 0,
             disk: DiskHealth::default(),
             errands: Errands::default(),
             look: Look {
@@ -319,7 +327,14 @@ impl State {
                 hurry: false,
                 last_chance: false,
             },
-            choice: Choice { wish: Wish::NEVER_ASKED, certain: None, purges: 0, asks: false, asked: None },
+            choice: Choice {
+                wish: Wish::NEVER_ASKED,
+                certain: None,
+                opting_out: 0,
+                purges: 0,
+                asks: false,
+                asked: None,
+            },
             stats: Stats::default(),
             news: News::default(),
             is_paused: false,
@@ -343,10 +358,10 @@ impl State {
         }
     }
 
-    /// What the quota has to hold: what waits, read or not, and what others have.
+    /// What the quota has to hold: what waits, read or not, or is about to, and what others have.
     pub(crate) fn occupied_bytes(&self) -> u64 {
         let counts = self.shelf.counts();
-        counts.bytes + counts.unread_bytes + self.look.foreign_bytes
+        counts.bytes + counts.unread_bytes + self.bytes_written + self.look.foreign_bytes
     }
 
     /// Throws away everything that waits, and counts it as dropped. The files go by errands.
@@ -378,7 +393,7 @@ impl State {
 
     pub(crate) fn stats(&self) -> Stats {
         let counts = self.shelf.counts();
-        let now = self.began.elapsed();
+        let now = threads::since(self.began);
         let pause = self.news.paused_until.and_then(|until| until.checked_sub(now)).filter(|left| !left.is_zero());
         Stats {
             queued: counts.messages,

@@ -37,9 +37,11 @@ impl Queue {
                 self.sync_or_doubt(spool, &file);
             }
             if ended {
-                return;
+                break;
             }
         }
+        self.lock().sync.runs = false;
+        self.settled.notify_all();
     }
 
     fn sync_or_doubt(&self, spool: &Spool, file: &Path) {

@@ -14,8 +14,8 @@
 
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::sync::{Arc, PoisonError};
+use std::time::Duration;
 
 use arc_swap::{ArcSwap, Guard};
 
@@ -24,6 +24,7 @@ use crate::base::fork::PerProcess;
 use crate::base::home::Home;
 use crate::base::report::Level;
 use crate::base::storage::{Lock, Storage};
+use crate::base::threads::{self, Mutex, MutexGuard};
 use crate::json::object::{Object, Value};
 use crate::json::scan;
 use crate::user::person::{Person, Privacy, Unsure};
@@ -372,12 +373,12 @@ impl Identity {
     fn wait_for_lock(&self, folder: &Path, name: &str, tries: u32) -> Option<Lock> {
         let path = folder.join(name);
         let state = || [PERSON, PRIVACY].map(|name| self.storage.identity(&folder.join(name)).ok());
-        let began = Instant::now();
+        let began = threads::now();
         let (mut left, mut seen) = (tries, None);
-        while left > 0 && began.elapsed() < LOCK_MAX {
+        while left > 0 && threads::since(began) < LOCK_MAX {
             match self.storage.lock(&path) {
                 Ok(Some(lock)) => return Some(lock),
-                Ok(None) => std::thread::sleep(LOCK_PAUSE),
+                Ok(None) => threads::sleep(LOCK_PAUSE),
                 Err(_) => return None,
             }
             left -= 1;
@@ -434,6 +435,20 @@ impl Held<'_> {
 
     /// Changes what is known, and keeps it. It counts in this process even where it cannot be kept.
     pub(crate) fn change(&self, change: impl FnOnce(&mut (Option<Person>, Privacy))) -> Result<(), Error> {
+        self.change_or_insist(change, false)
+    }
+
+    /// The same by the user's own choice. Where the folder cannot be read it is written even if nothing changes here:
+    /// another process may have been told otherwise.
+    pub(crate) fn choose(&self, change: impl FnOnce(&mut (Option<Person>, Privacy))) -> Result<(), Error> {
+        self.change_or_insist(change, matches!(self.stored.privacy, File::Unreadable))
+    }
+
+    fn change_or_insist(
+        &self,
+        change: impl FnOnce(&mut (Option<Person>, Privacy)),
+        insists: bool,
+    ) -> Result<(), Error> {
         let known = self.identity.known();
         let mut after = (known.person.clone(), known.privacy.clone());
         change(&mut after);
@@ -445,14 +460,14 @@ impl Held<'_> {
         // First it is written: whoever looks into the folder meanwhile must not find that nothing has changed.
         let (person_kept, privacy_kept);
         if privacy.opted_out {
-            privacy_kept = self.write_privacy(&privacy, &known);
+            privacy_kept = self.write_privacy(&privacy, &known, insists);
             person_kept = self.write_person(person.as_ref(), &privacy, &known);
         } else {
             // Who opts in is somebody else before anybody knows that they did.
             person_kept = self.write_person(person.as_ref(), &privacy, &known);
             privacy_kept = match &person_kept {
                 Err(error) if privacy.wish() != known.privacy.wish() => Err(error.kind().into()),
-                _ => self.write_privacy(&privacy, &known),
+                _ => self.write_privacy(&privacy, &known, insists),
             };
         }
         let overruled = Overruled {
@@ -521,11 +536,11 @@ impl Held<'_> {
         }
     }
 
-    fn write_privacy(&self, privacy: &Privacy, known: &Known) -> io::Result<()> {
+    fn write_privacy(&self, privacy: &Privacy, known: &Known, insists: bool) -> io::Result<()> {
         let Some(folder) = &self.identity.folder else { return Ok(()) };
         let is_missing = matches!(self.stored.privacy, File::Absent) && *privacy != Privacy::default();
         // What failed before is written again: it may be there, and have reached no disk.
-        if *privacy == known.privacy && known.overruled.privacy.is_none() && !is_missing {
+        if *privacy == known.privacy && known.overruled.privacy.is_none() && !is_missing && !insists {
             return Ok(());
         }
         self.replace(&folder.join(PRIVACY), &privacy.to_json().map_err(io::Error::other)?)

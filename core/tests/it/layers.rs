@@ -6,7 +6,10 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Only these may start threads, use the network or the disk, or write `unsafe`.
-const THREADS: [&str; 4] = ["client::uploads", "client::worker", "client::process", "net::resolver"];
+const THREADS: [&str; 4] = ["client::uploads", "client::worker", "client::process", "base::threads"];
+const STD_THREADS: [&str; 2] = ["base::threads", "net::resolver"];
+/// Where the clock is asked without `base::threads`: by what the simulator has no part of.
+const STD_CLOCK: [&str; 5] = ["base::threads", "base::fork", "net::network", "net::oauth", "net::wire"];
 const NETWORK: [&str; 4] = ["net::network", "net::proxy", "net::resolver", "net::wire"];
 const UNSAFE: [&str; 3] = ["base::fork", "base::signals", "base::storage"];
 const DISK: [&str; 1] = ["base::storage"];
@@ -174,8 +177,10 @@ fn threads_network_and_unsafe_stay_where_they_belong() {
     for (name, code) in &modules("core/src") {
         let name = name.as_str();
         for (what, allowed) in [
-            ("thread::Builder", THREADS.as_slice()),
-            ("thread::spawn", &THREADS),
+            ("threads::spawn", THREADS.as_slice()),
+            ("thread::Builder", &STD_THREADS),
+            ("thread::spawn", &STD_THREADS),
+            ("Instant::now", &STD_CLOCK),
             ("ureq::", &NETWORK),
             ("std::net", &NETWORK),
             ("unsafe ", &UNSAFE),
@@ -185,6 +190,10 @@ fn threads_network_and_unsafe_stay_where_they_belong() {
         ] {
             assert!(!code.contains(what) || allowed.contains(&name), "{name} has {what}");
         }
+        let is_simulated = ["queue", "user", "client"].contains(&room(name));
+        let imports = code.lines().filter(|line| line.starts_with("use std::sync"));
+        let has_lock = imports.into_iter().any(|line| line.contains("Mutex") || line.contains("Condvar"));
+        assert!(!is_simulated || !has_lock, "{name} has a lock of its own: those of base::threads can be simulated");
     }
 }
 

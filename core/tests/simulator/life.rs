@@ -1,0 +1,377 @@
+//! Lifetimes: processes that begin, are used by several threads, end or are killed, on one disk and with one server;
+//! and then peace, in which everything that was promised must be found to be true.
+
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use crate::base::storage::Appending;
+use crate::net::transport::Transport;
+use crate::simulator::book::{Book, REFUSED};
+use crate::simulator::disk::{Access, Disk, Trouble, is_chunk};
+use crate::simulator::server::{Server, Way};
+use crate::simulator::threads::{self, Random, World};
+use crate::{Client, Config, Object, Options, Overflow, Stats};
+
+const TROUBLES: [Trouble; 7] = [
+    Trouble::Slow(20),
+    Trouble::Slow(800),
+    Trouble::Stuck,
+    Trouble::Full,
+    Trouble::Broken,
+    Trouble::Shared,
+    Trouble::NoDescriptors,
+];
+
+/// What a world is like.
+#[derive(Debug, Clone)]
+struct Plan {
+    troubles: Vec<Trouble>,
+    appending: Appending,
+    holds_mapped: bool,
+    moody: usize,
+    latency: Duration,
+    has_spool: bool,
+    sync: bool,
+    overflow: Overflow,
+    queue_max_bytes: u64,
+    stateful: bool,
+    /// One call in so many is a choice of the user's; 0: none.
+    choices: usize,
+    kills: bool,
+    loses_power: bool,
+    sets_clock: bool,
+    beside: usize,
+    no_threads: usize,
+}
+
+impl Plan {
+    fn draw(random: &mut Random) -> Plan {
+        let has_spool = !random.once_in(8);
+        let mut troubles = Vec::new();
+        if random.once_in(2) {
+            for trouble in TROUBLES {
+                if random.once_in(3) {
+                    troubles.push(trouble);
+                }
+            }
+        }
+        Plan {
+            troubles,
+            appending: if random.once_in(3) { Appending::Written } else { Appending::Mapped },
+            holds_mapped: random.once_in(4),
+            moody: random.pick(&[0, 0, 1, 3, 6]),
+            latency: Duration::from_millis(random.pick(&[1, 20, 200, 2_000])),
+            has_spool,
+            sync: has_spool && random.once_in(3),
+            overflow: if random.once_in(3) { Overflow::DropOldest } else { Overflow::Refuse },
+            queue_max_bytes: random.pick(&[40_000, 150_000, 600_000, 4 << 20]),
+            stateful: random.once_in(3),
+            choices: random.pick(&[0, 0, 0, 40, 12]),
+            kills: random.once_in(2),
+            loses_power: has_spool && random.once_in(5),
+            sets_clock: random.once_in(5),
+            beside: 1 + random.below(3),
+            no_threads: random.pick(&[0, 0, 0, 3, 20]),
+        }
+    }
+}
+
+/// What the threads of one machine have in common.
+struct Machine {
+    world: Arc<World>,
+    plan: Plan,
+    disk: Arc<Disk>,
+    server: Arc<Server>,
+    book: Arc<Book>,
+    /// The clients that live, by their processes.
+    clients: Mutex<Vec<(usize, Arc<Client>)>>,
+}
+
+pub(crate) fn live(seed: u64) -> Result<u64, String> {
+    World::run(seed, move |world| {
+        let plan = world.draw(Plan::draw);
+        world.note(|| format!("{plan:?}"));
+        let Plan { troubles, appending, holds_mapped, .. } = plan.clone();
+        let disk = Arc::new(Disk::new(world.clone(), troubles, appending, holds_mapped));
+        let book = Arc::new(Book::new(world.clone(), disk.clone()));
+        let server = Arc::new(Server::new(world.clone(), book.clone(), plan.moody, plan.latency));
+        let clients = Mutex::default();
+        world.set_no_threads(plan.no_threads);
+        let machine = Arc::new(Machine { world: world.clone(), plan, disk, server, book, clients });
+        machine.turmoil();
+        machine.peace();
+    })
+}
+
+impl Machine {
+    fn draw<T>(&self, draw: impl FnOnce(&mut Random) -> T) -> T {
+        self.world.draw(draw)
+    }
+
+    fn clients(&self) -> std::sync::MutexGuard<'_, Vec<(usize, Arc<Client>)>> {
+        self.clients.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Several lives of several processes.
+    fn turmoil(self: &Arc<Self>) {
+        let mut process = 0;
+        for _ in 0..self.draw(|random| 1 + random.below(3)) {
+            let mut running = Vec::new();
+            for _ in 0..self.draw(|random| 1 + random.below(self.plan.beside)) {
+                process += 1;
+                let (machine, number) = (self.clone(), process);
+                running.push((number, self.world.spawn("host", number, move || machine.run(number, true))));
+            }
+            let longest = Duration::from_secs(self.draw(|random| random.pick(&[1, 10, 60])));
+            self.world.sleep(self.draw(|random| random.up_to(longest)));
+            if self.plan.sets_clock {
+                // Where it is set back, what came back with the power can be younger than a yes: see README's Limits.
+                let hours = self.draw(|random| random.below(400)) as i64;
+                let hours =
+                    if self.plan.choices == 0 { hours - 200 } else { self.world.clock_ms() / 3_600_000 + hours };
+                self.world.note(|| format!("the clock is set by {hours} hours"));
+                self.world.set_clock(hours * 3_600_000);
+            }
+            let (kills, loses_power) =
+                self.draw(|random| (self.plan.kills && random.once_in(2), self.plan.loses_power && random.once_in(2)));
+            if loses_power {
+                self.lose_power(&running);
+            } else if kills {
+                self.kill(running[0].0);
+            }
+            running.into_iter().for_each(|(_, thread)| self.world.join(thread));
+        }
+    }
+
+    /// Kills a process between two steps of it.
+    fn kill(&self, process: usize) {
+        let client = {
+            let mut clients = self.clients();
+            let at = clients.iter().position(|(number, _)| *number == process);
+            at.map(|at| clients.swap_remove(at).1)
+        };
+        // From here to the death of its threads it takes no step.
+        let stats = client.as_ref().map(|client| client.stats());
+        if let Some(stats) = &stats {
+            self.check(stats);
+            self.book.kills(process, stats.in_memory);
+            self.book.drops(stats.dropped);
+        }
+        self.world.note(|| format!("process {process} is killed: {stats:?}"));
+        self.world.kill(process);
+        self.disk.kill(process);
+        self.world.bury(|| drop(client));
+    }
+
+    fn lose_power(&self, running: &[(usize, usize)]) {
+        // What was taken so long ago was to be synced by now, if nothing has gone wrong.
+        let now = self.world.now();
+        let is_sound = self.plan.sync
+            && self.plan.troubles.is_empty()
+            && self.plan.no_threads == 0
+            && self.plan.overflow == Overflow::Refuse;
+        let synced = is_sound.then(|| now.saturating_sub(Duration::from_secs(2)));
+        self.world.note(|| "the power goes".to_owned());
+        running.iter().for_each(|(process, _)| self.kill(*process));
+        self.disk.lose_power();
+        self.book.loses_power(synced);
+    }
+
+    fn check(&self, stats: &Stats) {
+        let Stats { accepted, delivered, failed, dropped, queued, .. } = *stats;
+        self.world
+            .check(accepted == delivered + failed + dropped + queued, || format!("it does not add up: {stats:?}"));
+        let max = self.plan.queue_max_bytes;
+        self.world.check(stats.in_memory <= queued, || format!("more in memory than there is: {stats:?}"));
+        // What was found does not count against what is taken, and is not refused.
+        let is_own = stats.recovered == 0;
+        self.world.check(!is_own || stats.queued_bytes <= max, || format!("the queue holds over {max}: {stats:?}"));
+    }
+
+    fn client(&self, process: usize) -> Result<Client, crate::Error> {
+        let plan = &self.plan;
+        let (book, world) = (self.book.clone(), self.world.clone());
+        let on_delivery: crate::OnDelivery = Box::new(move |delivery| {
+            if !threads::is_ghost() {
+                book.told(delivery.message_ids, delivery.error.is_some());
+            }
+        });
+        let noted = world.clone();
+        let on_log: crate::OnLog = Box::new(move |_, line| {
+            noted.note(|| format!("log: {line}"));
+            noted.check(threads::is_ghost() || !line.contains("a bug"), || line.to_owned());
+        });
+        let config = self.draw(|random| Config {
+            spool_dir: plan.has_spool.then(|| PathBuf::from("/home/spool")),
+            sync: plan.sync,
+            overflow: plan.overflow,
+            queue_max_bytes: plan.queue_max_bytes,
+            stateful: plan.stateful,
+            uploads: random.pick(&[0, 1, 1, 2, 5]),
+            flush_at: random.pick(&[1, 5, 20, 100]),
+            flush_interval: Duration::from_millis(random.pick(&[10, 500, 10_000])),
+            timeout: Duration::from_secs(random.pick(&[1, 10])),
+            retry_max: random.pick(&[0, 3, 10]),
+            shutdown: Duration::from_millis(random.pick(&[0, 100, 2_000, 30_000])),
+            gzip: false,
+            on_delivery: Some(on_delivery),
+            on_log: Some(on_log),
+            ..Config::new("key")
+        });
+        let server = self.server.clone();
+        let transport = move || Box::new(Way::new(server.clone(), process)) as Box<dyn Transport>;
+        let storage = Arc::new(Access { disk: self.disk.clone(), process });
+        Client::with(config, storage, Box::new(transport))
+    }
+
+    /// The life of one process: several threads use its client, and then it ends.
+    fn run(self: &Arc<Self>, process: usize, may_choose: bool) {
+        let client = match self.client(process) {
+            Ok(client) => Arc::new(client),
+            Err(error) => self.world.fail(&format!("no client: {error}")),
+        };
+        self.clients().push((process, client.clone()));
+        let calls = self.draw(|random| random.pick(&[0, 5, 40, 150]));
+        let users: Vec<usize> = (0..self.draw(|random| 1 + random.below(3)))
+            .map(|user| {
+                let (machine, client) = (self.clone(), client.clone());
+                self.world.spawn("user", process, move || machine.use_client(process, user, calls, &client, may_choose))
+            })
+            .collect();
+        users.into_iter().for_each(|user| self.world.join(user));
+        self.end(process, client);
+    }
+
+    fn use_client(&self, process: usize, user: usize, calls: usize, client: &Client, may_choose: bool) {
+        for call in 0..calls {
+            let kind = self.draw(|random| random.below(100));
+            let chooses = self.plan.choices > 0 && may_choose && self.draw(|random| random.once_in(self.plan.choices));
+            match kind {
+                _ if chooses => self.choose(process, client),
+                0..3 => self.flush(process, client),
+                3..6 => {
+                    client.pause();
+                    self.world.sleep(self.draw(|random| random.up_to(Duration::from_secs(2))));
+                    client.resume();
+                }
+                6..10 => {
+                    let longest = Duration::from_millis(self.draw(|random| random.pick(&[1, 100, 5_000])));
+                    self.world.sleep(self.draw(|random| random.up_to(longest)));
+                }
+                10..12 => self.check(&client.stats()),
+                12 => _ = client.last_problem(),
+                13 if self.plan.stateful => self.identify(process, user, call, client),
+                _ => self.track(process, user, call, client),
+            }
+        }
+    }
+
+    fn track(&self, process: usize, user: usize, call: usize, client: &Client) {
+        let (poisoned, size) = self.draw(|random| {
+            (self.plan.moody > 0 && random.once_in(40), random.pick(&[10, 200, 200, 2_000, 9_000, 30_000]))
+        });
+        let id = format!("{}{process}-{user}-{call}", if poisoned { REFUSED } else { "" });
+        let text = "x".repeat(size);
+        self.book.begins(process, &id);
+        let began = self.world.now();
+        threads::take_disk_time();
+        let options = Options { message_id: Some(&id), ..Options::default() };
+        let taken = client.track("user", "Event", &Object::from([("text", text.as_str())]), options);
+        let took = (self.world.now() - began).saturating_sub(threads::take_disk_time());
+        self.book.returns(&id, taken.is_ok());
+        // Who is at the disk itself waits for that; everybody else for a second at most.
+        self.world.check(took <= Duration::from_millis(1_300), || format!("a call took {took:?} and more at the disk"));
+    }
+
+    fn identify(&self, process: usize, user: usize, call: usize, client: &Client) {
+        let id = format!("{process}-{user}-{call}");
+        self.book.begins(process, &id);
+        let options = Options { message_id: Some(&id), ..Options::default() };
+        let taken = client.identify("user", &Object::from([("plan", "pro")]), options);
+        self.book.returns(&id, taken.is_ok());
+    }
+
+    fn flush(&self, process: usize, client: &Client) {
+        let time = self.draw(|random| Duration::from_millis(random.pick(&[0, 100, 3_000, 60_000])));
+        let (began, taken) = (self.world.now(), self.book.taken_so_far(process));
+        let flushed = client.flush(time);
+        let took = self.world.now() - began;
+        if flushed.is_ok() {
+            self.book.settles(&taken);
+        }
+        self.world.check(took <= time + Duration::from_millis(50), || format!("a flush of {time:?} took {took:?}"));
+    }
+
+    fn choose(&self, process: usize, client: &Client) {
+        let out = self.draw(|random| random.once_in(2));
+        let choice = self.book.chooses(process, out);
+        self.world.note(|| format!("the user says {}", if out { "no" } else { "yes" }));
+        let kept = if out { client.opt_out() } else { client.opt_in() };
+        if kept.is_ok() {
+            self.book.keeps(choice);
+        }
+    }
+
+    /// Lets go of a client, as hosts do.
+    fn end(&self, process: usize, client: Arc<Client>) {
+        let time = self.draw(|random| Duration::from_millis(random.pick(&[0, 500, 5_000])));
+        if self.draw(|random| random.once_in(2)) {
+            let _ = client.shutdown(time);
+        }
+        let bound = client.config().shutdown + Duration::from_secs(5);
+        let began = self.world.now();
+        threads::take_disk_time();
+        client.end();
+        let took = (self.world.now() - began).saturating_sub(threads::take_disk_time());
+        self.world.check(took <= bound, || format!("the end took {took:?}, and {bound:?} are the most"));
+        let stats = client.stats();
+        self.world.note(|| format!("ended with {stats:?}"));
+        self.check(&stats);
+        self.book.drops(stats.dropped);
+        self.clients().retain(|(number, _)| *number != process);
+        drop(client);
+        // The process ends, and with it whatever thread of its was left behind.
+        self.world.kill(process);
+        self.disk.kill(process);
+    }
+
+    /// Everything works, and the user has said yes: all that was kept is delivered.
+    fn peace(self: &Arc<Self>) {
+        let long = Duration::from_secs(86_400);
+        self.world.note(|| "peace".to_owned());
+        self.world.set_no_threads(0);
+        self.world.set_clock(10_000 * 3_600_000);
+        self.disk.make_peace(long);
+        self.server.make_peace(long);
+        let machine = self.clone();
+        let last = self.world.spawn("last", 1_000, move || machine.deliver(1_000));
+        self.world.join(last);
+        if self.plan.has_spool {
+            let left: Vec<PathBuf> =
+                self.disk.files().into_iter().map(|(path, _)| path).filter(|path| is_chunk(path)).collect();
+            self.world.check(left.is_empty(), || format!("these are left in the folder: {left:?}"));
+        }
+        // Where the disk is slow, a process may end before it has counted what was dropped unread.
+        self.book.closes(self.plan.overflow == Overflow::DropOldest && self.disk.has_troubles());
+    }
+
+    fn deliver(&self, process: usize) {
+        let client = match self.client(process) {
+            Ok(client) => client,
+            Err(error) => self.world.fail(&format!("no client: {error}")),
+        };
+        if client.is_opted_out() {
+            let choice = self.book.chooses(process, false);
+            match client.opt_in() {
+                Ok(()) => self.book.keeps(choice),
+                Err(error) => self.world.fail(&format!("nobody can opt in: {error}")),
+            }
+        }
+        let flushed = client.flush(Duration::from_secs(3_600));
+        let problem = client.last_problem();
+        self.world.check(flushed.is_ok(), || format!("not all could be delivered: {problem:?}, {:?}", client.stats()));
+        self.book.drops(client.stats().dropped);
+        self.check(&client.stats());
+    }
+}

@@ -1,0 +1,45 @@
+//! Whole lifetimes of the real client, on a machine that is not real: its disk, its network, its clock and who runs next
+//! are drawn from a seed. What fails prints its seed; `SEGMENT_TEST_SEED=n` runs it again, step by step the same.
+
+mod book;
+mod disk;
+mod life;
+mod server;
+pub(crate) mod threads;
+
+/// So many lifetimes in `./test`, and a hundred times as many in `./test long`.
+const LIVES: u64 = 2_000;
+
+#[test]
+fn whatever_happens_every_message_is_accounted_for() {
+    if let Some(seed) = std::env::var("SEGMENT_TEST_SEED").ok().and_then(|seed| seed.parse().ok()) {
+        if let Err(failure) = life::live(seed) {
+            panic!("{failure}\nseed {seed}");
+        }
+        return;
+    }
+    let number = |name: &str| std::env::var(name).ok().and_then(|number| number.parse().ok());
+    let (lives, first) = (crate::rounds(LIVES as usize) as u64, number("SEGMENT_TEST_FIRST_SEED").unwrap_or(0));
+    let workers = std::thread::available_parallelism().map_or(2, |n| n.get() as u64);
+    let failed = std::sync::Mutex::new(None::<(u64, String)>);
+    let steps = std::sync::atomic::AtomicU64::new(0);
+    std::thread::scope(|scope| {
+        for worker in 0..workers {
+            let (failed, steps) = (&failed, &steps);
+            scope.spawn(move || {
+                for seed in (first + worker..first + lives).step_by(workers as usize) {
+                    if failed.lock().expect("no panic").is_some() {
+                        return;
+                    }
+                    match life::live(seed) {
+                        Ok(taken) => _ = steps.fetch_add(taken, std::sync::atomic::Ordering::Relaxed),
+                        Err(failure) => _ = failed.lock().expect("no panic").get_or_insert((seed, failure)),
+                    }
+                }
+            });
+        }
+    });
+    if let Some((seed, failure)) = failed.into_inner().expect("no panic") {
+        panic!("{failure}\nseed {seed}: SEGMENT_TEST_SEED={seed} runs it again");
+    }
+}
