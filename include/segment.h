@@ -29,15 +29,6 @@
 
 #define SEGMENT_VERSION "0.1.0"         /* the header's; segment_version() is the library's */
 
-// segment_request.api: the Tracking API at `endpoint`, with the write key or OAuth.
-#define SEGMENT_TRACKING_API 0
-
-// segment_request.api: the Public API at `public_endpoint`, with the access token.
-#define SEGMENT_PUBLIC_API 1
-
-// segment_request.api: the Profile API at `profile_endpoint`, with the profile token.
-#define SEGMENT_PROFILE_API 2
-
 // segment_config.flags: send bodies uncompressed.
 #define SEGMENT_NO_GZIP 1
 
@@ -68,6 +59,15 @@
 // with a spool_dir that can be written) and Opened when a client is made, by the version and build
 // of app in context.
 #define SEGMENT_LIFECYCLE 128
+
+// segment_request.api: the Tracking API at `endpoint`, with the write key or OAuth.
+#define SEGMENT_TRACKING_API 0
+
+// segment_request.api: the Public API at `public_endpoint`, with the access token.
+#define SEGMENT_PUBLIC_API 1
+
+// segment_request.api: the Profile API at `profile_endpoint`, with the profile token.
+#define SEGMENT_PROFILE_API 2
 
 // What a call reports. The values never change their meaning.
 enum segment_status
@@ -116,31 +116,6 @@ typedef struct segment_object segment_object;
 
 // The answer to a request.
 typedef struct segment_response segment_response;
-
-// One request to one of Segment's HTTP APIs.
-typedef struct segment_request {
-    // sizeof(segment_request)
-    uint32_t size;
-    // None yet: 0.
-    uint32_t flags;
-    // SEGMENT_TRACKING_API
-    uint32_t api;
-    // The client's.
-    uint32_t timeout_ms;
-    // GET, POST, PUT, PATCH, DELETE: "POST".
-    const char * method;
-    // Relative to the API: "/v1/group/". A URL of another host is refused.
-    const char * path;
-    // "a=1&b=2" or NULL
-    const char * query;
-    // "Name: value", ..., NULL; they win over ours, in any letter case. Authorization and
-    // Content-Type are added.
-    const char *const *headers;
-    // Sent as it is; usually JSON.
-    const char *body;
-    // How many bytes of it.
-    size_t body_length;
-} segment_request;
 
 // OAuth 2.0 instead of Basic authentication.
 typedef struct segment_oauth {
@@ -340,6 +315,31 @@ typedef struct segment_options {
     const char * category;
 } segment_options;
 
+// One request to one of Segment's HTTP APIs.
+typedef struct segment_request {
+    // sizeof(segment_request)
+    uint32_t size;
+    // None yet: 0.
+    uint32_t flags;
+    // SEGMENT_TRACKING_API
+    uint32_t api;
+    // The client's.
+    uint32_t timeout_ms;
+    // GET, POST, PUT, PATCH, DELETE: "POST".
+    const char * method;
+    // Relative to the API: "/v1/group/". A URL of another host is refused.
+    const char * path;
+    // "a=1&b=2" or NULL
+    const char * query;
+    // "Name: value", ..., NULL; they win over ours, in any letter case. Authorization and
+    // Content-Type are added.
+    const char *const *headers;
+    // Sent as it is; usually JSON.
+    const char *body;
+    // How many bytes of it.
+    size_t body_length;
+} segment_request;
+
 #ifdef __cplusplus
 extern "C" {
 #endif // __cplusplus
@@ -406,37 +406,6 @@ void segment_object_clear(struct segment_object *object);
 
 // Frees an object; NULL is fine.
 void segment_object_free(struct segment_object *object);
-
-// One request now, on this thread. Any HTTP status is an answer, 429 and redirects included;
-// nothing is tried again. NULL: there is none, and segment_error() says why. An answer of more
-// than 16 MiB is none. Free it with segment_response_free.
-struct segment_response *segment_call(const struct segment_client *client,
-                                      const struct segment_request *request);
-
-// The HTTP status; 0 for NULL.
-int32_t segment_response_status(const struct segment_response *response);
-
-// The body, with a NUL behind it; NULL for NULL. It belongs to the response.
-const char *segment_response_body(const struct segment_response *response, size_t *length_or_null);
-
-// The value of a header, by its name in any letter case; of several the first. NULL: absent. It
-// belongs to the response.
-const char *segment_response_header(const struct segment_response *response, const char * name);
-
-// Frees a response. NULL is fine.
-void segment_response_free(struct segment_response *response);
-
-// For a transport of your own: the status and the body of the answer, into the response it was
-// given. The body is copied.
-void segment_response_set(struct segment_response *response,
-                          int32_t status,
-                          const char *body,
-                          size_t length);
-
-// For a transport of your own: one header of the answer, into the response it was given.
-void segment_response_add_header(struct segment_response *response,
-                                 const char * name,
-                                 const char * value);
 
 // A new client, or NULL: segment_error() says why. Without spool_dir nothing is sent and no thread
 // started before the first message.
@@ -562,6 +531,37 @@ segment_status segment_opt_out(const struct segment_client *client);
 // SEGMENT_STORAGE, and nothing is sent or thrown away; after damage until segment_opt_in or
 // segment_opt_out.
 segment_status segment_opt_in(const struct segment_client *client);
+
+// One request now, on this thread. Any HTTP status is an answer, 429 and redirects included;
+// nothing is tried again. NULL: there is none, and segment_error() says why. An answer of more
+// than 16 MiB is none. Free it with segment_response_free.
+struct segment_response *segment_call(const struct segment_client *client,
+                                      const struct segment_request *request);
+
+// The HTTP status; 0 for NULL.
+int32_t segment_response_status(const struct segment_response *response);
+
+// The body, with a NUL behind it; NULL for NULL. It belongs to the response.
+const char *segment_response_body(const struct segment_response *response, size_t *length_or_null);
+
+// The value of a header, by its name in any letter case; of several the first. NULL: absent. It
+// belongs to the response.
+const char *segment_response_header(const struct segment_response *response, const char * name);
+
+// Frees a response. NULL is fine.
+void segment_response_free(struct segment_response *response);
+
+// For a transport of your own: the status and the body of the answer, into the response it was
+// given. The body is copied.
+void segment_response_set(struct segment_response *response,
+                          int32_t status,
+                          const char *body,
+                          size_t length);
+
+// For a transport of your own: one header of the answer, into the response it was given.
+void segment_response_add_header(struct segment_response *response,
+                                 const char * name,
+                                 const char * value);
 
 #ifdef __cplusplus
 }  // extern "C"

@@ -10,12 +10,13 @@ use std::time::Duration;
 use segment_native::OAuth;
 use segment_native::{Config, Error, Object, Overflow};
 
-use crate::call::{self, segment_http, segment_oauth, segment_response};
 use crate::error::null;
 use crate::object::segment_object;
 use crate::report::{before_send, on_delivery, on_log, segment_delivery};
+use crate::response::segment_response;
 use crate::sized::{self, Sized0};
-use crate::text::Text;
+use crate::text::{self, Text};
+use crate::transport::{segment_http, transport};
 
 /// segment_config.flags: send bodies uncompressed.
 pub const SEGMENT_NO_GZIP: u32 = 1;
@@ -40,6 +41,31 @@ pub const SEGMENT_DEVICE_CONTEXT: u32 = 64;
 /// with a spool_dir that can be written) and Opened when a client is made, by the version and build
 /// of app in context.
 pub const SEGMENT_LIFECYCLE: u32 = 128;
+
+/// OAuth 2.0 instead of Basic authentication.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct segment_oauth {
+    /// sizeof(segment_oauth)
+    pub size: u32,
+    /// None yet: 0.
+    pub flags: u32,
+    /// The id of the OAuth application.
+    pub client_id: Text,
+    /// The id of its key.
+    pub key_id: Text,
+    /// PEM, PKCS#8 or PKCS#1.
+    pub private_key: Text,
+    /// "tracking_api:write"
+    pub scope: Text,
+    /// "https://oauth2.segment.io", or the EU's if the client's endpoint is there.
+    pub endpoint: Text,
+}
+
+// SAFETY: repr(C), begins with its size, has no holes, and all fields may be zero.
+unsafe impl Sized0 for segment_oauth {
+    const NAME: &'static str = "segment_oauth";
+}
 
 /// The settings of a client. Zero means the default; only write_key has none.
 #[repr(C)]
@@ -184,7 +210,7 @@ pub(crate) fn read(config: *const segment_config) -> Result<Config, Error> {
     config.ca_file = given.ca_file.path("ca_file")?;
     check_route(&config)?;
     // SAFETY: the header asks for NULL or a list of strings that ends with NULL and stays until the call returns.
-    let headers = unsafe { call::headers(given.headers, "headers") }?;
+    let headers = unsafe { text::headers(given.headers, "headers") }?;
     config.headers = headers.into_iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
     read_oauth(given.oauth, &mut config)?;
     config.access_token = owned(&given.access_token, "access_token")?;
@@ -194,7 +220,7 @@ pub(crate) fn read(config: *const segment_config) -> Result<Config, Error> {
     config.on_delivery = on_delivery(given.on_delivery, given.userdata);
     config.on_log = on_log(given.on_log, given.userdata);
     config.before_send = before_send(given.before_send, given.userdata);
-    config.transport = call::transport(given.transport, given.userdata);
+    config.transport = transport(given.transport, given.userdata);
     Ok(config)
 }
 

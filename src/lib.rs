@@ -19,8 +19,6 @@ pub mod object;
 
 pub mod report;
 
-pub mod call;
-
 pub mod config;
 
 pub mod client;
@@ -28,3 +26,9 @@ pub mod client;
 pub mod message;
 
 pub mod identity;
+
+pub mod call;
+
+pub mod response;
+
+pub mod transport;
