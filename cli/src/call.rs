@@ -7,10 +7,8 @@ use clap::ValueEnum;
 use segment_native::{Api, Client, HttpResponse, Request, split_header};
 use serde_json::{Value, json};
 
-use crate::complain;
 use crate::connection::{Connection, trouble};
-use crate::one;
-use crate::spool::unless_closed;
+use crate::terminal::{self, complain, unless_closed};
 
 /// Make one request to one of Segment's HTTP APIs
 ///
@@ -139,7 +137,7 @@ impl Options {
     /// Shows an answer; whether it is a success.
     fn show(&self, answer: &HttpResponse) -> io::Result<bool> {
         if self.json {
-            one::say(&as_json(answer).to_string())?;
+            terminal::say(&as_json(answer).to_string())?;
         } else {
             complain(&format!("HTTP {}", answer.status));
             let mut out = io::stdout().lock();

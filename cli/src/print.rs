@@ -11,9 +11,9 @@ use segment_native::rules::Call;
 use serde_json::value::RawValue;
 
 use crate::batch::{Delivery, Refusal};
-use crate::collector::Note;
 use crate::event::Event;
 use crate::json;
+use crate::note::Note;
 use crate::output::Output;
 use crate::text::{self, Fitted};
 use crate::warning::Warning;

@@ -6,9 +6,9 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use serde::Serialize;
 use serde_json::value::RawValue;
 
-use crate::collector::Note;
 use crate::event::Event;
 use crate::json;
+use crate::note::Note;
 use crate::text;
 use crate::warning::Warning;
 
