@@ -338,6 +338,9 @@ typedef struct segment_request {
     const char *body;
     // How many bytes of it.
     size_t body_length;
+    // Of a list of the Public API or of the Profile API: the page that segment_response_cursor
+    // named, in place of a cursor in query. NULL: the first.
+    const char * cursor;
 } segment_request;
 
 #ifdef __cplusplus
@@ -547,6 +550,10 @@ const char *segment_response_body(const struct segment_response *response, size_
 // The value of a header, by its name in any letter case; of several the first. NULL: absent. It
 // belongs to the response.
 const char *segment_response_header(const struct segment_response *response, const char * name);
+
+// The cursor of the next page, for segment_request.cursor, if this is a page of a list of the
+// Public API or of the Profile API. NULL: it is the last, or none. It belongs to the response.
+const char *segment_response_cursor(const struct segment_response *response);
 
 // Frees a response. NULL is fine.
 void segment_response_free(struct segment_response *response);

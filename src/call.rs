@@ -46,6 +46,9 @@ pub struct segment_request {
     pub body: *const c_char,
     /// How many bytes of it.
     pub body_length: usize,
+    /// Of a list of the Public API or of the Profile API: the page that segment_response_cursor
+    /// named, in place of a cursor in query. NULL: the first.
+    pub cursor: Text,
 }
 
 // SAFETY: repr(C), begins with its size, has no holes, and all fields may be zero.
@@ -87,6 +90,7 @@ pub extern "C" fn segment_call(
             method: given.method.get("method")?.unwrap_or("POST"),
             path: given.path.required("path")?,
             query: given.query.get("query")?,
+            cursor: given.cursor.get("cursor")?,
             headers: &headers,
             body,
             timeout,

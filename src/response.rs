@@ -17,6 +17,8 @@ pub struct segment_response {
     /// With a NUL behind it, for whoever takes it for a string.
     pub(crate) body: Vec<u8>,
     pub(crate) headers: Vec<(String, CString)>,
+    /// Of the page after this one.
+    pub(crate) cursor: Option<CString>,
     /// What a transport did wrong when it filled this in.
     pub(crate) flaw: Option<Error>,
 }
@@ -56,6 +58,14 @@ pub extern "C" fn segment_response_header(response: Option<&segment_response>, n
     })
 }
 
+/// The cursor of the next page, for segment_request.cursor, if this is a page of a list of the
+/// Public API or of the Profile API. NULL: it is the last, or none. It belongs to the response.
+#[unsafe(no_mangle)]
+pub extern "C" fn segment_response_cursor(response: Option<&segment_response>) -> *const c_char {
+    let cursor = response.and_then(|response| response.cursor.as_ref());
+    cursor.map_or(std::ptr::null(), |cursor| cursor.as_ptr())
+}
+
 /// Frees a response. NULL is fine.
 #[unsafe(no_mangle)]
 pub extern "C" fn segment_response_free(response: Option<Box<segment_response>>) {
@@ -78,11 +88,12 @@ impl segment_response {
 
 impl From<HttpResponse> for segment_response {
     fn from(response: HttpResponse) -> Self {
+        let cursor = response.next_cursor().map(|cursor| c_text(&cursor));
         let headers = response.headers.into_iter().map(|(name, value)| (name, c_text(&value))).collect();
         let mut body = response.body;
         if !body.is_empty() {
             body.push(0);
         }
-        segment_response { status: response.status, body, headers, flaw: None }
+        segment_response { status: response.status, body, headers, cursor, flaw: None }
     }
 }

@@ -38,7 +38,7 @@ pub(crate) struct Options {
     /// For the Profile API
     #[arg(long, value_name = "TOKEN", env = "SEGMENT_PROFILE_TOKEN", hide_env_values = true)]
     profile_token: Option<String>,
-    /// Ask for all pages of a list of the Public API, each a line or more
+    /// Ask for all pages of a list of the Public or the Profile API, each a line or more
     #[arg(long)]
     all: bool,
     /// Print the headers of the answer, too
@@ -72,6 +72,7 @@ pub(crate) fn run(options: &Options) -> io::Result<ExitCode> {
         method: &options.method,
         path: &options.path,
         query: Some(query.as_str()).filter(|query| !query.is_empty()),
+        cursor: None,
         headers: &headers,
         body: &body,
         timeout: None,

@@ -352,7 +352,7 @@ impl Client {
     }
 
     /// One request, now.
-    #[pyo3(signature = (api, method, path, query, headers, body, timeout))]
+    #[pyo3(signature = (api, method, path, query, cursor, headers, body, timeout))]
     #[allow(clippy::too_many_arguments)]
     fn _call(
         &self,
@@ -361,6 +361,7 @@ impl Client {
         method: &str,
         path: &str,
         query: Option<&str>,
+        cursor: Option<&str>,
         headers: Vec<(String, String)>,
         body: &[u8],
         timeout: Option<f64>,
@@ -379,10 +380,10 @@ impl Client {
             let (api, timeout) = request().map_err(|error| error::raise(py, &error))?;
             let answer = py.detach(|| {
                 let headers: Vec<_> = headers.iter().map(|(n, v)| (n.as_str(), v.as_str())).collect();
-                core.client.call(&Request { api, method, path, query, headers: &headers, body, timeout })
+                core.client.call(&Request { api, method, path, query, cursor, headers: &headers, body, timeout })
             });
             let answer = answer.map_err(|error| error::raise(py, &error))?;
-            Ok(Response { status: answer.status, headers: answer.headers, body: answer.body })
+            Ok(Response(answer))
         })
     }
 
