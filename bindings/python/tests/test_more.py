@@ -7,6 +7,7 @@ import logging
 import math
 import os
 import pickle
+import re
 import sys
 import threading
 import time
@@ -585,6 +586,13 @@ class TestTyped:
 
     def test_they_are_loaded_only_when_asked_for(self, run):
         run("import sys; assert 'segment_native.typed' not in sys.modules; segment_native.Traits()")
+
+
+def test_python_is_told_every_count_that_c_is():
+    header = Path(__file__).parents[3].joinpath("include", "segment.h").read_text()
+    fields = re.search(r"struct segment_stats \{(.*?)\n\}", header, re.DOTALL).group(1)
+    names = set(re.findall(r"^ +\w+ (\w+);$", fields, re.MULTILINE)) - {"size", "flags"}
+    assert {name for name in dir(segment_native.Stats) if not name.startswith("_")} == names
 
 
 def test_the_version_is_the_crates():
