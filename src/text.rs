@@ -67,12 +67,8 @@ pub(crate) unsafe fn with_length<'a>(start: *const c_char, length: usize, argume
     if start.is_null() {
         return Err(null(argument));
     }
-    if length > isize::MAX as usize {
-        return Err(Error::invalid(format!("the length of {argument} is impossible")));
-    }
     // SAFETY: the caller's promise.
-    let bytes = unsafe { std::slice::from_raw_parts(start.cast::<u8>(), length) };
-    utf8(bytes, argument)
+    utf8(unsafe { bytes(start, length, argument) }?, argument)
 }
 
 /// Bytes of known length; none where there is nothing.

@@ -174,10 +174,8 @@ fn color(call: Call) -> AnsiColor {
     }
 }
 
-/// A string as its text, everything else as JSON.
 fn shown(value: Option<&RawValue>) -> Cow<'_, str> {
-    let Some(value) = value else { return Cow::Borrowed("") };
-    json::text(value).unwrap_or_else(|| Cow::Owned(text::compact(value.get()).collect()))
+    value.map_or(Cow::Borrowed(""), json::shown)
 }
 
 fn column(page: &mut String, content: &str, columns: usize, style: Style) {
