@@ -11,8 +11,8 @@ use segment_native::OAuth;
 use segment_native::{Config, Error, Object, Overflow};
 
 use crate::error::null;
+use crate::hooks::{before_send, on_delivery, on_log, segment_delivery};
 use crate::object::segment_object;
-use crate::report::{before_send, on_delivery, on_log, segment_delivery};
 use crate::response::segment_response;
 use crate::sized::{self, Sized0};
 use crate::text::{self, Text};

@@ -17,7 +17,7 @@ pub mod sized;
 
 pub mod object;
 
-pub mod report;
+pub mod hooks;
 
 pub mod config;
 
@@ -25,7 +25,7 @@ pub mod client;
 
 pub mod message;
 
-pub mod identity;
+pub mod user;
 
 pub mod call;
 

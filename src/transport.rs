@@ -8,7 +8,7 @@ use std::ffi::{CString, c_char, c_void};
 use segment_native::{Error, ErrorKind, HttpRequest, HttpResponse, OnHttp};
 
 use crate::error::{guard_or, null};
-use crate::report::Userdata;
+use crate::hooks::Userdata;
 use crate::response::segment_response;
 use crate::text::{self, Text, c_text};
 

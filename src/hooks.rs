@@ -1,4 +1,4 @@
-//! What the host is told: the callbacks, from the core's into C's.
+//! The host's callbacks, from the core's into C's.
 
 // Calling functions that C gave us.
 #![allow(unsafe_code)]
