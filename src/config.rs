@@ -160,16 +160,12 @@ unsafe impl Sized0 for segment_config {
 /// Reads the settings of a new client.
 pub(crate) fn read(config: *const segment_config) -> Result<Config, Error> {
     let given = sized::read(config)?.ok_or_else(|| null("config"))?;
-    check_flags(&given)?;
     let mut config = Config::new(given.write_key.required("write_key")?);
     if let Some(endpoint) = filled(&given.endpoint, "endpoint")? {
         config.endpoint = endpoint;
     }
     config.spool_dir = given.spool_dir.path("spool_dir")?;
-    config.sync = given.flags & SEGMENT_SYNC != 0;
-    if config.sync && config.spool_dir.is_none() {
-        return Err(Error::invalid("SEGMENT_SYNC needs spool_dir"));
-    }
+    read_flags(given.flags, &mut config)?;
     if given.queue_max_bytes != 0 {
         config.queue_max_bytes = given.queue_max_bytes;
     }
@@ -191,21 +187,8 @@ pub(crate) fn read(config: *const segment_config) -> Result<Config, Error> {
             *place = Duration::from_millis(u64::from(given));
         }
     }
-    config.gzip = given.flags & SEGMENT_NO_GZIP == 0;
-    config.dry_run = given.flags & SEGMENT_DRY_RUN != 0;
-    if given.flags & SEGMENT_DROP_OLDEST != 0 {
-        config.overflow = Overflow::DropOldest;
-    }
     config.context = copy(given.context);
     config.integrations = copy(given.integrations);
-    let flag = |flag: u32| given.flags & flag != 0;
-    config.stateful = flag(SEGMENT_STATEFUL);
-    config.strict = flag(SEGMENT_STRICT);
-    config.device_context = flag(SEGMENT_DEVICE_CONTEXT);
-    config.lifecycle = flag(SEGMENT_LIFECYCLE);
-    if config.lifecycle && !config.stateful {
-        return Err(Error::invalid("SEGMENT_LIFECYCLE needs SEGMENT_STATEFUL"));
-    }
     config.proxy = owned(&given.proxy, "proxy")?;
     config.ca_file = given.ca_file.path("ca_file")?;
     check_route(&config)?;
@@ -222,6 +205,40 @@ pub(crate) fn read(config: *const segment_config) -> Result<Config, Error> {
     config.before_send = before_send(given.before_send, given.userdata);
     config.transport = transport(given.transport, given.userdata);
     Ok(config)
+}
+
+/// A wish that is not known cannot be granted, and ignoring it would be a lie. Two that the core would refuse as well
+/// are refused here, by the names that they have in C.
+fn read_flags(flags: u32, config: &mut Config) -> Result<(), Error> {
+    let known = SEGMENT_NO_GZIP
+        | SEGMENT_DRY_RUN
+        | SEGMENT_DROP_OLDEST
+        | SEGMENT_STATEFUL
+        | SEGMENT_STRICT
+        | SEGMENT_SYNC
+        | SEGMENT_DEVICE_CONTEXT
+        | SEGMENT_LIFECYCLE;
+    if flags & !known != 0 {
+        return Err(Error::invalid(format!("flags has unknown bits: {:#x}", flags & !known)));
+    }
+    let is_set = |flag: u32| flags & flag != 0;
+    config.gzip = !is_set(SEGMENT_NO_GZIP);
+    config.dry_run = is_set(SEGMENT_DRY_RUN);
+    if is_set(SEGMENT_DROP_OLDEST) {
+        config.overflow = Overflow::DropOldest;
+    }
+    config.stateful = is_set(SEGMENT_STATEFUL);
+    config.strict = is_set(SEGMENT_STRICT);
+    config.sync = is_set(SEGMENT_SYNC);
+    if config.sync && config.spool_dir.is_none() {
+        return Err(Error::invalid("SEGMENT_SYNC needs spool_dir"));
+    }
+    config.device_context = is_set(SEGMENT_DEVICE_CONTEXT);
+    config.lifecycle = is_set(SEGMENT_LIFECYCLE);
+    if config.lifecycle && !config.stateful {
+        return Err(Error::invalid("SEGMENT_LIFECYCLE needs SEGMENT_STATEFUL"));
+    }
+    Ok(())
 }
 
 fn owned(text: &Text, argument: &str) -> Result<Option<String>, Error> {
@@ -276,20 +293,4 @@ fn read_oauth(oauth: *const segment_oauth, _: &mut Config) -> Result<(), Error> 
 fn copy(object: *const segment_object) -> Object {
     // SAFETY: the header asks for NULL or an object that nobody changes until the call returns.
     unsafe { object.as_ref() }.map_or_else(Object::new, |object| object.0.clone())
-}
-
-/// A wish that is not known cannot be granted, and ignoring it would be a lie.
-fn check_flags(given: &segment_config) -> Result<(), Error> {
-    let known = SEGMENT_NO_GZIP
-        | SEGMENT_DRY_RUN
-        | SEGMENT_DROP_OLDEST
-        | SEGMENT_STATEFUL
-        | SEGMENT_STRICT
-        | SEGMENT_SYNC
-        | SEGMENT_DEVICE_CONTEXT
-        | SEGMENT_LIFECYCLE;
-    if given.flags & !known != 0 {
-        return Err(Error::invalid(format!("flags has unknown bits: {:#x}", given.flags & !known)));
-    }
-    Ok(())
 }
