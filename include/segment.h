@@ -1,5 +1,5 @@
 /* segment.h - Segment analytics for C, and for everything that can call C.
- * Generated from src/ by cbindgen: change it there and run `cargo test -p libsegment`.
+ * Generated from src/ by cbindgen: change it there and run `cargo test -p segment-header`.
  *
  *     segment_config config = { .size = sizeof config, .write_key = "WRITE_KEY" };
  *     segment_client *client = segment_new(&config);
@@ -14,7 +14,12 @@
  * Errors:  calls return SEGMENT_OK or a reason; calls that create return NULL. segment_error()
  *          explains.
  * Threads: what takes a const handle may be called from any thread at any time; what takes a
- *          non-const handle needs it for itself. A fork()ed child may go on using a client.
+ *          non-const handle needs it for itself. A fork()ed child may go on using a client. Nothing
+ *          here is for signal handlers: no function is async-signal-safe.
+ * Waiting: segment_flush, _shutdown, _free and _call may wait for the network. What changes who the
+ *          user is or what they agreed to (segment_reset, _set_consent, _opt_out, _opt_in; with
+ *          SEGMENT_STATEFUL segment_new, _identify and _alias too) may wait, where there is a
+ *          spool_dir, until the disk holds a small file, and for other processes that write theirs.
  * Change:  within a major version functions are only added and structs only grow at the end. Fields
  *          and flags that this version does not know how to honour are refused by name, never
  *          ignored.
@@ -257,7 +262,7 @@ typedef struct segment_config {
 typedef struct segment_stats {
     // sizeof(segment_stats), set by you.
     uint32_t size;
-    // 0
+    // None yet: written as 0, and not read.
     uint32_t flags;
     // Calls that returned SEGMENT_OK, and messages found in the spool.
     uint64_t accepted;
@@ -526,7 +531,8 @@ segment_status segment_set_consent(const struct segment_client *client,
 // The user does not want to be known: calls return SEGMENT_OPTED_OUT, nothing is sent any more,
 // what waits is thrown away (by other processes with this spool_dir before they send anything
 // more), and who the user was is forgotten. It stays so, also after a restart, until
-// segment_opt_in. SEGMENT_STORAGE: it could not be kept, and is so in this process only.
+// segment_opt_in. It waits up to a second for what was thrown away to be gone from the disk.
+// SEGMENT_STORAGE: it could not be kept, and is so in this process only.
 segment_status segment_opt_out(const struct segment_client *client);
 
 // The user wants to be known again. What was thrown away stays so. Where nobody knows what the user
@@ -535,9 +541,10 @@ segment_status segment_opt_out(const struct segment_client *client);
 // segment_opt_out.
 segment_status segment_opt_in(const struct segment_client *client);
 
-// One request now, on this thread. Any HTTP status is an answer, 429 and redirects included;
-// nothing is tried again. NULL: there is none, and segment_error() says why. An answer of more
-// than 16 MiB is none. Free it with segment_response_free.
+// One request now, on this thread; the name of the host is looked up by another, which may be
+// started for it. Any HTTP status is an answer, 429 and redirects included; nothing is tried again.
+// NULL: there is none, and segment_error() says why. An answer of more than 16 MiB is none. Free it
+// with segment_response_free.
 struct segment_response *segment_call(const struct segment_client *client,
                                       const struct segment_request *request);
 

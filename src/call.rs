@@ -56,9 +56,10 @@ unsafe impl Sized0 for segment_request {
     const NAME: &'static str = "segment_request";
 }
 
-/// One request now, on this thread. Any HTTP status is an answer, 429 and redirects included;
-/// nothing is tried again. NULL: there is none, and segment_error() says why. An answer of more
-/// than 16 MiB is none. Free it with segment_response_free.
+/// One request now, on this thread; the name of the host is looked up by another, which may be
+/// started for it. Any HTTP status is an answer, 429 and redirects included; nothing is tried again.
+/// NULL: there is none, and segment_error() says why. An answer of more than 16 MiB is none. Free it
+/// with segment_response_free.
 #[unsafe(no_mangle)]
 pub extern "C" fn segment_call(
     client: Option<&segment_client>,

@@ -23,7 +23,7 @@ pub struct segment_client(pub(crate) Client);
 pub struct segment_stats {
     /// sizeof(segment_stats), set by you.
     pub size: u32,
-    /// 0
+    /// None yet: written as 0, and not read.
     pub flags: u32,
     /// Calls that returned SEGMENT_OK, and messages found in the spool.
     pub accepted: u64,
