@@ -1,5 +1,5 @@
 /* segment.h - Segment analytics for C, and for everything that can call C.
- * Generated from src/ by cbindgen: change it there and run `cargo test -p libsegment`.
+ * Generated from src/ by cbindgen: change it there and run `cargo test -p segment-header`.
  *
  *     segment_config config = { .size = sizeof config, .write_key = "WRITE_KEY" };
  *     segment_client *client = segment_new(&config);
@@ -14,7 +14,12 @@
  * Errors:  calls return SEGMENT_OK or a reason; calls that create return NULL. segment_error()
  *          explains.
  * Threads: what takes a const handle may be called from any thread at any time; what takes a
- *          non-const handle needs it for itself. A fork()ed child may go on using a client.
+ *          non-const handle needs it for itself. A fork()ed child may go on using a client. Nothing
+ *          here is for signal handlers: no function is async-signal-safe.
+ * Waiting: segment_flush, _shutdown, _free and _call may wait for the network. What changes who the
+ *          user is or what they agreed to (segment_reset, _set_consent, _opt_out, _opt_in; with
+ *          SEGMENT_STATEFUL segment_new, _identify and _alias too) may wait, where there is a
+ *          spool_dir, until the disk holds a small file, and for other processes that write theirs.
  * Change:  within a major version functions are only added and structs only grow at the end. Fields
  *          and flags that this version does not know how to honour are refused by name, never
  *          ignored.
@@ -28,15 +33,6 @@
 #include <stdint.h>
 
 #define SEGMENT_VERSION "0.1.0"         /* the header's; segment_version() is the library's */
-
-// segment_request.api: the Tracking API at `endpoint`, with the write key or OAuth.
-#define SEGMENT_TRACKING_API 0
-
-// segment_request.api: the Public API at `public_endpoint`, with the access token.
-#define SEGMENT_PUBLIC_API 1
-
-// segment_request.api: the Profile API at `profile_endpoint`, with the profile token.
-#define SEGMENT_PROFILE_API 2
 
 // segment_config.flags: send bodies uncompressed.
 #define SEGMENT_NO_GZIP 1
@@ -68,6 +64,15 @@
 // with a spool_dir that can be written) and Opened when a client is made, by the version and build
 // of app in context.
 #define SEGMENT_LIFECYCLE 128
+
+// segment_request.api: the Tracking API at `endpoint`, with the write key or OAuth.
+#define SEGMENT_TRACKING_API 0
+
+// segment_request.api: the Public API at `public_endpoint`, with the access token.
+#define SEGMENT_PUBLIC_API 1
+
+// segment_request.api: the Profile API at `profile_endpoint`, with the profile token.
+#define SEGMENT_PROFILE_API 2
 
 // What a call reports. The values never change their meaning.
 enum segment_status
@@ -116,31 +121,6 @@ typedef struct segment_object segment_object;
 
 // The answer to a request.
 typedef struct segment_response segment_response;
-
-// One request to one of Segment's HTTP APIs.
-typedef struct segment_request {
-    // sizeof(segment_request)
-    uint32_t size;
-    // None yet: 0.
-    uint32_t flags;
-    // SEGMENT_TRACKING_API
-    uint32_t api;
-    // The client's.
-    uint32_t timeout_ms;
-    // GET, POST, PUT, PATCH, DELETE: "POST".
-    const char * method;
-    // Relative to the API: "/v1/group/". A URL of another host is refused.
-    const char * path;
-    // "a=1&b=2" or NULL
-    const char * query;
-    // "Name: value", ..., NULL; they win over ours, in any letter case. Authorization and
-    // Content-Type are added.
-    const char *const *headers;
-    // Sent as it is; usually JSON.
-    const char *body;
-    // How many bytes of it.
-    size_t body_length;
-} segment_request;
 
 // OAuth 2.0 instead of Basic authentication.
 typedef struct segment_oauth {
@@ -282,7 +262,7 @@ typedef struct segment_config {
 typedef struct segment_stats {
     // sizeof(segment_stats), set by you.
     uint32_t size;
-    // 0
+    // None yet: written as 0, and not read.
     uint32_t flags;
     // Calls that returned SEGMENT_OK, and messages found in the spool.
     uint64_t accepted;
@@ -339,6 +319,34 @@ typedef struct segment_options {
     // Of a page or screen.
     const char * category;
 } segment_options;
+
+// One request to one of Segment's HTTP APIs.
+typedef struct segment_request {
+    // sizeof(segment_request)
+    uint32_t size;
+    // None yet: 0.
+    uint32_t flags;
+    // SEGMENT_TRACKING_API
+    uint32_t api;
+    // The client's.
+    uint32_t timeout_ms;
+    // GET, POST, PUT, PATCH, DELETE: "POST".
+    const char * method;
+    // Relative to the API: "/v1/group/". A URL of another host is refused.
+    const char * path;
+    // "a=1&b=2" or NULL
+    const char * query;
+    // "Name: value", ..., NULL; they win over ours, in any letter case. Authorization and
+    // Content-Type are added.
+    const char *const *headers;
+    // Sent as it is; usually JSON.
+    const char *body;
+    // How many bytes of it.
+    size_t body_length;
+    // Of a list of the Public API or of the Profile API: the page that segment_response_cursor
+    // named, in place of a cursor in query. NULL: the first.
+    const char * cursor;
+} segment_request;
 
 #ifdef __cplusplus
 extern "C" {
@@ -406,37 +414,6 @@ void segment_object_clear(struct segment_object *object);
 
 // Frees an object; NULL is fine.
 void segment_object_free(struct segment_object *object);
-
-// One request now, on this thread. Any HTTP status is an answer, 429 and redirects included;
-// nothing is tried again. NULL: there is none, and segment_error() says why. An answer of more
-// than 16 MiB is none. Free it with segment_response_free.
-struct segment_response *segment_call(const struct segment_client *client,
-                                      const struct segment_request *request);
-
-// The HTTP status; 0 for NULL.
-int32_t segment_response_status(const struct segment_response *response);
-
-// The body, with a NUL behind it; NULL for NULL. It belongs to the response.
-const char *segment_response_body(const struct segment_response *response, size_t *length_or_null);
-
-// The value of a header, by its name in any letter case; of several the first. NULL: absent. It
-// belongs to the response.
-const char *segment_response_header(const struct segment_response *response, const char * name);
-
-// Frees a response. NULL is fine.
-void segment_response_free(struct segment_response *response);
-
-// For a transport of your own: the status and the body of the answer, into the response it was
-// given. The body is copied.
-void segment_response_set(struct segment_response *response,
-                          int32_t status,
-                          const char *body,
-                          size_t length);
-
-// For a transport of your own: one header of the answer, into the response it was given.
-void segment_response_add_header(struct segment_response *response,
-                                 const char * name,
-                                 const char * value);
 
 // A new client, or NULL: segment_error() says why. Without spool_dir nothing is sent and no thread
 // started before the first message.
@@ -554,7 +531,8 @@ segment_status segment_set_consent(const struct segment_client *client,
 // The user does not want to be known: calls return SEGMENT_OPTED_OUT, nothing is sent any more,
 // what waits is thrown away (by other processes with this spool_dir before they send anything
 // more), and who the user was is forgotten. It stays so, also after a restart, until
-// segment_opt_in. SEGMENT_STORAGE: it could not be kept, and is so in this process only.
+// segment_opt_in. It waits up to a second for what was thrown away to be gone from the disk.
+// SEGMENT_STORAGE: it could not be kept, and is so in this process only.
 segment_status segment_opt_out(const struct segment_client *client);
 
 // The user wants to be known again. What was thrown away stays so. Where nobody knows what the user
@@ -562,6 +540,42 @@ segment_status segment_opt_out(const struct segment_client *client);
 // SEGMENT_STORAGE, and nothing is sent or thrown away; after damage until segment_opt_in or
 // segment_opt_out.
 segment_status segment_opt_in(const struct segment_client *client);
+
+// One request now, on this thread; the name of the host is looked up by another, which may be
+// started for it. Any HTTP status is an answer, 429 and redirects included; nothing is tried again.
+// NULL: there is none, and segment_error() says why. An answer of more than 16 MiB is none. Free it
+// with segment_response_free.
+struct segment_response *segment_call(const struct segment_client *client,
+                                      const struct segment_request *request);
+
+// The HTTP status; 0 for NULL.
+int32_t segment_response_status(const struct segment_response *response);
+
+// The body, with a NUL behind it; NULL for NULL. It belongs to the response.
+const char *segment_response_body(const struct segment_response *response, size_t *length_or_null);
+
+// The value of a header, by its name in any letter case; of several the first. NULL: absent. It
+// belongs to the response.
+const char *segment_response_header(const struct segment_response *response, const char * name);
+
+// The cursor of the next page, for segment_request.cursor, if this is a page of a list of the
+// Public API or of the Profile API. NULL: it is the last, or none. It belongs to the response.
+const char *segment_response_cursor(const struct segment_response *response);
+
+// Frees a response. NULL is fine.
+void segment_response_free(struct segment_response *response);
+
+// For a transport of your own: the status and the body of the answer, into the response it was
+// given. The body is copied.
+void segment_response_set(struct segment_response *response,
+                          int32_t status,
+                          const char *body,
+                          size_t length);
+
+// For a transport of your own: one header of the answer, into the response it was given.
+void segment_response_add_header(struct segment_response *response,
+                                 const char * name,
+                                 const char * value);
 
 #ifdef __cplusplus
 }  // extern "C"

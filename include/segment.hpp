@@ -20,8 +20,6 @@
 
 #include "segment.h"
 
-#include <algorithm>
-#include <charconv>
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
@@ -662,6 +660,7 @@ struct Request {
                                           ///< are added
     std::string body{};                   ///< sent as it is; usually JSON
     std::chrono::milliseconds timeout{};  ///< Config::timeout
+    std::string cursor{};                 ///< of a list, the page that Response::cursor named
 };
 
 /// The answer to a Request, whatever its HTTP status:
@@ -686,6 +685,11 @@ public:
         const char* const value = segment_response_header(response_.get(), name.c_str());
         return value ? std::optional<std::string_view>(value) : std::nullopt;
     }
+    /// Of the next page, for Request::cursor, if this is a page of a list and not the last.
+    [[nodiscard]] std::optional<std::string_view> cursor() const noexcept {
+        const char* const next = segment_response_cursor(response_.get());
+        return next ? std::optional<std::string_view>(next) : std::nullopt;
+    }
 
 private:
     friend class Client;
@@ -703,7 +707,7 @@ private:
     Result result_;
 };
 
-/// All pages of a list of the Public API, for one loop: see Client::pages.
+/// All pages of a list, for one loop: see Client::pages.
 class Pages {
 public:
     class iterator {
@@ -732,9 +736,7 @@ private:
     const Client* client_;
     Request request_;
     Response page_{Result(Status::ok, "")};
-    std::string cursor_;
     int left_ = 100'000;
-    bool is_last_ = false;
 };
 
 /// accepted == delivered + failed + dropped + queued, always. What is refused for a NUL never
@@ -806,9 +808,9 @@ public:
     /// One request now, on this thread. Any HTTP status is an answer, 429 and redirects included;
     /// nothing is repeated.
     [[nodiscard]] Response call(const Request& request) const;
-    /// `for (const Response& page : client.pages(request))`: the request again and again, with the
-    /// cursor that each answer names (data.pagination.next), until one names none. What is no
-    /// success, or no answer, is the last page.
+    /// `for (const Response& page : client.pages(request))`, of a list of the Public API or of the
+    /// Profile API: the request again and again, with the cursor that each answer names, until one
+    /// names none. What is no success, or no answer, is the last page.
     [[nodiscard]] Pages pages(Request request) const& { return Pages(*this, std::move(request)); }
     Pages pages(Request) const&& = delete;  // the client must outlive the loop
 
@@ -910,160 +912,15 @@ private:
     std::vector<const char*> pointers_;
 };
 
-// Reads what a page says of the next one, and passes over the rest. JSON that is broken says
-// nothing.
-class PageReader {
-public:
-    // The text at data.pagination.next. Of several members with one name the last counts.
-    static std::string next_cursor(std::string_view json) {
-        PageReader reader(json);
-        const bool is_whole =
-            reader.value(0, 0) && reader.peek() == '\0' && reader.at_ == json.size();
-        return is_whole ? std::move(reader.next_) : "";
-    }
-
-private:
-    static constexpr std::string_view path[] = {"data", "pagination", "next"};
-    static constexpr int path_length = 3, off_path = -1, depth_max = 64;
-
-    explicit PageReader(std::string_view json) noexcept : json_(json) {}
-
-    // The next character that is no white space; NUL at the end.
-    char peek() noexcept {
-        at_ = std::min(json_.find_first_not_of(" \t\r\n", at_), json_.size());
-        return at_ < json_.size() ? json_[at_] : '\0';
-    }
-    bool skip(char expected) noexcept {
-        if (peek() != expected) return false;
-        ++at_;
-        return true;
-    }
-
-    // `passed`: how many names of the path lead to this value, or off_path.
-    bool value(int passed, int depth) {
-        std::string other;
-        switch (peek()) {
-            case '{': return nested(passed, depth + 1, '}');
-            case '[': return nested(off_path, depth + 1, ']');
-            case '"': return string(passed == path_length ? next_ : other);
-            default: return scalar();
-        }
-    }
-    bool nested(int passed, int depth, char close) {
-        if (depth > depth_max) return false;
-        ++at_;
-        if (skip(close)) return true;
-        do {
-            if (!(close == '}' ? member(passed, depth) : value(passed, depth))) return false;
-        } while (skip(','));
-        return skip(close);
-    }
-    bool member(int passed, int depth) {
-        std::string name;
-        if (peek() != '"' || !string(name) || !skip(':')) return false;
-        if (passed == off_path || passed == path_length || name != path[passed]) {
-            return value(off_path, depth);
-        }
-        next_.clear();
-        return value(passed + 1, depth);
-    }
-    // Numbers and words are told from punctuation, not from each other.
-    bool scalar() noexcept {
-        const std::size_t start = at_;
-        at_ = std::min(json_.find_first_of(" \t\r\n,:{}[]\"", at_), json_.size());
-        return at_ > start;
-    }
-    bool string(std::string& text) {
-        while (++at_ < json_.size()) {
-            const char c = json_[at_];
-            if (c == '"') return ++at_, true;
-            if (static_cast<unsigned char>(c) < 0x20) return false;
-            if (c != '\\') text += c;
-            else if (!escape(text)) return false;
-        }
-        return false;
-    }
-    // From the backslash to the last character of the escape.
-    bool escape(std::string& text) {
-        constexpr std::string_view names = "\"\\/bfnrt", meant = "\"\\/\b\f\n\r\t";
-        if (++at_ >= json_.size()) return false;
-        if (const std::size_t known = names.find(json_[at_]); known != names.npos) {
-            return text += meant[known], true;
-        }
-        std::uint32_t code = 0, low = 0;
-        if (!unit(code)) return false;
-        if (code >= 0xd800 && code < 0xe000) {
-            const bool is_pair =
-                code < 0xdc00 && json_.substr(at_ + 1, 1) == "\\" && (++at_, ++at_, unit(low));
-            if (!is_pair || low < 0xdc00 || low >= 0xe000) return false;
-            code = 0x10000 + ((code - 0xd800) << 10) + (low - 0xdc00);
-        }
-        append_utf8(code, text);
-        return true;
-    }
-    // From the u of \u12ab to its last digit.
-    bool unit(std::uint32_t& unit) noexcept {
-        if (at_ + 4 >= json_.size() || json_[at_] != 'u') return false;
-        const char* const digits = json_.data() + at_ + 1;
-        at_ += 4;
-        return std::from_chars(digits, digits + 4, unit, 16).ptr == digits + 4;
-    }
-    static void append_utf8(std::uint32_t code, std::string& text) {
-        const auto add = [&text](std::uint32_t byte) { text += static_cast<char>(byte); };
-        if (code < 0x80) return add(code);
-        if (code < 0x800) {
-            add(0xc0 | code >> 6);
-        } else {
-            if (code < 0x10000) add(0xe0 | code >> 12);
-            else add(0xf0 | code >> 18), add(0x80 | (code >> 12 & 0x3f));
-            add(0x80 | (code >> 6 & 0x3f));
-        }
-        add(0x80 | (code & 0x3f));
-    }
-
-    std::string_view json_;
-    std::size_t at_ = 0;
-    std::string next_;
-};
-
-// The query with another cursor.
-inline std::string with_cursor(std::string_view query, std::string_view cursor) {
-    std::string with;
-    while (!query.empty()) {
-        const std::string_view pair = query.substr(0, query.find('&'));
-        const std::string_view name = pair.substr(0, pair.find('='));
-        query.remove_prefix(std::min(pair.size() + 1, query.size()));
-        const bool is_cursor = name == "pagination[cursor]" || name == "pagination.cursor" ||
-                               name == "pagination%5Bcursor%5D";
-        if (!pair.empty() && !is_cursor) with.append(pair) += '&';
-    }
-    // Both ways are Segment's; the caller's is taken.
-    const bool brackets =
-        with.find("pagination[") != with.npos || with.find("pagination%5B") != with.npos;
-    with += brackets ? "pagination[cursor]=" : "pagination.cursor=";
-    constexpr std::string_view hex = "0123456789ABCDEF";
-    constexpr std::string_view plain =
-        "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~";
-    for (const char c : cursor) {
-        const auto byte = static_cast<unsigned char>(c);
-        if (plain.find(c) != plain.npos) with += c;
-        else ((with += '%') += hex[byte >> 4]) += hex[byte & 15];
-    }
-    return with;
-}
-
 }  // namespace detail
 
 inline bool Pages::turn() {
-    if (is_last_) return false;
+    if (left_ == 0) return false;
     page_ = client_->call(request_);
-    const bool is_success = page_.status() >= 200 && page_.status() < 300;
-    std::string next;
-    if (is_success && --left_ > 0) next = detail::PageReader::next_cursor(page_.body());
+    const std::optional<std::string_view> next = page_.cursor();
     // The same cursor again would be the same page, for ever.
-    is_last_ = next.empty() || next == cursor_;
-    if (!is_last_) request_.query = detail::with_cursor(request_.query, next);
-    cursor_ = std::move(next);
+    left_ = next && *next != request_.cursor ? left_ - 1 : 0;
+    request_.cursor = next.value_or("");
     return true;
 }
 
@@ -1077,6 +934,7 @@ inline Response Client::call(const Request& request) const {
     r.method = detail::optional(request.method, "method", flaw);
     r.path = detail::optional(request.path, "path", flaw);
     r.query = detail::optional(request.query, "query", flaw);
+    r.cursor = detail::optional(request.cursor, "cursor", flaw);
     r.headers = headers.get();
     r.body = request.body.data();
     r.body_length = request.body.size();

@@ -19,11 +19,11 @@ pub struct segment_client(pub(crate) Client);
 /// Counts of messages since the client was made. accepted == delivered + failed + dropped + queued,
 /// always: nothing disappears uncounted.
 #[repr(C)]
-#[derive(Clone, Copy)]
+#[derive(Debug, Clone, Copy)]
 pub struct segment_stats {
     /// sizeof(segment_stats), set by you.
     pub size: u32,
-    /// 0
+    /// None yet: written as 0, and not read.
     pub flags: u32,
     /// Calls that returned SEGMENT_OK, and messages found in the spool.
     pub accepted: u64,
@@ -187,4 +187,26 @@ pub extern "C" fn segment_get_stats(client: Option<&segment_client>, stats: *mut
         }
         sized::write(stats, &client.stats().into())
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::BTreeSet;
+
+    /// The names of a struct's fields.
+    fn fields(shown: &str) -> BTreeSet<&str> {
+        let inside = shown.split_once("{ ").expect("fields").1;
+        inside.split(", ").filter_map(|field| field.split_once(": ")).map(|(name, _)| name).collect()
+    }
+
+    #[test]
+    fn c_is_told_every_count() {
+        let stats = Stats::default();
+        let (core, c) = (format!("{stats:?}"), format!("{:?}", segment_stats::from(stats)));
+        let mut expected = fields(&core);
+        expected.extend(["size", "flags"]);
+        assert!(expected.len() > 15, "{core}");
+        assert_eq!(fields(&c), expected);
+    }
 }

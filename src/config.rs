@@ -10,12 +10,13 @@ use std::time::Duration;
 use segment_native::OAuth;
 use segment_native::{Config, Error, Object, Overflow};
 
-use crate::call::{self, segment_http, segment_oauth, segment_response};
 use crate::error::null;
+use crate::hooks::{before_send, on_delivery, on_log, segment_delivery};
 use crate::object::segment_object;
-use crate::report::{before_send, on_delivery, on_log, segment_delivery};
+use crate::response::segment_response;
 use crate::sized::{self, Sized0};
-use crate::text::Text;
+use crate::text::{self, Text};
+use crate::transport::{segment_http, transport};
 
 /// segment_config.flags: send bodies uncompressed.
 pub const SEGMENT_NO_GZIP: u32 = 1;
@@ -40,6 +41,31 @@ pub const SEGMENT_DEVICE_CONTEXT: u32 = 64;
 /// with a spool_dir that can be written) and Opened when a client is made, by the version and build
 /// of app in context.
 pub const SEGMENT_LIFECYCLE: u32 = 128;
+
+/// OAuth 2.0 instead of Basic authentication.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct segment_oauth {
+    /// sizeof(segment_oauth)
+    pub size: u32,
+    /// None yet: 0.
+    pub flags: u32,
+    /// The id of the OAuth application.
+    pub client_id: Text,
+    /// The id of its key.
+    pub key_id: Text,
+    /// PEM, PKCS#8 or PKCS#1.
+    pub private_key: Text,
+    /// "tracking_api:write"
+    pub scope: Text,
+    /// "https://oauth2.segment.io", or the EU's if the client's endpoint is there.
+    pub endpoint: Text,
+}
+
+// SAFETY: repr(C), begins with its size, has no holes, and all fields may be zero.
+unsafe impl Sized0 for segment_oauth {
+    const NAME: &'static str = "segment_oauth";
+}
 
 /// The settings of a client. Zero means the default; only write_key has none.
 #[repr(C)]
@@ -134,16 +160,12 @@ unsafe impl Sized0 for segment_config {
 /// Reads the settings of a new client.
 pub(crate) fn read(config: *const segment_config) -> Result<Config, Error> {
     let given = sized::read(config)?.ok_or_else(|| null("config"))?;
-    check_flags(&given)?;
     let mut config = Config::new(given.write_key.required("write_key")?);
     if let Some(endpoint) = filled(&given.endpoint, "endpoint")? {
         config.endpoint = endpoint;
     }
     config.spool_dir = given.spool_dir.path("spool_dir")?;
-    config.sync = given.flags & SEGMENT_SYNC != 0;
-    if config.sync && config.spool_dir.is_none() {
-        return Err(Error::invalid("SEGMENT_SYNC needs spool_dir"));
-    }
+    read_flags(given.flags, &mut config)?;
     if given.queue_max_bytes != 0 {
         config.queue_max_bytes = given.queue_max_bytes;
     }
@@ -165,26 +187,13 @@ pub(crate) fn read(config: *const segment_config) -> Result<Config, Error> {
             *place = Duration::from_millis(u64::from(given));
         }
     }
-    config.gzip = given.flags & SEGMENT_NO_GZIP == 0;
-    config.dry_run = given.flags & SEGMENT_DRY_RUN != 0;
-    if given.flags & SEGMENT_DROP_OLDEST != 0 {
-        config.overflow = Overflow::DropOldest;
-    }
     config.context = copy(given.context);
     config.integrations = copy(given.integrations);
-    let flag = |flag: u32| given.flags & flag != 0;
-    config.stateful = flag(SEGMENT_STATEFUL);
-    config.strict = flag(SEGMENT_STRICT);
-    config.device_context = flag(SEGMENT_DEVICE_CONTEXT);
-    config.lifecycle = flag(SEGMENT_LIFECYCLE);
-    if config.lifecycle && !config.stateful {
-        return Err(Error::invalid("SEGMENT_LIFECYCLE needs SEGMENT_STATEFUL"));
-    }
     config.proxy = owned(&given.proxy, "proxy")?;
     config.ca_file = given.ca_file.path("ca_file")?;
     check_route(&config)?;
     // SAFETY: the header asks for NULL or a list of strings that ends with NULL and stays until the call returns.
-    let headers = unsafe { call::headers(given.headers, "headers") }?;
+    let headers = unsafe { text::headers(given.headers, "headers") }?;
     config.headers = headers.into_iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
     read_oauth(given.oauth, &mut config)?;
     config.access_token = owned(&given.access_token, "access_token")?;
@@ -194,8 +203,42 @@ pub(crate) fn read(config: *const segment_config) -> Result<Config, Error> {
     config.on_delivery = on_delivery(given.on_delivery, given.userdata);
     config.on_log = on_log(given.on_log, given.userdata);
     config.before_send = before_send(given.before_send, given.userdata);
-    config.transport = call::transport(given.transport, given.userdata);
+    config.transport = transport(given.transport, given.userdata);
     Ok(config)
+}
+
+/// A wish that is not known cannot be granted, and ignoring it would be a lie. Two that the core would refuse as well
+/// are refused here, by the names that they have in C.
+fn read_flags(flags: u32, config: &mut Config) -> Result<(), Error> {
+    let known = SEGMENT_NO_GZIP
+        | SEGMENT_DRY_RUN
+        | SEGMENT_DROP_OLDEST
+        | SEGMENT_STATEFUL
+        | SEGMENT_STRICT
+        | SEGMENT_SYNC
+        | SEGMENT_DEVICE_CONTEXT
+        | SEGMENT_LIFECYCLE;
+    if flags & !known != 0 {
+        return Err(Error::invalid(format!("flags has unknown bits: {:#x}", flags & !known)));
+    }
+    let is_set = |flag: u32| flags & flag != 0;
+    config.gzip = !is_set(SEGMENT_NO_GZIP);
+    config.dry_run = is_set(SEGMENT_DRY_RUN);
+    if is_set(SEGMENT_DROP_OLDEST) {
+        config.overflow = Overflow::DropOldest;
+    }
+    config.stateful = is_set(SEGMENT_STATEFUL);
+    config.strict = is_set(SEGMENT_STRICT);
+    config.sync = is_set(SEGMENT_SYNC);
+    if config.sync && config.spool_dir.is_none() {
+        return Err(Error::invalid("SEGMENT_SYNC needs spool_dir"));
+    }
+    config.device_context = is_set(SEGMENT_DEVICE_CONTEXT);
+    config.lifecycle = is_set(SEGMENT_LIFECYCLE);
+    if config.lifecycle && !config.stateful {
+        return Err(Error::invalid("SEGMENT_LIFECYCLE needs SEGMENT_STATEFUL"));
+    }
+    Ok(())
 }
 
 fn owned(text: &Text, argument: &str) -> Result<Option<String>, Error> {
@@ -250,20 +293,4 @@ fn read_oauth(oauth: *const segment_oauth, _: &mut Config) -> Result<(), Error> 
 fn copy(object: *const segment_object) -> Object {
     // SAFETY: the header asks for NULL or an object that nobody changes until the call returns.
     unsafe { object.as_ref() }.map_or_else(Object::new, |object| object.0.clone())
-}
-
-/// A wish that is not known cannot be granted, and ignoring it would be a lie.
-fn check_flags(given: &segment_config) -> Result<(), Error> {
-    let known = SEGMENT_NO_GZIP
-        | SEGMENT_DRY_RUN
-        | SEGMENT_DROP_OLDEST
-        | SEGMENT_STATEFUL
-        | SEGMENT_STRICT
-        | SEGMENT_SYNC
-        | SEGMENT_DEVICE_CONTEXT
-        | SEGMENT_LIFECYCLE;
-    if given.flags & !known != 0 {
-        return Err(Error::invalid(format!("flags has unknown bits: {:#x}", given.flags & !known)));
-    }
-    Ok(())
 }

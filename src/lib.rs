@@ -17,9 +17,7 @@ pub mod sized;
 
 pub mod object;
 
-pub mod report;
-
-pub mod call;
+pub mod hooks;
 
 pub mod config;
 
@@ -27,4 +25,10 @@ pub mod client;
 
 pub mod message;
 
-pub mod identity;
+pub mod user;
+
+pub mod call;
+
+pub mod response;
+
+pub mod transport;

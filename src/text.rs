@@ -3,10 +3,10 @@
 // Reading memory that C points to.
 #![allow(unsafe_code)]
 
-use std::ffi::{CStr, c_char};
+use std::ffi::{CStr, CString, c_char};
 use std::path::PathBuf;
 
-use segment_native::Error;
+use segment_native::{Error, split_header};
 
 use crate::error::null;
 
@@ -67,12 +67,8 @@ pub(crate) unsafe fn with_length<'a>(start: *const c_char, length: usize, argume
     if start.is_null() {
         return Err(null(argument));
     }
-    if length > isize::MAX as usize {
-        return Err(Error::invalid(format!("the length of {argument} is impossible")));
-    }
     // SAFETY: the caller's promise.
-    let bytes = unsafe { std::slice::from_raw_parts(start.cast::<u8>(), length) };
-    utf8(bytes, argument)
+    utf8(unsafe { bytes(start, length, argument) }?, argument)
 }
 
 /// Bytes of known length; none where there is nothing.
@@ -117,6 +113,22 @@ pub(crate) unsafe fn list<'a>(list: *const *const c_char, argument: &str) -> Res
     Err(Error::invalid(format!("{argument} must end with NULL and have no more than {LIST_MAX} entries")))
 }
 
+/// Reads `"Name: value", ..., NULL`.
+///
+/// # Safety
+/// `lines` is NULL or a list of strings that ends with NULL, and all of it can be read for as long
+/// as the result is used.
+pub(crate) unsafe fn headers<'a>(
+    lines: *const *const c_char,
+    argument: &str,
+) -> Result<Vec<(&'a str, &'a str)>, Error> {
+    // SAFETY: the caller's promise.
+    let lines = unsafe { list(lines, argument) }?;
+    let split =
+        |line| split_header(line).ok_or_else(|| Error::invalid(format!("{argument}: each must be \"Name: value\"")));
+    lines.into_iter().map(split).collect()
+}
+
 fn utf8<'a>(bytes: &'a [u8], argument: &str) -> Result<&'a str, Error> {
     // Most texts are ASCII, which is seen much faster.
     if bytes.is_ascii() {
@@ -143,6 +155,11 @@ pub(crate) unsafe fn copy_out(text: &str, buffer: *mut c_char, capacity: usize) 
         }
     }
     Ok(())
+}
+
+/// A text for C, which cannot hold a NUL.
+pub(crate) fn c_text(text: &str) -> CString {
+    CString::new(text.replace('\0', " ")).unwrap_or_default()
 }
 
 #[cfg(test)]

@@ -123,6 +123,7 @@ static void null_never_crashes(void) {
     CHECK(segment_response_header(NULL, "A") == NULL);
     INVALID(segment_error_status(), "response");
     segment_response_free(NULL);
+    CHECK(segment_response_cursor(NULL) == NULL);
     FAILS(segment_response_set(NULL, 200, "", 0), "response");
     FAILS(segment_response_add_header(NULL, "A", "b"), "response");
     INVALID(segment_reset(NULL), "client");
@@ -357,6 +358,8 @@ static void requests_that_cannot_be_made_are_refused(void) {
         {"headers", {.headers = no_colon}}, {"headers", {.headers = no_name}}, {"headers", {.headers = split}},
         {"headers", {.headers = ours}}, {"headers", {.headers = no_text}}, {"headers", {.headers = spaced}},
         {"access_token", {.api = SEGMENT_PUBLIC_API}}, {"profile_token", {.api = SEGMENT_PROFILE_API}},
+        {"cursor", {.api = SEGMENT_PUBLIC_API, .cursor = ""}}, {"cursor", {.api = SEGMENT_PUBLIC_API, .cursor = BAD}},
+        {"cursor", {.cursor = "a"}},
     };
     const char *endless[1002];
     begin(by_host());
@@ -421,6 +424,67 @@ static void each_api_has_its_host_its_credentials_and_its_headers(void) {
     request.api = SEGMENT_PUBLIC_API;
     request.headers = own;
     CHECK(calls(&request));
+    end();
+}
+
+static int32_t page(segment_response *response) {
+    char body[128] = "{\"data\":{\"pagination\":{\"current\":\"c\"}}}";
+    int left = 4 - net.asked;
+    if (strncmp(net.url, "https://profiles.", 17) == 0) {
+        snprintf(body, sizeof body, "{\"data\":[],\"cursor\":{\"has_more\":%s,\"next\":\"%d\"}}",
+                 left ? "true" : "false", left);
+    } else if (left) {
+        snprintf(body, sizeof body, "{\"data\":{\"pagination\":{\"next\":\"b=%d\"}}}", left);
+    }
+    return segment_response_set(response, 200, body, strlen(body)), 0;
+}
+
+static int32_t no_page(segment_response *response) {
+    return segment_response_set(response, 404, "{\"cursor\":{\"next\":\"a\"}}", 23), 0;
+}
+
+static int32_t no_cursor_in_c(segment_response *response) {
+    return segment_response_set(response, 200, "{\"cursor\":{\"next\":\"a\\u0000b\"}}", 30), 0;
+}
+
+/* As a program of C goes through a list: the cursor of an answer, and with it the next request. */
+static void a_list_is_read_page_by_page(void) {
+    static const char *const queries[][4] = {
+        {"?q=1", "?q=1&pagination.cursor=b%3D3", "?q=1&pagination.cursor=b%3D2", "?q=1&pagination.cursor=b%3D1"},
+        {"?q=1", "?q=1&next=3", "?q=1&next=2", "?q=1&next=1"},
+    };
+    segment_config config = by_host();
+    config.access_token = "public";
+    config.profile_token = "profile";
+    begin(config);
+    for (size_t api = 0; api < 2; api++) {
+        segment_request request = request_to("/list");
+        segment_response *response = NULL;
+        request.api = api ? SEGMENT_PROFILE_API : SEGMENT_PUBLIC_API;
+        request.method = "GET";
+        request.query = "q=1";
+        net.asked = 0;
+        net.answer = page;
+        do {
+            segment_response *next = segment_call(client, &request);
+            segment_response_free(response); /* what it named was needed until here */
+            response = next;
+            const char *query = strchr(net.url, '?');
+            CHECK(net.asked <= 4 && is(query, queries[api][net.asked - 1]));
+            request.cursor = segment_response_cursor(response);
+            CHECK(request.cursor == segment_response_cursor(response)); /* it stays where it is */
+        } while (request.cursor);
+        CHECK(net.asked == 4);
+        segment_response_free(response);
+
+        static int32_t (*const none[])(segment_response *) = {good, no_page, no_cursor_in_c, no_body, binary};
+        for (size_t n = 0; n < COUNT(none); n++) {
+            net.answer = none[n];
+            response = segment_call(client, &request);
+            CHECK(response && segment_response_cursor(response) == NULL);
+            segment_response_free(response);
+        }
+    }
     end();
 }
 
@@ -988,6 +1052,7 @@ int main(void) {
     requests_are_made_as_they_are_asked_for();
     requests_that_cannot_be_made_are_refused();
     each_api_has_its_host_its_credentials_and_its_headers();
+    a_list_is_read_page_by_page();
     structs_may_be_older_and_newer();
     settings_that_cannot_be_are_refused_by_name();
     before_send_keeps_replaces_and_drops();

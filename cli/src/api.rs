@@ -17,8 +17,10 @@ use tower_http::cors::{AllowHeaders, Any, CorsLayer};
 
 use crate::batch::{Delivery, Refusal};
 use crate::body::{self, MAX_BODY_BYTES, Received};
-use crate::collector::{Collector, Note};
-use crate::fault::{self, Faults, Outage, Slowed};
+use crate::collector::Collector;
+use crate::fault::{self, Faults, Outage};
+use crate::note::Note;
+use crate::note::Slowed;
 use crate::warning::Warning;
 
 type Routes = Router<Arc<Collector>>;
@@ -115,7 +117,7 @@ async fn pixel(
         warnings: vec![Warning::EmptyPixel(refusal.message)],
     });
     let mut note = Note::new(&method, &uri, &headers);
-    note.fault = slowed.map(|Extension(slowed)| slowed.name());
+    note.fault = slowed.map(|Extension(Slowed(name))| name);
     collector.take(&note, delivery);
     ([(header::CONTENT_TYPE, "image/gif"), (header::CACHE_CONTROL, "no-store")], GIF).into_response()
 }

@@ -12,8 +12,7 @@ use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use flate2::bufread::MultiGzDecoder;
 
 use crate::batch::Refusal;
-use crate::collector::Note;
-use crate::fault::Slowed;
+use crate::note::{Note, Slowed};
 
 /// More than this is not read, neither as it comes nor unpacked. Far above what Segment takes, so that the answer to
 /// what is a little too large is Segment's and not ours.
@@ -39,7 +38,7 @@ impl<S: Send + Sync> FromRequest<S> for Received {
     async fn from_request(request: Request, state: &S) -> Result<Self, Infallible> {
         let headers = request.headers().clone();
         let mut note = Note::new(request.method(), request.uri(), &headers);
-        note.fault = request.extensions().get::<Slowed>().map(|slowed| slowed.name());
+        note.fault = request.extensions().get::<Slowed>().map(|Slowed(name)| *name);
         let text = match Bytes::from_request(request, state).await {
             Ok(bytes) => {
                 note.bytes = bytes.len();

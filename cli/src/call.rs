@@ -7,10 +7,8 @@ use clap::ValueEnum;
 use segment_native::{Api, Client, HttpResponse, Request, split_header};
 use serde_json::{Value, json};
 
-use crate::complain;
 use crate::connection::{Connection, trouble};
-use crate::one;
-use crate::spool::unless_closed;
+use crate::terminal::{self, complain, unless_closed};
 
 /// Make one request to one of Segment's HTTP APIs
 ///
@@ -40,7 +38,7 @@ pub(crate) struct Options {
     /// For the Profile API
     #[arg(long, value_name = "TOKEN", env = "SEGMENT_PROFILE_TOKEN", hide_env_values = true)]
     profile_token: Option<String>,
-    /// Ask for all pages of a list of the Public API, each a line or more
+    /// Ask for all pages of a list of the Public or the Profile API, each a line or more
     #[arg(long)]
     all: bool,
     /// Print the headers of the answer, too
@@ -74,6 +72,7 @@ pub(crate) fn run(options: &Options) -> io::Result<ExitCode> {
         method: &options.method,
         path: &options.path,
         query: Some(query.as_str()).filter(|query| !query.is_empty()),
+        cursor: None,
         headers: &headers,
         body: &body,
         timeout: None,
@@ -139,7 +138,7 @@ impl Options {
     /// Shows an answer; whether it is a success.
     fn show(&self, answer: &HttpResponse) -> io::Result<bool> {
         if self.json {
-            one::say(&as_json(answer).to_string())?;
+            terminal::say(&as_json(answer).to_string())?;
         } else {
             complain(&format!("HTTP {}", answer.status));
             let mut out = io::stdout().lock();

@@ -7,7 +7,7 @@ use clap::CommandFactory as _;
 use clap_complete::Shell;
 
 use crate::Arguments;
-use crate::spool::unless_closed;
+use crate::terminal::unless_closed;
 
 /// Print what a shell needs to complete the arguments of this command
 ///

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use segment_native::{Config, Error, Level};
 
-use crate::complain;
+use crate::terminal::complain;
 
 /// Longer than this is for ever.
 const MAX_SECONDS: f64 = 1e9;

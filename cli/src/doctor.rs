@@ -4,13 +4,11 @@ use std::io::{self, Write as _};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use serde::Serialize;
-
 use crate::connection::Connection;
-use crate::one;
-use crate::spool::unless_closed;
-use crate::text;
+use crate::terminal::{self, unless_closed};
+use finding::{Finding, Verdict};
 
+mod finding;
 mod folder;
 mod key;
 mod network;
@@ -35,55 +33,6 @@ pub(crate) struct Options {
     connection: Connection,
 }
 
-/// What was found out about one thing.
-#[derive(Debug, Clone, Serialize)]
-pub(crate) struct Finding {
-    check: &'static str,
-    verdict: Verdict,
-    sentence: String,
-    /// What to do.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    advice: Option<String>,
-}
-
-/// How it is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub(crate) enum Verdict {
-    Good,
-    /// It works, but somebody should know.
-    Doubtful,
-    Bad,
-}
-
-impl Finding {
-    pub(crate) fn good(check: &'static str, sentence: impl Into<String>) -> Self {
-        Finding { check, verdict: Verdict::Good, sentence: sentence.into(), advice: None }
-    }
-
-    pub(crate) fn doubtful(check: &'static str, sentence: impl Into<String>, advice: impl Into<String>) -> Self {
-        let advice = Some(advice.into());
-        Finding { check, verdict: Verdict::Doubtful, sentence: sentence.into(), advice }
-    }
-
-    pub(crate) fn bad(check: &'static str, sentence: impl Into<String>, advice: impl Into<String>) -> Self {
-        Finding { verdict: Verdict::Bad, ..Finding::doubtful(check, sentence, advice) }
-    }
-
-    fn lines(&self) -> String {
-        let mark = match self.verdict {
-            Verdict::Good => "ok",
-            Verdict::Doubtful => "warn",
-            Verdict::Bad => "BAD",
-        };
-        let mut lines = format!("{mark:<5}{:<12}{}\n", self.check, text::escaped(&self.sentence));
-        if let Some(advice) = &self.advice {
-            lines += &format!("{:17}-> {}\n", "", text::escaped(advice));
-        }
-        lines
-    }
-}
-
 pub(crate) fn run(options: &Options) -> io::Result<ExitCode> {
     let mut findings = vec![key::look(options.connection.write_key.as_deref())];
     findings.extend(network::look(&options.connection, options.send));
@@ -91,7 +40,7 @@ pub(crate) fn run(options: &Options) -> io::Result<ExitCode> {
         findings.extend(folder::look(spool));
     }
     if options.json {
-        one::say(&serde_json::to_string(&findings)?)?;
+        terminal::say(&serde_json::to_string(&findings)?)?;
     } else {
         let page: String = findings.iter().map(Finding::lines).collect();
         unless_closed(io::stdout().write_all(page.as_bytes()))?;

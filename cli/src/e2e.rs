@@ -15,8 +15,8 @@ use segment_native::{Call, Client, Config, Level};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
-use crate::complain;
-use crate::one;
+use crate::lock::lock;
+use crate::terminal::complain;
 
 /// Be the adapter between Segment's end-to-end tests of SDKs and this library
 ///
@@ -104,7 +104,7 @@ fn send(input: &Input, debug: bool) -> Outcome {
         Err(error) => return Outcome::failed(error.message()),
     };
     let note = |error: String| {
-        one::lock(&trouble).get_or_insert(error);
+        lock(&trouble).get_or_insert(error);
     };
     for sequence in &input.sequences {
         thread::sleep(Duration::from_secs_f64((sequence.delay_ms / 1e3).clamp(0.0, LONGEST_SECONDS)));
@@ -120,7 +120,7 @@ fn send(input: &Input, debug: bool) -> Outcome {
     }
     let _ = client.shutdown(Duration::ZERO); // what is left was noted
     drop(client);
-    let error = one::lock(&trouble).take();
+    let error = lock(&trouble).take();
     Outcome { success: error.is_none(), sent_batches: batches.load(Ordering::SeqCst), error }
 }
 
@@ -135,7 +135,7 @@ fn config(input: &Input, debug: bool, batches: &Arc<AtomicU64>, trouble: &Arc<Mu
             }
             (Some(error), status) => {
                 let status = status.map_or(String::new(), |status| format!("HTTP {status}: "));
-                one::lock(&trouble).get_or_insert_with(|| format!("{status}{error}"));
+                lock(&trouble).get_or_insert_with(|| format!("{status}{error}"));
             }
         })),
         on_log: Some(Box::new(move |level, line| {

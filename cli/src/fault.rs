@@ -1,6 +1,6 @@
 //! Faults that can be switched on, so that one sees how an app behaves in an outage.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use axum::body::Body;
@@ -14,9 +14,11 @@ use serde_json::value::RawValue;
 use tokio::time::sleep;
 
 use crate::body::Received;
-use crate::collector::{Collector, Note};
+use crate::collector::Collector;
 use crate::journal::Journal;
 use crate::line::Scissors;
+use crate::lock::lock;
+use crate::note::{Note, Slowed};
 
 /// Longer than this nobody waits, neither for an answer nor for us to recover.
 const MAX_SECONDS: u32 = 3600;
@@ -82,19 +84,19 @@ impl Faults {
 
     /// What is switched on.
     pub(crate) fn now(&self) -> Fault {
-        self.now.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        lock(&self.now).clone()
     }
 
     /// Switches a fault on, or all off.
     pub(crate) fn switch(&self, fault: Fault) {
         let fault = Fault { seconds: fault.seconds.min(MAX_SECONDS), ..fault };
-        *self.now.lock().unwrap_or_else(PoisonError::into_inner) = fault;
+        *lock(&self.now) = fault;
         self.journal.tell();
     }
 
     /// What befalls the next request.
     fn strike(&self) -> Option<Fault> {
-        let mut now = self.now.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut now = lock(&self.now);
         if now.kind == Kind::None {
             return None;
         }
@@ -109,17 +111,6 @@ impl Faults {
         drop(now);
         self.journal.tell();
         Some(fault)
-    }
-}
-
-/// Tells those who read a request that it will be answered late.
-#[derive(Clone, Copy)]
-pub(crate) struct Slowed;
-
-impl Slowed {
-    /// What the fault is called.
-    pub(crate) fn name(self) -> &'static str {
-        Kind::Slow.name()
     }
 }
 
@@ -138,7 +129,7 @@ pub(crate) async fn befall(State(outage): State<Outage>, mut request: Request, n
     match fault.kind {
         Kind::None => next.run(request).await,
         Kind::Slow => {
-            request.extensions_mut().insert(Slowed);
+            request.extensions_mut().insert(Slowed(fault.kind.name()));
             let response = next.run(request).await;
             sleep(Duration::from_secs(fault.seconds.into())).await;
             response

@@ -20,6 +20,7 @@ use crate::line::{Lines, Scissors};
 use crate::page::{self, Guard, Page};
 use crate::plan::Plan;
 use crate::print::{Printer, Show};
+use crate::terminal;
 
 /// Requests that run when Ctrl-C comes have this long to end.
 const GRACE: Duration = Duration::from_secs(1);
@@ -107,7 +108,7 @@ async fn collect(options: &Options) -> io::Result<()> {
     let query = guard.token.as_ref().map(|token| format!("/?token={token}")).unwrap_or_default();
     printer.sentence(&format!("segment inspect listening on http://{address}{query}"));
     for sentence in plan.iter().flat_map(|plan| &plan.unchecked) {
-        crate::complain(&format!("tracking plan: {sentence}"));
+        terminal::complain(&format!("tracking plan: {sentence}"));
     }
 
     let named = |path: &Option<PathBuf>| Some(path.as_ref()?.file_name()?.to_string_lossy().into_owned());
@@ -117,7 +118,7 @@ async fn collect(options: &Options) -> io::Result<()> {
         faults: faults.clone(),
         plan: named(&options.plan).zip(plan.as_ref()).map(|(path, plan)| format!("{path}, {} rules", plan.len())),
         store: named(&options.store),
-        guard,
+        guard: Arc::new(guard),
     };
     let collector = Arc::new(Collector::new(printer, journal.clone(), plan));
     let router = page::router(Arc::new(page)).merge(api::router(collector.clone(), faults));

@@ -3,12 +3,14 @@
 use std::collections::VecDeque;
 use std::io;
 use std::path::Path;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use tokio::sync::watch;
 use uuid::Uuid;
 
+use crate::lock::lock;
 use crate::store::{Kept, Store};
+use crate::terminal;
 
 /// Rows never take more memory than this, however few events that are.
 const MAX_BYTES: usize = 256 * 1024 * 1024;
@@ -132,7 +134,7 @@ impl Journal {
 
     fn rows(&self) -> MutexGuard<'_, Rows> {
         // Nothing in it is half changed when a thread panics.
-        self.rows.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.rows)
     }
 }
 
@@ -178,7 +180,7 @@ impl Rows {
         if let Some(store) = &mut self.store
             && let Err(error) = write(store)
         {
-            crate::complain(&format!("events are no longer stored: {error}"));
+            terminal::complain(&format!("events are no longer stored: {error}"));
             self.trouble = Some(error.to_string());
             self.store = None;
         }

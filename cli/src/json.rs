@@ -7,6 +7,8 @@ use serde::Deserialize;
 use serde::de::{Deserializer as _, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
+use crate::text::compact;
+
 /// Calls `see` with the name and the value of each member of `object`, in their order.
 pub(crate) fn each_member<'a>(object: &'a str, see: impl FnMut(&str, &'a RawValue)) -> serde_json::Result<()> {
     serde_json::Deserializer::from_str(object).deserialize_map(Members(see))
@@ -41,6 +43,11 @@ pub(crate) fn text(value: &RawValue) -> Option<Cow<'_, str>> {
     // Half of a surrogate pair stands for no text: then we keep what was sent.
     let decoded = serde_json::from_str(value.get());
     Some(decoded.map_or(Cow::Borrowed(quoted), |Text(text)| text))
+}
+
+/// A string as its text, everything else as JSON.
+pub(crate) fn shown(value: &RawValue) -> Cow<'_, str> {
+    text(value).unwrap_or_else(|| Cow::Owned(compact(value.get()).collect()))
 }
 
 /// Whether the value is `{}`.

@@ -1,6 +1,5 @@
 //! The `segment` command: tools for those who build on the Segment client.
 
-use std::io::Write as _;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
@@ -17,6 +16,7 @@ mod doctor;
 mod e2e;
 mod event;
 mod fault;
+mod human;
 mod import;
 mod input;
 mod inspect;
@@ -24,7 +24,9 @@ mod interrupt;
 mod journal;
 mod json;
 mod line;
+mod lock;
 mod message;
+mod note;
 mod one;
 mod output;
 mod page;
@@ -38,6 +40,7 @@ mod send;
 mod shipment;
 mod spool;
 mod store;
+mod terminal;
 mod text;
 mod warning;
 
@@ -87,13 +90,7 @@ fn main() -> ExitCode {
         Command::Completions(options) => completions::run(&options),
     };
     result.unwrap_or_else(|error| {
-        complain(&error.to_string());
-        spool::trouble()
+        terminal::complain(&error.to_string());
+        terminal::trouble()
     })
-}
-
-/// Says on standard error what is wrong.
-fn complain(sentence: &str) {
-    // Nobody is left to tell if standard error is closed, too.
-    let _ = import::aside(|| writeln!(std::io::stderr(), "segment: {}", text::escaped(sentence)));
 }

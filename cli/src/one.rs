@@ -1,16 +1,16 @@
 //! Sending one message, and saying what became of it.
 
-use std::io::{self, Write as _};
+use std::io;
 use std::process::ExitCode;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use segment_native::{Client, Config, Edit, Error, ErrorKind};
 use serde::Serialize;
 
-use crate::complain;
 use crate::connection;
-use crate::text;
+use crate::lock::lock;
+use crate::terminal::{complain, say};
 
 /// How it is sent.
 pub(crate) struct Sending {
@@ -99,13 +99,4 @@ pub(crate) fn id(message: &str) -> Option<String> {
         message_id: String,
     }
     serde_json::from_str::<Head>(message).ok().map(|head| head.message_id)
-}
-
-/// A line on standard output.
-pub(crate) fn say(line: &str) -> io::Result<()> {
-    crate::spool::unless_closed(writeln!(io::stdout(), "{}", text::escaped(line)))
-}
-
-pub(crate) fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -11,25 +11,13 @@ use axum::response::{IntoResponse as _, Response};
 use axum::routing::{get, post};
 use serde_json::json;
 
-use crate::fault::Faults;
-use crate::journal::Journal;
-
 mod files;
 mod guard;
+mod shown;
 mod stream;
 
 pub(crate) use guard::Guard;
-
-/// What the page shows and changes.
-pub(crate) struct Page {
-    pub(crate) journal: Arc<Journal>,
-    pub(crate) faults: Arc<Faults>,
-    /// What the page says about the tracking plan.
-    pub(crate) plan: Option<String>,
-    /// Where events are stored.
-    pub(crate) store: Option<String>,
-    pub(crate) guard: Guard,
-}
+pub(crate) use shown::Page;
 
 /// Its paths. None of them is one of the Tracking API's.
 pub(crate) fn router(page: Arc<Page>) -> Router {
@@ -42,7 +30,7 @@ pub(crate) fn router(page: Arc<Page>) -> Router {
         .route("/-/fault", post(fault))
         .route("/-/clear", post(clear))
         .layer(DefaultBodyLimit::max(64 * 1024))
-        .layer(middleware::from_fn_with_state(page.clone(), guard::check))
+        .layer(middleware::from_fn_with_state(page.guard.clone(), guard::check))
         .with_state(page)
 }
 

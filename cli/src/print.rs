@@ -11,9 +11,9 @@ use segment_native::rules::Call;
 use serde_json::value::RawValue;
 
 use crate::batch::{Delivery, Refusal};
-use crate::collector::Note;
 use crate::event::Event;
 use crate::json;
+use crate::note::Note;
 use crate::output::Output;
 use crate::text::{self, Fitted};
 use crate::warning::Warning;
@@ -174,10 +174,8 @@ fn color(call: Call) -> AnsiColor {
     }
 }
 
-/// A string as its text, everything else as JSON.
 fn shown(value: Option<&RawValue>) -> Cow<'_, str> {
-    let Some(value) = value else { return Cow::Borrowed("") };
-    json::text(value).unwrap_or_else(|| Cow::Owned(text::compact(value.get()).collect()))
+    value.map_or(Cow::Borrowed(""), json::shown)
 }
 
 fn column(page: &mut String, content: &str, columns: usize, style: Style) {

@@ -4,12 +4,10 @@ use std::borrow::Cow;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde::Serialize;
-use serde_json::value::RawValue;
 
-use crate::collector::Note;
 use crate::event::Event;
-use crate::json;
-use crate::text;
+use crate::json::shown;
+use crate::note::Note;
 use crate::warning::Warning;
 
 #[derive(Serialize)]
@@ -129,11 +127,6 @@ fn flaw(warning: &Warning) -> Flaw<'_> {
         _ => "advice",
     };
     Flaw { level, member, text: warning.to_string(), source }
-}
-
-/// A string as its text, everything else as JSON.
-fn shown(value: &RawValue) -> Cow<'_, str> {
-    json::text(value).unwrap_or_else(|| Cow::Owned(text::compact(value.get()).collect()))
 }
 
 fn ms(time: SystemTime) -> u64 {

@@ -8,12 +8,11 @@ use std::time::{Duration, Instant};
 
 use serde_json::json;
 
-use crate::complain;
 use crate::connection::{Connection, seconds};
 use crate::input::{Input, Lines, Row};
 use crate::interrupt;
-use crate::one;
 use crate::shipment::{Fate, GLANCE, Shipment};
+use crate::terminal::{self, complain};
 
 /// What was read and not sent yet: so many rows.
 pub(crate) const READ_AHEAD: usize = 64;
@@ -143,7 +142,7 @@ impl Sums {
                 "retries": retries,
                 "error": trouble,
             });
-            return one::say(&sums.to_string());
+            return terminal::say(&sums.to_string());
         }
         if let Some(first) = undelivered.first() {
             let reason = trouble.as_deref().unwrap_or("it was interrupted");
@@ -151,7 +150,7 @@ impl Sums {
         } else if let Some(trouble) = &trouble {
             complain(&format!("not all was delivered: {trouble}"));
         }
-        one::say(&format!(
+        terminal::say(&format!(
             "{} delivered, {} refused, {} not delivered",
             self.delivered,
             self.refused.len(),

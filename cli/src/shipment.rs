@@ -9,6 +9,7 @@ use segment_native::{Client, Config, Delivery, Edit, ErrorKind};
 
 use crate::connection;
 use crate::input::Row;
+use crate::lock::lock;
 use crate::one;
 
 /// How many bytes of messages wait at most.
@@ -73,7 +74,7 @@ impl Shipment {
     /// delivered rows.
     pub(crate) fn new(mut config: Config, room: Option<usize>, is_proven: bool) -> io::Result<Self> {
         let window = Arc::new(Window::default());
-        one::lock(&window.state).is_proven = is_proven;
+        lock(&window.state).is_proven = is_proven;
         let (of_delivery, of_message) = (window.clone(), window.clone());
         config.queue_max_bytes = QUEUE_BYTES;
         config.on_delivery = Some(Box::new(move |delivery| of_delivery.settle(delivery)));
@@ -123,7 +124,7 @@ impl Shipment {
             if stop() || self.trouble().is_some() {
                 return false;
             }
-            if one::lock(&self.window.state).has_room(self.room) {
+            if lock(&self.window.state).has_room(self.room) {
                 return true;
             }
             self.window.wait();
@@ -134,7 +135,7 @@ impl Shipment {
     /// If nothing is on its way but rows that were refused since the last delivery, no other will tell whether they are
     /// to blame: they are, if anything was ever delivered, or there is but one.
     pub(crate) fn judge(&self) {
-        let mut state = one::lock(&self.window.state);
+        let mut state = lock(&self.window.state);
         if state.unknown == state.doubtful.len() {
             if state.is_proven || state.unknown == 1 {
                 state.believe();
@@ -146,7 +147,7 @@ impl Shipment {
 
     /// Takes the rows out of which it is known what became of them and of all before them.
     pub(crate) fn settled(&self) -> Vec<(Row, Fate)> {
-        let mut state = one::lock(&self.window.state);
+        let mut state = lock(&self.window.state);
         let mut settled = Vec::new();
         while let Some((_, Some(_))) = state.rows.front() {
             if let Some((row, Some(fate))) = state.rows.pop_front() {
@@ -160,18 +161,18 @@ impl Shipment {
 
     /// Whether all rows were taken out.
     pub(crate) fn is_empty(&self) -> bool {
-        one::lock(&self.window.state).rows.is_empty()
+        lock(&self.window.state).rows.is_empty()
     }
 
     /// The lines of the rows of which nothing is known.
     pub(crate) fn left(&self) -> Vec<u64> {
-        let state = one::lock(&self.window.state);
+        let state = lock(&self.window.state);
         state.rows.iter().filter(|(_, fate)| fate.is_none()).map(|(row, _)| row.line).collect()
     }
 
     /// Why nothing more can be delivered.
     pub(crate) fn trouble(&self) -> Option<String> {
-        one::lock(&self.window.state).trouble.clone()
+        lock(&self.window.state).trouble.clone()
     }
 
     /// Sends what waits, and waits for a glance.
@@ -188,7 +189,7 @@ impl Shipment {
 
 impl Window {
     fn begin(&self, row: Row) {
-        let mut state = one::lock(&self.state);
+        let mut state = lock(&self.state);
         state.unknown += 1;
         state.bytes += bytes_of(&row);
         state.rows.push_back((row, None));
@@ -197,7 +198,7 @@ impl Window {
 
     /// The last row travels as this message.
     fn expect(&self, json: &str) {
-        let mut state = one::lock(&self.state);
+        let mut state = lock(&self.state);
         let (number, id) = (state.last(), one::id(json).unwrap_or_default());
         state.by_id.entry(id.clone()).or_default().push_back(number);
         state.last_id = Some(id);
@@ -205,7 +206,7 @@ impl Window {
 
     fn end_last(&self, fate: Fate) {
         self.forget_last();
-        let mut state = one::lock(&self.state);
+        let mut state = lock(&self.state);
         let last = state.rows.len().checked_sub(1);
         if let Some(last) = last {
             state.end(last, fate);
@@ -214,7 +215,7 @@ impl Window {
 
     /// The last row is not on its way after all.
     fn forget_last(&self) {
-        let mut state = one::lock(&self.state);
+        let mut state = lock(&self.state);
         let Some(id) = state.last_id.take() else { return };
         if let Some(rows) = state.by_id.get_mut(&id) {
             rows.pop_back();
@@ -225,7 +226,7 @@ impl Window {
     }
 
     fn take_back(&self) {
-        let mut state = one::lock(&self.state);
+        let mut state = lock(&self.state);
         if let Some((row, None)) = state.rows.pop_back() {
             state.unknown -= 1;
             state.bytes -= bytes_of(&row);
@@ -233,7 +234,7 @@ impl Window {
     }
 
     fn settle(&self, delivery: &Delivery<'_>) {
-        let mut state = one::lock(&self.state);
+        let mut state = lock(&self.state);
         match delivery.error {
             None => {
                 state.is_proven = true;
@@ -258,7 +259,7 @@ impl Window {
     }
 
     fn wait(&self) {
-        let state = one::lock(&self.state);
+        let state = lock(&self.state);
         drop(self.changed.wait_timeout(state, GLANCE));
     }
 }

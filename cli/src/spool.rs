@@ -8,15 +8,13 @@ use clap::Subcommand;
 mod cat;
 mod export;
 mod gone;
-mod human;
+mod listing;
 mod ls;
 mod purge;
 mod row;
 mod send;
 mod table;
 mod verify;
-
-pub(crate) use human::count;
 
 /// Look into a spool folder, and rescue what is in it: what waits for delivery, what was given up, what is damaged
 ///
@@ -38,11 +36,6 @@ enum Command {
     Purge(purge::Options),
 }
 
-/// What the program ends with if it could not do its work; 1 says that something is damaged.
-pub(crate) fn trouble() -> ExitCode {
-    ExitCode::from(2)
-}
-
 /// Says what was asked for, on standard output.
 pub(crate) fn run(options: &Options) -> io::Result<ExitCode> {
     match &options.command {
@@ -53,9 +46,4 @@ pub(crate) fn run(options: &Options) -> io::Result<ExitCode> {
         Command::Send(options) => send::run(options),
         Command::Purge(options) => purge::run(options),
     }
-}
-
-/// Whoever reads our output may have seen enough, as `head` has: that is no error.
-pub(crate) fn unless_closed(written: io::Result<()>) -> io::Result<()> {
-    written.or_else(|error| if error.kind() == io::ErrorKind::BrokenPipe { Ok(()) } else { Err(error) })
 }

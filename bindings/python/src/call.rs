@@ -2,34 +2,31 @@
 
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict};
+use segment_native::HttpResponse;
 
 /// The answer to a request that `Client.call` made.
 #[pyclass(frozen, module = "segment_native._native")]
-pub(crate) struct Response {
-    pub(crate) status: u16,
-    pub(crate) headers: Vec<(String, String)>,
-    pub(crate) body: Vec<u8>,
-}
+pub(crate) struct Response(pub(crate) HttpResponse);
 
 #[pymethods]
 impl Response {
     /// The HTTP status, 200 for example.
     #[getter]
     fn status(&self) -> u16 {
-        self.status
+        self.0.status
     }
 
     /// Whether the status is that of a success.
     #[getter]
     fn ok(&self) -> bool {
-        (200..300).contains(&self.status)
+        (200..300).contains(&self.0.status)
     }
 
     /// The headers, by their names in lower case.
     #[getter]
     fn headers<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
         let headers = PyDict::new(py);
-        for (name, value) in &self.headers {
+        for (name, value) in &self.0.headers {
             headers.set_item(name.to_ascii_lowercase(), value)?;
         }
         Ok(headers)
@@ -38,7 +35,13 @@ impl Response {
     /// The body.
     #[getter]
     fn body<'py>(&self, py: Python<'py>) -> Bound<'py, PyBytes> {
-        PyBytes::new(py, &self.body)
+        PyBytes::new(py, &self.0.body)
+    }
+
+    /// The cursor of the next page, if this is a page of a list and not the last: for `Client.call`.
+    #[getter]
+    fn cursor(&self) -> Option<String> {
+        self.0.next_cursor()
     }
 
     /// The body, read as JSON.
@@ -47,6 +50,6 @@ impl Response {
     }
 
     fn __repr__(&self) -> String {
-        format!("<Response {} with {} bytes>", self.status, self.body.len())
+        format!("<Response {} with {} bytes>", self.0.status, self.0.body.len())
     }
 }

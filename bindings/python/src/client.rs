@@ -17,6 +17,7 @@ use crate::error::{self, Problem, guard};
 use crate::hooks::{self, Hooks};
 use crate::message::{self, Message};
 use crate::settings::{self, seconds_of};
+use crate::stats::Stats;
 use crate::{time, value};
 
 type Any<'a, 'py> = Option<&'a Bound<'py, PyAny>>;
@@ -331,28 +332,11 @@ impl Client {
 
     /// Counts of messages.
     fn stats(&self, py: Python<'_>) -> PyResult<Stats> {
-        let stats = self.core(py)?.client.stats();
-        Ok(Stats {
-            accepted: stats.accepted,
-            delivered: stats.delivered,
-            failed: stats.failed,
-            dropped: stats.dropped,
-            queued: stats.queued,
-            queued_bytes: stats.queued_bytes,
-            refused: stats.refused,
-            recovered: stats.recovered,
-            requests: stats.requests,
-            retries: stats.retries,
-            in_memory: stats.in_memory,
-            last_http_status: stats.last_http_status,
-            last_success_ms: stats.last_success_ms,
-            paused_until_ms: stats.paused_until_ms,
-            uploads: stats.uploads,
-        })
+        Ok(self.core(py)?.client.stats().into())
     }
 
     /// One request, now.
-    #[pyo3(signature = (api, method, path, query, headers, body, timeout))]
+    #[pyo3(signature = (api, method, path, query, cursor, headers, body, timeout))]
     #[allow(clippy::too_many_arguments)]
     fn _call(
         &self,
@@ -361,6 +345,7 @@ impl Client {
         method: &str,
         path: &str,
         query: Option<&str>,
+        cursor: Option<&str>,
         headers: Vec<(String, String)>,
         body: &[u8],
         timeout: Option<f64>,
@@ -379,10 +364,10 @@ impl Client {
             let (api, timeout) = request().map_err(|error| error::raise(py, &error))?;
             let answer = py.detach(|| {
                 let headers: Vec<_> = headers.iter().map(|(n, v)| (n.as_str(), v.as_str())).collect();
-                core.client.call(&Request { api, method, path, query, headers: &headers, body, timeout })
+                core.client.call(&Request { api, method, path, query, cursor, headers: &headers, body, timeout })
             });
             let answer = answer.map_err(|error| error::raise(py, &error))?;
-            Ok(Response { status: answer.status, headers: answer.headers, body: answer.body })
+            Ok(Response(answer))
         })
     }
 
@@ -749,50 +734,5 @@ impl Drop for Client {
         let mut core = Some(core);
         let _ = Python::try_attach(|py| py.detach(|| core.take()));
         drop(core);
-    }
-}
-
-/// Counts of messages since the client was made: `accepted == delivered + failed + dropped + queued` at every moment.
-#[pyclass(frozen, get_all, module = "segment_native._native")]
-pub(crate) struct Stats {
-    /// Calls that succeeded, and messages found in the spool.
-    accepted: u64,
-    /// Acknowledged by Segment.
-    delivered: u64,
-    /// Refused for good, or given up.
-    failed: u64,
-    /// Dropped for room, by `before_send`, or because the user opted out.
-    dropped: u64,
-    /// Waiting now.
-    queued: u64,
-    /// The size of what is waiting.
-    queued_bytes: u64,
-    /// Calls that failed.
-    refused: u64,
-    /// Of accepted: found in the spool.
-    recovered: u64,
-    /// HTTP requests.
-    requests: u64,
-    /// HTTP requests that repeated an earlier one.
-    retries: u64,
-    /// Of the queued: those that would not survive the process.
-    in_memory: u64,
-    /// The HTTP status of the last answer to a batch.
-    last_http_status: Option<u16>,
-    /// When a batch was acknowledged last, in milliseconds since 1970.
-    last_success_ms: Option<i64>,
-    /// Until when nothing is sent because the server demanded a pause, in milliseconds since 1970.
-    paused_until_ms: Option<i64>,
-    /// How many requests for messages are under way.
-    uploads: u32,
-}
-
-#[pymethods]
-impl Stats {
-    fn __repr__(&self) -> String {
-        format!(
-            "<Stats accepted={} delivered={} failed={} dropped={} queued={} refused={}>",
-            self.accepted, self.delivered, self.failed, self.dropped, self.queued, self.refused
-        )
     }
 }

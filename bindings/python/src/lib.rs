@@ -15,6 +15,7 @@ mod hooks;
 mod message;
 mod once;
 mod settings;
+mod stats;
 mod time;
 mod value;
 
@@ -26,7 +27,7 @@ fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<client::Client>()?;
     module.add_class::<message::Message>()?;
     module.add_class::<hooks::Delivery>()?;
-    module.add_class::<client::Stats>()?;
+    module.add_class::<stats::Stats>()?;
     module.add_class::<call::Response>()?;
     module.add_function(wrap_pyfunction!(ending::_end_calls, module)?)?;
     module.add_function(wrap_pyfunction!(ending::_after_fork, module)?)?;

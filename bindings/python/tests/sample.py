@@ -39,7 +39,7 @@ async def main() -> None:
         out: bool = await client.flush_async(2)
         print(status, out, client.stats().delivered, client.anonymous_id)
         for page in client.pages("/sources", query={"pagination.count": 10}):
-            print(page.ok, page.headers.get("date"), page.json())
+            print(page.ok, page.headers.get("date"), page.json(), page.cursor)
 
 
 asyncio.run(main())

@@ -7,6 +7,7 @@ import logging
 import math
 import os
 import pickle
+import re
 import sys
 import threading
 import time
@@ -485,7 +486,30 @@ class TestCall:
         assert [name for page in pages for name in page.json()["data"]["sources"]] == ["a", "b", "c"]
         assert collector.requests[0][1]["authorization"] == "Bearer TOKEN"
         (missing,) = client.pages("/none")
-        assert missing.status == 404
+        assert missing.status == 404 and missing.cursor is None
+        assert pages[0].cursor == "M==" and pages[1].cursor is None
+        page = client.call("GET", "/sources", api="public", query={"pagination.count": 2}, cursor="M==")
+        assert page.json() == pages[1].json()
+        with pytest.raises(InvalidError, match="cursor is for the Public API"):
+            client.call("GET", "/sources", cursor="M==")
+
+    def test_pages_of_the_profile_api_follow_each_other(self, make, collector):
+        def page(traits, cursor):
+            return 200, json.dumps({"traits": traits, "cursor": cursor}).encode()
+
+        collector.pages = {
+            "/v1/traits?limit=1": page({"a": 1}, {"has_more": True, "next": "a", "limit": 1}),
+            "/v1/traits?limit=1&next=a": page({"b": 2}, {"has_more": False, "next": "", "limit": 1}),
+        }
+        client = make(profile_token="TOKEN", profile_endpoint=collector.url)
+        pages = client.pages("/v1/traits", api="profile", query={"limit": 1})
+        assert [page.json()["traits"] for page in pages] == [{"a": 1}, {"b": 2}]
+
+    def test_pages_do_not_go_round_in_circles(self, make, collector):
+        same = 200, b'{"data":{"pagination":{"next":"a"}}}'
+        collector.pages = {"/sources": same, "/sources?pagination.cursor=a": same}
+        client = make(access_token="TOKEN", public_endpoint=collector.url)
+        assert len(list(client.pages("/sources"))) == 2
 
 
 class TestSettings:
@@ -562,6 +586,13 @@ class TestTyped:
 
     def test_they_are_loaded_only_when_asked_for(self, run):
         run("import sys; assert 'segment_native.typed' not in sys.modules; segment_native.Traits()")
+
+
+def test_python_is_told_every_count_that_c_is():
+    header = Path(__file__).parents[3].joinpath("include", "segment.h").read_text()
+    fields = re.search(r"struct segment_stats \{(.*?)\n\}", header, re.DOTALL).group(1)
+    names = set(re.findall(r"^ +\w+ (\w+);$", fields, re.MULTILINE)) - {"size", "flags"}
+    assert {name for name in dir(segment_native.Stats) if not name.startswith("_")} == names
 
 
 def test_the_version_is_the_crates():

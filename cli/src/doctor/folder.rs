@@ -6,8 +6,8 @@ use std::path::Path;
 
 use segment_native::survey::{self, Kind};
 
-use crate::doctor::Finding;
-use crate::spool::count;
+use crate::doctor::finding::Finding;
+use crate::human::count;
 
 const CHECK: &str = "spool";
 

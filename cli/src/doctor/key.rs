@@ -1,6 +1,6 @@
 //! The shape of the write key. The key itself is never shown.
 
-use crate::doctor::Finding;
+use crate::doctor::finding::Finding;
 
 const CHECK: &str = "write key";
 const WHERE: &str = "copy it from Segment: Connections, your source, Settings, API Keys";
@@ -53,7 +53,7 @@ pub(crate) fn look(key: Option<&str>) -> Finding {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::doctor::Verdict;
+    use crate::doctor::finding::Verdict;
 
     #[test]
     fn the_usual_mistakes_are_known() {

@@ -8,8 +8,8 @@ use std::time::{Duration, Instant, SystemTime};
 use segment_native::{Client, EU_ENDPOINT, HttpResponse, Options as Rest, Request, US_ENDPOINT};
 
 use crate::connection::{Connection, said};
-use crate::doctor::Finding;
-use crate::one;
+use crate::doctor::finding::Finding;
+use crate::lock::lock;
 
 /// What is said about the endpoint.
 const ENDPOINT: &str = "endpoint";
@@ -208,14 +208,14 @@ fn event(connection: &Connection, key: &str) -> Finding {
     let fate = std::sync::Arc::new(std::sync::Mutex::new(None));
     let told = fate.clone();
     config.on_delivery = Some(Box::new(move |delivery| {
-        *one::lock(&told) = Some(delivery.error.map_or_else(|| Ok(()), |error| Err(error.to_string())));
+        *lock(&told) = Some(delivery.error.map_or_else(|| Ok(()), |error| Err(error.to_string())));
     }));
     let options = Rest { anonymous_id: Some("segment-doctor"), ..Rest::default() };
     let sent = Client::new(config).and_then(|client| {
         client.track(None, "Segment Doctor", None, options)?;
         client.flush(connection.timeout + Duration::from_secs(5))
     });
-    let fate = one::lock(&fate).take();
+    let fate = lock(&fate).take();
     match (sent, fate) {
         (_, Some(Ok(()))) => Finding::good(
             CHECK,

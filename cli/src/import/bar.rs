@@ -1,28 +1,15 @@
 //! The progress bar; where nobody watches a terminal, a line now and then.
 
 use std::fmt;
-use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressState, ProgressStyle};
 
-use crate::complain;
-use crate::one::lock;
+use crate::lock::lock;
+use crate::terminal::{SHOWN, complain};
 
 /// How often a log gets a line.
 const LINE_INTERVAL: Duration = Duration::from_secs(30);
-
-/// The bar on the terminal.
-static SHOWN: Mutex<Option<ProgressBar>> = Mutex::new(None);
-
-/// Has something written to the terminal without a bar in its way.
-pub(crate) fn aside<T>(write: impl FnOnce() -> T) -> T {
-    let shown = lock(&SHOWN).clone();
-    match shown {
-        Some(bar) => bar.suspend(write),
-        None => write(),
-    }
-}
 
 /// How far something has come.
 pub(crate) struct Bar {

@@ -8,8 +8,8 @@ use segment_native::{Client, Config, Edit, doubts};
 use serde::Serialize;
 
 use crate::connection;
+use crate::human::count;
 use crate::import::rows::Ready;
-use crate::spool::count;
 use crate::text;
 
 /// So many rows that would be refused are told one by one.

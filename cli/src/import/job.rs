@@ -4,12 +4,11 @@ use std::io;
 use std::path::PathBuf;
 use std::sync::mpsc::RecvTimeoutError;
 
-use crate::complain;
-use crate::import::Options;
 use crate::import::bar::Bar;
 use crate::import::check::{Check, Checker};
 use crate::import::journal::{Journal, Progress};
 use crate::import::mapping::Mapping;
+use crate::import::options::Options;
 use crate::import::refused::Refused;
 use crate::import::rows::{self, Content, Format, Reading};
 use crate::import::stable::Ids;
@@ -17,6 +16,7 @@ use crate::input::Input;
 use crate::interrupt;
 use crate::send::read_ahead;
 use crate::shipment::GLANCE;
+use crate::terminal::complain;
 
 /// What is to be done with one input.
 pub(crate) struct Job {

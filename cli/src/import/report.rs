@@ -5,11 +5,10 @@ use std::path::Path;
 
 use serde::Serialize;
 
-use crate::complain;
 use crate::import::check::Check;
 use crate::import::job::Job;
 use crate::import::journal::Progress;
-use crate::one;
+use crate::terminal::{self, complain};
 
 /// What became of one input.
 #[derive(Serialize)]
@@ -64,14 +63,14 @@ impl Report {
 /// Says what became of all inputs.
 pub(crate) fn say(is_json: bool, reports: Vec<Report>) -> io::Result<()> {
     if is_json {
-        return one::say(&serde_json::to_string(&serde_json::json!({"files": reports}))?);
+        return terminal::say(&serde_json::to_string(&serde_json::json!({"files": reports}))?);
     }
     for report in reports {
         if let Some(error) = &report.error {
             complain(&format!("{} was not imported to its end: {error}", report.file));
         }
         if report.check.is_none() {
-            one::say(&report.sentence())?;
+            terminal::say(&report.sentence())?;
         } else if let Some(file) = &report.refused_file {
             complain(&format!("{}: the rows to correct are in {file}", report.file));
         }

@@ -4,11 +4,10 @@ use std::io;
 use std::sync::mpsc::RecvTimeoutError;
 use std::time::{Duration, Instant};
 
-use crate::complain;
-use crate::import::Options;
 use crate::import::bar::Bar;
 use crate::import::job::Job;
 use crate::import::journal::{Journal, Progress};
+use crate::import::options::Options;
 use crate::import::rate::Rate;
 use crate::import::refused::Refused;
 use crate::import::report::Report;
@@ -18,6 +17,7 @@ use crate::input::Row;
 use crate::interrupt;
 use crate::send::read_ahead;
 use crate::shipment::{Fate, GLANCE, Shipment};
+use crate::terminal::complain;
 
 /// How often the journal is written.
 const JOURNAL_INTERVAL: Duration = Duration::from_millis(200);

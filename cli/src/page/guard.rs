@@ -11,8 +11,6 @@ use axum::http::{Method, StatusCode};
 use axum::middleware::Next;
 use axum::response::{IntoResponse as _, Response};
 
-use crate::page::Page;
-
 /// What a browser must hold itself to. Nothing comes from elsewhere, and no text becomes markup or a program.
 const HEADERS: &[(&str, &str)] = &[
     (
@@ -39,8 +37,8 @@ pub(crate) struct Guard {
 }
 
 /// Lets only those pass who may.
-pub(super) async fn check(State(page): State<Arc<Page>>, request: Request, next: Next) -> Response {
-    let mut response = match page.guard.judge(&request) {
+pub(super) async fn check(State(guard): State<Arc<Guard>>, request: Request, next: Next) -> Response {
+    let mut response = match guard.judge(&request) {
         Ok(()) => next.run(request).await,
         Err(response) => *response,
     };

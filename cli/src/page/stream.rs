@@ -16,7 +16,7 @@ use tokio::sync::watch;
 use tokio::time::sleep;
 
 use crate::fault::Fault;
-use crate::page::Page;
+use crate::page::shown::Page;
 
 /// As much is told at once. The page reads it between two frames.
 const MAX_BYTES: usize = 128 * 1024;

@@ -6,8 +6,8 @@ use std::process::ExitCode;
 
 use segment_native::survey::{self, Content, File, Kind};
 
-use crate::complain;
-use crate::spool::{human, trouble, unless_closed};
+use crate::human;
+use crate::terminal::{complain, trouble, unless_closed};
 
 /// Print the messages that wait for delivery, one JSON a line, the oldest file first
 ///

@@ -9,9 +9,9 @@ use flate2::Compression;
 use flate2::write::GzEncoder;
 use segment_native::survey::{self, Kind};
 
-use crate::complain;
-use crate::one;
-use crate::spool::{gone, human};
+use crate::human;
+use crate::spool::gone;
+use crate::terminal::{self, complain};
 
 /// Write the messages of clients that are gone into a file, as JSON Lines
 ///
@@ -73,7 +73,7 @@ pub(crate) fn run(options: &Options) -> io::Result<ExitCode> {
         complain(&format!("{} left to clients that run", human::count(living, "file")));
     }
     let sums_said = format!("{} from {}", human::count(sums.messages, "message"), human::count(sums.files, "file"));
-    one::say(&format!("{sums_said} written to {}", options.output.display()))?;
+    terminal::say(&format!("{sums_said} written to {}", options.output.display()))?;
     Ok(if sums.damaged + sums.unreadable == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 

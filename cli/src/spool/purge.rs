@@ -7,9 +7,9 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use segment_native::survey::{self, Kind};
 
-use crate::complain;
-use crate::one;
-use crate::spool::{gone, human};
+use crate::human;
+use crate::spool::gone;
+use crate::terminal::{self, complain};
 
 /// Delete messages of clients that are gone, without sending them
 ///
@@ -77,7 +77,7 @@ pub(crate) fn run(options: &Options) -> io::Result<ExitCode> {
         complain(&format!("{} left to clients that run", human::count(living, "file")));
     }
     let what = format!("{} in {}", human::count(messages, "message"), human::count(files, "file"));
-    one::say(&if options.yes { format!("deleted: {what}") } else { format!("--yes would delete: {what}") })?;
+    terminal::say(&if options.yes { format!("deleted: {what}") } else { format!("--yes would delete: {what}") })?;
     Ok(ExitCode::SUCCESS)
 }
 

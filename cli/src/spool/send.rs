@@ -9,12 +9,11 @@ use segment_native::survey::{self, Kind};
 use segment_native::{Client, Stats};
 use serde_json::json;
 
-use crate::complain;
 use crate::connection::{Connection, seconds, trouble};
+use crate::human;
 use crate::interrupt;
-use crate::one;
 use crate::shipment::GLANCE;
-use crate::spool::human;
+use crate::terminal::{self, complain};
 
 /// Deliver what clients that are gone have left in a folder
 ///
@@ -80,7 +79,7 @@ fn end(options: &Options, stats: &Stats, own: &str) -> io::Result<ExitCode> {
 
 fn report(options: &Options, stats: &Stats, left: &Waiting) -> io::Result<()> {
     if options.json {
-        return one::say(
+        return terminal::say(
             &json!({
                 "delivered": stats.delivered,
                 "refused": stats.failed,
@@ -105,7 +104,7 @@ fn report(options: &Options, stats: &Stats, left: &Waiting) -> io::Result<()> {
     if left.ours > 0 {
         sentence += &format!(", {} left", left.ours);
     }
-    one::say(&sentence)
+    terminal::say(&sentence)
 }
 
 impl Waiting {

@@ -5,8 +5,8 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use anstyle::{AnsiColor, Style};
 
-use crate::spool::human;
-use crate::spool::ls::{Listing, Queue, Sum, Total};
+use crate::human;
+use crate::spool::listing::{Listing, Queue, Sum, Total};
 use crate::spool::row::Row;
 use crate::text::{self, Fitted};
 

@@ -1,13 +1,13 @@
 //! `segment spool verify`: whether all lines are as they were written.
 
-use std::io::{self, Write as _};
+use std::io;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use segment_native::survey::{self, File, Kind};
 
-use crate::spool::{human, unless_closed};
-use crate::text;
+use crate::human;
+use crate::terminal::say;
 
 /// Check every line in a spool folder
 ///
@@ -84,9 +84,4 @@ impl Sums {
         }
         sentence
     }
-}
-
-/// The exit status is the answer, so that nobody needs to read the lines.
-fn say(line: &str) -> io::Result<()> {
-    unless_closed(writeln!(io::stdout(), "{}", text::escaped(line)))
 }

@@ -49,6 +49,9 @@ pub struct Request<'a> {
     pub path: &'a str,
     /// `a=1&b=2`
     pub query: Option<&'a str>,
+    /// Of a list of the Public API or of the Profile API, the page with this [cursor](HttpResponse::next_cursor); none:
+    /// the first. It takes the place of a cursor in `query`.
+    pub cursor: Option<&'a str>,
     /// They win over ours, in whatever case they are written. `Authorization` and `Content-Type` are added.
     pub headers: &'a [(&'a str, &'a str)],
     /// Sent as it is; usually JSON.
@@ -72,7 +75,16 @@ impl fmt::Debug for Request<'_> {
 
 impl Default for Request<'_> {
     fn default() -> Self {
-        Request { api: Api::Tracking, method: "POST", path: "", query: None, headers: &[], body: &[], timeout: None }
+        Request {
+            api: Api::Tracking,
+            method: "POST",
+            path: "",
+            query: None,
+            cursor: None,
+            headers: &[],
+            body: &[],
+            timeout: None,
+        }
     }
 }
 
@@ -101,7 +113,8 @@ impl Client {
         let method = METHODS.into_iter().find(|method| method.eq_ignore_ascii_case(request.method));
         let method = method.ok_or_else(|| Error::invalid("method must be GET, POST, PUT, PATCH or DELETE"))?;
         let endpoint = self.endpoint(request.api);
-        let url = endpoint.url(request.path, request.query)?;
+        let page = request.cursor.map(|cursor| with_cursor(request.api, request.query, cursor)).transpose()?;
+        let url = endpoint.url(request.path, page.as_deref().or(request.query))?;
         let mut headers = Vec::with_capacity(request.headers.len() + 3);
         for (name, value) in request.headers {
             header::check_of_call("headers", name, value)?;
@@ -163,10 +176,12 @@ impl Client {
         Ok(response)
     }
 
-    /// All pages of a list of the Public API: the request again and again, with the cursor that each answer names,
-    /// until one names none. Ends after an error, and after an answer that is no success: it is the last page.
+    /// All pages of a list of the Public API or of the Profile API: the request again and again, with the cursor that
+    /// each answer names, until one names none. Ends after an error, and after an answer that is no success: it is the
+    /// last page.
     pub fn pages<'a>(&'a self, request: &Request<'a>) -> Pages<'a> {
-        Pages { client: self, request: *request, cursor: Cursor::First, left: PAGES_MAX }
+        let cursor = request.cursor.map(str::to_owned);
+        Pages { client: self, request: *request, cursor, left: PAGES_MAX }
     }
 
     fn endpoint(&self, api: Api) -> &Endpoint {
@@ -187,67 +202,70 @@ fn required<'a>(name: &str, token: Option<&'a str>) -> Result<&'a str, Error> {
 pub struct Pages<'a> {
     client: &'a Client,
     request: Request<'a>,
-    cursor: Cursor,
+    /// Of the next page; none: the first.
+    cursor: Option<String>,
+    /// How many more may be asked for.
     left: usize,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq)]
-enum Cursor {
-    First,
-    At(String),
-    End,
 }
 
 impl Iterator for Pages<'_> {
     type Item = Result<HttpResponse, Error>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        let query = match &self.cursor {
-            Cursor::First => self.request.query.map(str::to_owned),
-            Cursor::At(cursor) => Some(with_cursor(self.request.query, cursor)),
-            Cursor::End => return None,
-        };
-        let before = std::mem::replace(&mut self.cursor, Cursor::End);
-        let page = self.client.call(&Request { query: query.as_deref(), ..self.request });
-        self.left -= 1;
-        if let Ok(page) = &page
-            && (200..300).contains(&page.status)
-            && self.left > 0
-            && let Some(next) = next_cursor(&page.body)
-            // The same cursor again would be the same page, for ever.
-            && before != Cursor::At(next.clone())
-        {
-            self.cursor = Cursor::At(next);
+        self.left = self.left.checked_sub(1)?;
+        let page = self.client.call(&Request { cursor: self.cursor.as_deref(), ..self.request });
+        let next = page.as_ref().ok().and_then(HttpResponse::next_cursor);
+        // The same cursor again would be the same page, for ever.
+        if next.is_none() || next == self.cursor {
+            self.left = 0;
         }
+        self.cursor = next;
         Some(page)
     }
 }
 
-/// The cursor of the next page, from `data.pagination.next`.
-fn next_cursor(body: &[u8]) -> Option<String> {
-    let mut compact = Vec::new();
-    scan::compact_object(std::str::from_utf8(body).ok()?, &mut compact).ok()?;
-    let next = text_member(member(member(&compact, "data")?, "pagination")?, "next")?;
-    Some(next).filter(|next| !next.is_empty())
+impl HttpResponse {
+    /// The cursor of the next page, if this is a page of a list of the Public API or of the Profile API and not the
+    /// last: for [`Request::cursor`].
+    pub fn next_cursor(&self) -> Option<String> {
+        if !(200..300).contains(&self.status) {
+            return None;
+        }
+        let mut compact = Vec::new();
+        scan::compact_object(std::str::from_utf8(&self.body).ok()?, &mut compact).ok()?;
+        let public = member(&compact, "data").and_then(|data| member(data, "pagination"));
+        let profile = || member(&compact, "cursor").filter(|cursor| member(cursor, "has_more") != Some(b"false"));
+        let next = text_member(public.or_else(profile)?, "next")?;
+        // C could not hold a NUL.
+        Some(next).filter(|next| !next.is_empty() && !next.contains('\0'))
+    }
 }
 
 /// The query with another cursor.
-fn with_cursor(query: Option<&str>, cursor: &str) -> String {
-    let is_cursor = |pair: &&str| {
-        let name = pair.split('=').next().unwrap_or_default();
-        matches!(name, "pagination[cursor]" | "pagination.cursor" | "pagination%5Bcursor%5D")
+fn with_cursor(api: Api, query: Option<&str>, cursor: &str) -> Result<String, Error> {
+    if cursor.is_empty() {
+        return Err(Error::invalid("cursor must not be empty"));
+    }
+    let names: &[&str] = match api {
+        Api::Tracking => return Err(Error::invalid("cursor is for the Public API and the Profile API")),
+        Api::Public => &["pagination.cursor", "pagination[cursor]", "pagination%5Bcursor%5D"],
+        Api::Profile => &["next"],
     };
-    let mut with: Vec<&str> = query.unwrap_or_default().split('&').filter(|pair| !pair.is_empty()).collect();
+    let is_cursor = |pair: &&str| names.contains(&pair.split('=').next().unwrap_or_default());
+    let query = query.unwrap_or_default();
+    let mut with: Vec<&str> =
+        query.strip_prefix('?').unwrap_or(query).split('&').filter(|pair| !pair.is_empty()).collect();
     with.retain(|pair| !is_cursor(pair));
     let mut with = with.join("&");
+    // Both ways are Segment's; the caller's is taken.
+    let brackets = names.len() > 1 && (with.contains("pagination[") || with.contains("pagination%5B"));
     if !with.is_empty() {
         with.push('&');
     }
-    // Both ways are Segment's; the caller's is taken.
-    let brackets = with.contains("pagination[") || with.contains("pagination%5B");
-    with.push_str(if brackets { "pagination[cursor]=" } else { "pagination.cursor=" });
+    with.push_str(names[usize::from(brackets)]);
+    with.push('=');
     endpoint::escape_value(cursor, &mut with);
-    with
+    Ok(with)
 }
 
 #[cfg(test)]
@@ -256,14 +274,47 @@ mod tests {
 
     #[test]
     fn the_next_page_is_where_the_last_one_says() {
-        let next = |body: &str| next_cursor(body.as_bytes());
-        assert_eq!(next(r#"{"data":{"pagination":{"current":"a","next":"b=="}}}"#).as_deref(), Some("b=="));
+        let page = |status, body: &str| HttpResponse { status, headers: Vec::new(), body: body.into() };
+        let next = |body: &str| page(200, body).next_cursor();
+        let public = r#"{"data":{"pagination":{"current":"a","next":"b=="}}}"#;
+        assert_eq!(next(public).as_deref(), Some("b=="));
+        assert_eq!(page(429, public).next_cursor(), None, "no success, no page");
+        for (body, cursor) in [
+            (r#"{"traits":{"a":1},"cursor":{"url":"/v1/","has_more":true,"next":"browser","limit":10}}"#, "browser"),
+            (r#"{"data":[{"id":"i"}],"cursor":{"has_more":true,"next":"map_0v"}}"#, "map_0v"),
+            // Of several members of one name the last counts; white space and escapes mean nothing.
+            ("{\n\"data\" :\t{ \"pagination\" : {\r\"next\" : \"a b\" } , \"n\" : [ ] } } \n", "a b"),
+            (r#"{"data":{"pagination":{"next":"x","next":"y"}}}"#, "y"),
+            (r#"{"d\u0061ta":{"pagination":{"\u006Eext":"\"\\\/\ud83d\ude00ü"}}}"#, "\"\\/😀ü"),
+            (
+                r#"{"data":{"name":"\"pagination\":{\"next\":\"x\"}}","pagination":{"next":"y"},"l":[{"next":"z"}]}}"#,
+                "y",
+            ),
+        ] {
+            assert_eq!(next(body).as_deref(), Some(cursor), "{body}");
+        }
         for end in [
             r#"{"data":{"pagination":{"current":"a"}}}"#,
             r#"{"data":{"pagination":{"next":null}}}"#,
-            "[]",
+            r#"{"data":{"pagination":{"next":1}}}"#,
+            r#"{"data":{"pagination":{"next":""}}}"#,
+            r#"{"data":{"pagination":{"next":{"next":"x"}}}}"#,
+            r#"{"data":{"pagination":{"next":"a\u0000b"}}}"#,
+            r#"{"data":{"pagination":{"previous":{"next":"x"}}}}"#,
+            r#"{"data":{"pagination":["next","x",{"next":"x"}]}}"#,
+            r#"{"data":[{"pagination":{"next":"x"}}],"more":{"data":{"pagination":{"next":"x"}}}}"#,
+            r#"{"next":"x","pagination":{"next":"x"},"data":{"next":"x"}}"#,
+            r#"{"data":{"pagination":{"next":"x","next":null}}}"#,
+            r#"{"data":{"pagination":{"next":"x"}},"data":1}"#,
+            r#"{"data":{"pagination":{"next":"x"}}"#,
+            r#"{"data":{"pagination":{"next":"x"}}}}"#,
+            r#"{"traits":{},"cursor":{"has_more":false,"next":"x"}}"#,
+            r#"{"traits":{},"cursor":{"has_more":false,"next":""}}"#,
+            r#"{"traits":{},"cursor":"x"}"#,
+            r#"[{"data":{"pagination":{"next":"x"}}}]"#,
             "{}",
             "<html>",
+            "",
         ] {
             assert_eq!(next(end), None, "{end}");
         }
@@ -271,11 +322,23 @@ mod tests {
 
     #[test]
     fn a_cursor_takes_the_place_of_another() {
-        assert_eq!(with_cursor(None, "a="), "pagination.cursor=a%3D");
+        let public = |query, cursor| with_cursor(Api::Public, query, cursor).expect("taken");
+        assert_eq!(public(None, "a="), "pagination.cursor=a%3D");
         assert_eq!(
-            with_cursor(Some("pagination.count=2&pagination[cursor]=x&q=1"), "b"),
-            "pagination.count=2&q=1&pagination.cursor=b"
+            public(
+                Some("?pagination.count=2&pagination.cursor=x&&next=1&pagination[cursor]=y&pagination%5Bcursor%5D"),
+                "b"
+            ),
+            "pagination.count=2&next=1&pagination.cursor=b"
         );
-        assert_eq!(with_cursor(Some("pagination[count]=2"), "b"), "pagination[count]=2&pagination[cursor]=b");
+        assert_eq!(public(Some("pagination[count]=2"), "b"), "pagination[count]=2&pagination[cursor]=b");
+        let profile = |query, cursor| with_cursor(Api::Profile, query, cursor).expect("taken");
+        assert_eq!(
+            profile(Some("limit=2&next=a&pagination[count]=2"), "ü&"),
+            "limit=2&pagination[count]=2&next=%C3%BC%26"
+        );
+        let refused = |api, cursor| with_cursor(api, None, cursor).expect_err("refused").to_string();
+        assert_eq!(refused(Api::Public, ""), "cursor must not be empty");
+        assert_eq!(refused(Api::Tracking, "a"), "cursor is for the Public API and the Profile API");
     }
 }

@@ -17,7 +17,8 @@ use crate::base::{id, time};
 use crate::client::callbacks::Callbacks;
 use crate::client::config::Envelope;
 use crate::client::uploads::{Job, Uploads};
-use crate::net::authorization::{Authorization, Denied};
+use crate::net::authorization::Authorization;
+use crate::net::denied::{Denied, TokenVerdict};
 use crate::net::header;
 use crate::net::transport::{HttpRequest, HttpResponse, Transport, find};
 use crate::queue::chunk::Batch;
@@ -441,18 +442,13 @@ fn is_page(response: &HttpResponse) -> bool {
 /// It is tried again, when there may be some.
 fn no_memory() -> Answer {
     let reason = "there is no memory for a request".to_owned();
-    Answer {
-        outcome: Outcome::NoToken { pause: None, hopeless: false },
-        status: None,
-        kind: ErrorKind::Network,
-        reason,
-    }
+    Answer { outcome: Outcome::NoToken(TokenVerdict::Retry), status: None, kind: ErrorKind::Network, reason }
 }
 
 fn no_token(denied: Denied) -> Answer {
-    let Denied { error, http_status, pause, hopeless } = denied;
+    let Denied { error, http_status, verdict } = denied;
     let reason = format!("no token could be had: {error}");
-    Answer { outcome: Outcome::NoToken { pause, hopeless }, status: http_status, kind: error.kind(), reason }
+    Answer { outcome: Outcome::NoToken(verdict), status: http_status, kind: error.kind(), reason }
 }
 
 /// The beginning of a body, for a person to read.

@@ -146,17 +146,7 @@ impl Message<'_> {
             Some(Time::Text(text)) => time::parse(text).unwrap_or(now),
             None => now,
         };
-        out.extend_from_slice(HEAD);
-        match options.message_id {
-            Some(id) => {
-                out.pop();
-                write::string(out, id);
-            }
-            None => {
-                out.extend_from_slice(&id::new());
-                out.push(b'"');
-            }
-        }
+        head(out, options.message_id);
         out.extend_from_slice(b",\"type\":\"");
         out.extend_from_slice(self.call.name().as_bytes());
         out.extend_from_slice(b"\",\"timestamp\":");
@@ -232,6 +222,21 @@ impl Message<'_> {
     }
 }
 
+/// Begins a message: with the caller's id, or with a new one.
+fn head(out: &mut Vec<u8>, message_id: Option<&str>) {
+    out.extend_from_slice(HEAD);
+    match message_id {
+        Some(id) => {
+            out.pop();
+            write::string(out, id);
+        }
+        None => {
+            out.extend_from_slice(&id::new());
+            out.push(b'"');
+        }
+    }
+}
+
 /// Writes a whole message that came as JSON: checked, without white space, its id moved to the front, and with what it
 /// lacks of id, time and context.
 pub(crate) fn write_json(message: &str, base: Base<'_>, now: i64, out: &mut Vec<u8>) -> Result<(), Error> {
@@ -254,17 +259,7 @@ pub(crate) fn write_json(message: &str, base: Base<'_>, now: i64, out: &mut Vec<
         facts.anonymous_id = Field::from(base.anonymous_id);
     }
     rules::check_members(&facts)?;
-    out.extend_from_slice(HEAD);
-    match facts.message_id.text() {
-        Some(id) => {
-            out.pop();
-            write::string(out, id);
-        }
-        None => {
-            out.extend_from_slice(&id::new());
-            out.push(b'"');
-        }
-    }
+    head(out, facts.message_id.text());
     let (mut context, mut integrations) = (None, None);
     let mut written: Vec<(&[u8], &[u8])> = Vec::new();
     // Of members with the same name the last one counts. There may be a hundred thousand in a message that is too

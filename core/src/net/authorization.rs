@@ -5,8 +5,9 @@ use std::time::Duration;
 use base64::prelude::{BASE64_STANDARD, Engine};
 
 use crate::base::error::Error;
+use crate::net::denied::Denied;
 #[cfg(feature = "oauth")]
-use crate::net::oauth::{TokenVerdict, Tokens};
+use crate::net::oauth::Tokens;
 use crate::net::transport::Transport;
 
 /// The value of `Authorization` for a user name without password.
@@ -23,17 +24,6 @@ pub(crate) enum Authorization {
     OAuth(Box<Tokens>),
 }
 
-/// Why there is nothing to say.
-#[cfg_attr(not(feature = "oauth"), allow(dead_code))]
-pub(crate) struct Denied {
-    pub(crate) error: Error,
-    pub(crate) http_status: Option<u16>,
-    /// Nothing is to be tried before this time is over.
-    pub(crate) pause: Option<Duration>,
-    /// It will be the same, however often it is tried.
-    pub(crate) hopeless: bool,
-}
-
 impl Authorization {
     /// The value of `Authorization`. It may have to be asked for.
     #[cfg_attr(not(feature = "oauth"), allow(unused_variables))]
@@ -41,15 +31,7 @@ impl Authorization {
         match self {
             Authorization::Basic(value) => Ok(value.clone()),
             #[cfg(feature = "oauth")]
-            Authorization::OAuth(tokens) => tokens.authorization(transport, timeout).map_err(|denied| Denied {
-                error: denied.error,
-                http_status: denied.http_status,
-                pause: match denied.verdict {
-                    TokenVerdict::Wait(pause) => Some(pause),
-                    _ => None,
-                },
-                hopeless: matches!(denied.verdict, TokenVerdict::Unrecoverable),
-            }),
+            Authorization::OAuth(tokens) => tokens.authorization(transport, timeout),
         }
     }
 

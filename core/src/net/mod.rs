@@ -1,6 +1,7 @@
 //! HTTP: whoever can make a request, and what a request needs.
 
 pub(crate) mod authorization;
+pub(crate) mod denied;
 pub(crate) mod endpoint;
 pub(crate) mod header;
 #[cfg(feature = "oauth")]

@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use crate::base::error::{Error, ErrorKind};
 use crate::base::{id, time};
 use crate::json::scan;
+use crate::net::denied::{Denied, TokenVerdict};
 use crate::net::endpoint;
 use crate::net::header::parse_retry_after;
 use crate::net::jwt::{Claims, Key};
@@ -134,27 +135,6 @@ impl Signer {
         }
         Ok(form)
     }
-}
-
-/// Why there is no token.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Denied {
-    /// One sentence.
-    pub(crate) error: Error,
-    /// The status of the token server's answer; none if there was no answer.
-    pub(crate) http_status: Option<u16>,
-    pub(crate) verdict: TokenVerdict,
-}
-
-/// What to do without a token.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum TokenVerdict {
-    /// Give up: the server knows the client or its key no more, or never did.
-    Unrecoverable,
-    /// Come back after this pause, in which nothing is asked.
-    Wait(Duration),
-    /// Come back after a growing wait.
-    Retry,
 }
 
 impl Denied {

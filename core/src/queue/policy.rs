@@ -10,6 +10,7 @@ use std::ops::Range;
 use std::time::Duration;
 
 use crate::message::rules::MAX_BATCH_MESSAGES;
+use crate::net::denied::TokenVerdict;
 use crate::net::header::RETRY_AFTER_MAX;
 
 /// The first wait after a failure; each further one is twice as long.
@@ -43,19 +44,15 @@ pub(crate) enum Outcome {
     },
     /// There was none, or none that could be read.
     Unreached,
-    /// No request was made, because there was no token for it. It counts as a failure, unless a pause was demanded.
-    NoToken {
-        /// The pause that the authorization server demands.
-        pause: Option<Duration>,
-        /// It will not give one, whatever is tried: the settings are wrong.
-        hopeless: bool,
-    },
+    /// No request was made, because there was no token for it, or no memory. It counts as a failure, unless the
+    /// authorization server demands a pause.
+    NoToken(TokenVerdict),
 }
 
 impl Outcome {
     /// Whether there was a request for the messages.
     pub(crate) fn was_made(self) -> bool {
-        !matches!(self, Outcome::NoToken { .. })
+        !matches!(self, Outcome::NoToken(_))
     }
 }
 
@@ -80,10 +77,10 @@ pub(crate) fn judge(outcome: Outcome, limits: Limits) -> Verdict {
     let oauth = limits.oauth;
     let (status, retry_after, html) = match outcome {
         Outcome::Answer { status, retry_after, html } => (status, retry_after, html),
-        Outcome::NoToken { pause: Some(pause), .. } => return Verdict::Pause(pause),
+        Outcome::NoToken(TokenVerdict::Wait(pause)) => return Verdict::Pause(pause),
         // Who corrects the settings finds in the spool what was accepted before.
-        Outcome::NoToken { hopeless: true, .. } if !limits.spooled => return Verdict::Refused,
-        Outcome::NoToken { .. } | Outcome::Unreached => return Verdict::Retry,
+        Outcome::NoToken(TokenVerdict::Unrecoverable) if !limits.spooled => return Verdict::Refused,
+        Outcome::NoToken(_) | Outcome::Unreached => return Verdict::Retry,
     };
     match status {
         413 => Verdict::Spoilt,

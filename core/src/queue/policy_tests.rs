@@ -68,6 +68,19 @@ fn run(limits: Limits, answers: &[Outcome]) -> Run {
 }
 
 #[test]
+fn without_a_token_no_request_is_counted_as_made() {
+    let judged = |verdict, spooled| judge(Outcome::NoToken(verdict), Limits { spooled, ..LIMITS });
+    for spooled in [false, true] {
+        assert_eq!(judged(TokenVerdict::Wait(SECOND), spooled), Verdict::Pause(SECOND));
+        assert_eq!(judged(TokenVerdict::Retry, spooled), Verdict::Retry);
+    }
+    assert_eq!(judged(TokenVerdict::Unrecoverable, false), Verdict::Refused);
+    assert_eq!(judged(TokenVerdict::Unrecoverable, true), Verdict::Retry, "somebody may correct the settings");
+    let run = run(LIMITS, &[Outcome::NoToken(TokenVerdict::Retry), answer(500)]);
+    assert_eq!(run.counts(), [None, None, Some(1)], "only what was made is told to the server");
+}
+
+#[test]
 fn t01_a_first_attempt_has_no_retry_count() {
     let run = run(LIMITS, &[]);
     assert_eq!(run.counts(), [None]);

@@ -182,7 +182,7 @@ impl Identity {
         if is_damaged {
             drop(identity.hold_trying(FIRST_LOCK_TRIES)); // which sets it aside
         }
-        identity.name(FIRST_LOCK_TRIES);
+        identity.ensure_person(FIRST_LOCK_TRIES);
         identity
     }
 
@@ -232,13 +232,13 @@ impl Identity {
                 // Set aside, and what is known of the person is written anew.
                 let _ = self.hold().change(|_| ());
             }
-            self.name(LOCK_TRIES);
+            self.ensure_person(LOCK_TRIES);
         }
     }
 
-    /// Has a person whom nobody knows be somebody. Where that cannot be kept it is somebody else at the next start,
+    /// Gives a user whom nobody knows an anonymous id. Where that cannot be kept there is another at the next start,
     /// which is said by whatever else is to be kept there.
-    fn name(&self, tries: u32) {
+    fn ensure_person(&self, tries: u32) {
         let known = self.known();
         if self.is_stateful && !known.privacy.opted_out && known.person.is_none() {
             let _ = self.hold_trying(tries).change(|(person, _)| {

@@ -436,6 +436,28 @@ fn pages_are_turned_until_there_are_no_more() {
 }
 
 #[test]
+fn pages_of_the_profile_api_are_turned_too() {
+    let page = |next: &str| Reply::Body(200, "application/json", format!(r#"{{"traits":{{}},"cursor":{next}}}"#));
+    let server = Server::new(move |n, _| match n {
+        0 => page(r#"{"has_more":true,"next":"age","limit":2}"#),
+        _ => page(r#"{"has_more":false,"next":""}"#),
+    });
+    let client = client(&server);
+    let request = Request { api: Api::Profile, query: Some("limit=2"), ..get("/v1/traits") };
+    assert_eq!(client.pages(&request).map(|page| page.expect("an answer").status).collect::<Vec<_>>(), [200, 200]);
+    let page = client.call(&Request { cursor: Some("zip"), ..request }).expect("an answer");
+    assert_eq!(page.next_cursor(), None);
+    let lines: Vec<_> = server.requests().into_iter().map(|request| request.line).collect();
+    let expected = ["limit=2", "limit=2&next=age", "limit=2&next=zip"];
+    assert_eq!(lines, expected.map(|query| format!("GET /v1/traits?{query} HTTP/1.1")));
+    for (api, cursor) in [(Api::Tracking, "a"), (Api::Profile, "")] {
+        let refused = client.call(&Request { api, cursor: Some(cursor), ..get("/x") });
+        assert_eq!(refused.expect_err("refused").kind(), ErrorKind::Invalid);
+    }
+    assert_eq!(server.begun(), 3);
+}
+
+#[test]
 fn pages_end_where_they_would_go_round_in_circles_or_fail() {
     let page = |status| Reply::Body(status, "application/json", r#"{"data":{"pagination":{"next":"a"}}}"#.to_owned());
     let server = Server::new(move |_, _| page(200));

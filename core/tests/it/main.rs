@@ -31,4 +31,5 @@ mod seed;
 mod server;
 mod spool;
 mod tls;
+mod typed;
 mod uploads;

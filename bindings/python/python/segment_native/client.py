@@ -284,7 +284,7 @@ class Client(_native.Client):
         """
         self._enqueue(message)
 
-    def call(self, method, path, body=None, *, api="tracking", query=None, headers=None, timeout=None):
+    def call(self, method, path, body=None, *, api="tracking", query=None, headers=None, timeout=None, cursor=None):
         """Makes one request to one of Segment's HTTP APIs, now. Whatever the status, an answer is an answer; nothing is
         tried again, and nothing is queued. Ctrl-C is heard when it is over.
 
@@ -297,6 +297,8 @@ class Client(_native.Client):
             query: A dict, or text like ``"a=1&b=2"``.
             headers: A dict; they win over ours.
             timeout: Seconds for everything. None: the client's ``timeout``.
+            cursor: Of a list of the Public or the Profile API, the page that another one's ``cursor`` names. None: the
+                first.
 
         Returns:
             A :class:`Response`.
@@ -316,32 +318,27 @@ class Client(_native.Client):
 
             query = urlencode(query, doseq=True)
         headers = list(headers.items()) if headers else []
-        return self._call(api, method, path, query, headers, bytes(body or b""), timeout)
+        return self._call(api, method, path, query, cursor, headers, bytes(body or b""), timeout)
 
     async def call_async(self, method, path, body=None, **options):
         """As :meth:`call`, on another thread: the event loop goes on."""
         return await _elsewhere(lambda: self.call(method, path, body, **options))
 
     def pages(self, path, *, query=None, headers=None, timeout=None, api="public"):
-        """All pages of a list of the Public API, as an iterator of :class:`Response`: the request again and again, with
-        the cursor that each answer names. Ends after an answer that is no success: it is the last.
+        """All pages of a list of the Public or the Profile API, as an iterator of :class:`Response`: the request again
+        and again, with the ``cursor`` that each answer names. Ends after an answer that is no success: it is the last.
 
         Raises:
             Error: As :meth:`call` does, from the iterator.
         """
-        from urllib.parse import parse_qsl, urlencode
-
-        text = query if isinstance(query, str) else urlencode(query or {}, doseq=True)
-        pairs = parse_qsl(text, keep_blank_values=True)
+        options = {"api": api, "query": query, "headers": headers, "timeout": timeout}
         cursor = None
-        while True:
-            if cursor is not None:
-                pairs = [pair for pair in pairs if pair[0] not in ("pagination.cursor", "pagination[cursor]")]
-                pairs.append(("pagination.cursor", cursor))
-            response = self.call("GET", path, api=api, query=urlencode(pairs), headers=headers, timeout=timeout)
+        for _ in range(100_000):
+            response = self.call("GET", path, cursor=cursor, **options)
             yield response
-            before, cursor = cursor, _next_cursor(response)
-            if not cursor or cursor == before:
+            before, cursor = cursor, response.cursor
+            # The same cursor again would be the same page, for ever.
+            if cursor is None or cursor == before:
                 return
 
 
@@ -376,12 +373,3 @@ def _proxy(proxies, host):
     scheme = "http" if (host or "").startswith("http://") else "https"
     proxy = proxies.get(scheme) or proxies.get("all")
     return f"http://{proxy}" if proxy and "://" not in proxy else proxy
-
-
-def _next_cursor(response):
-    if not response.ok:
-        return None
-    try:
-        return response.json()["data"]["pagination"].get("next")
-    except (ValueError, KeyError, TypeError, AttributeError):
-        return None

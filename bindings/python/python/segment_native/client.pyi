@@ -91,6 +91,7 @@ class Client(_native.Client):
         query: Mapping[str, object] | Sequence[tuple[str, object]] | str | None = None,
         headers: Mapping[str, str] | None = None,
         timeout: float | None = None,
+        cursor: str | None = None,
     ) -> Response: ...
     async def call_async(self, method: str, path: str, body: object = None, **options: Any) -> Response: ...
     def pages(

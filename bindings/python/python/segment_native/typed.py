@@ -139,7 +139,7 @@ class Revenue(dict):
     """
 
     def __init__(self, amount, currency="USD"):
-        super().__init__(revenue=amount, currency=currency)
+        super().__init__({"revenue": amount, "currency": currency})
 
 
 class Product(dict):

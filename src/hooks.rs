@@ -1,4 +1,4 @@
-//! What the host is told: the callbacks, from the core's into C's.
+//! The host's callbacks, from the core's into C's.
 
 // Calling functions that C gave us.
 #![allow(unsafe_code)]
@@ -8,6 +8,7 @@ use std::ffi::{CStr, CString, c_char, c_void};
 use segment_native::{BeforeSend, Delivery, Edit, Error, Level, OnDelivery, OnLog};
 
 use crate::error::{segment_status, status_of};
+use crate::text::c_text;
 
 /// What became of some messages.
 #[repr(C)]
@@ -110,9 +111,4 @@ pub(crate) fn before_send(callback: Option<EditCallback>, userdata: *mut c_void)
             Err(_) => Err(Error::invalid("what before_send returned must be UTF-8")),
         }
     }))
-}
-
-/// A text for C, which cannot hold a NUL.
-pub(crate) fn c_text(text: &str) -> CString {
-    CString::new(text.replace('\0', " ")).unwrap_or_default()
 }

@@ -77,7 +77,8 @@ pub extern "C" fn segment_set_consent(
 /// The user does not want to be known: calls return SEGMENT_OPTED_OUT, nothing is sent any more,
 /// what waits is thrown away (by other processes with this spool_dir before they send anything
 /// more), and who the user was is forgotten. It stays so, also after a restart, until
-/// segment_opt_in. SEGMENT_STORAGE: it could not be kept, and is so in this process only.
+/// segment_opt_in. It waits up to a second for what was thrown away to be gone from the disk.
+/// SEGMENT_STORAGE: it could not be kept, and is so in this process only.
 #[unsafe(no_mangle)]
 pub extern "C" fn segment_opt_out(client: Option<&segment_client>) -> segment_status {
     guard(|| required(client)?.opt_out())
