@@ -447,6 +447,18 @@ static void objects_remember_what_went_wrong(void) {
         object = outer;
     }
     INVALID(segment_track(client, "u", "E", object, NULL), "in");
+    segment_object_clear(object);
+
+    segment_object *item = segment_object_new();
+    for (size_t levels = 60; levels <= 61; levels++) { /* around them: item, list, properties, message */
+        memset(deep, '[', levels);
+        memset(deep + levels, ']', levels);
+        deep[2 * levels] = '\0';
+        segment_object_set_json(item, "in", deep);
+        if (levels == 61) MARKS(object, segment_object_push_object(object, "items", item), SEGMENT_INVALID, "items");
+        else segment_object_push_object(object, "items", item), ACCEPTED(segment_track(client, "u", "E", object, NULL));
+    }
+    segment_object_free(item);
     segment_object_free(object);
     end();
 }

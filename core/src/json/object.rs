@@ -35,8 +35,10 @@ pub struct Object {
     members: Vec<Member>,
     /// How many of `bytes` belong to replaced members.
     dead: usize,
-    /// How deep the values are nested, this object not counted.
+    /// How deep the values are nested, this object not counted; at most: values may have been replaced.
     depth: usize,
+    /// Nothing will stand around it: it is a message.
+    is_message: bool,
     error: Option<Error>,
 }
 
@@ -87,6 +89,13 @@ impl Object {
         Self::default()
     }
 
+    /// An empty object that is to be a whole message: it may be a level deeper than one that will stand in a message.
+    /// For bindings.
+    #[doc(hidden)]
+    pub fn for_message() -> Self {
+        Object { is_message: true, ..Self::default() }
+    }
+
     /// An object from JSON text, `{"plan": "pro"}`. Checked once; nested values are kept as they are.
     pub fn parse(json: &str) -> Result<Self, Error> {
         let mut compact = Vec::new();
@@ -118,7 +127,7 @@ impl Object {
         write::string(&mut self.bytes, name);
         self.bytes.push(b':');
         let value_start = self.bytes.len();
-        match self.write(value.into()) {
+        match self.write(value.into(), 0) {
             Ok(()) => self.place(start, value_start),
             Err(problem) => {
                 self.bytes.truncate(start);
@@ -162,7 +171,7 @@ impl Object {
             None => self.bytes.push(b'['),
         }
         let restored = self.bytes.len();
-        let written = self.write(item.into());
+        let written = self.write(item.into(), 1);
         if let Err(problem) = written {
             // The list stays as it was, and the object is marked.
             self.mark(problem.about(list));
@@ -172,7 +181,7 @@ impl Object {
             }
         }
         self.bytes.push(b']');
-        self.depth = self.depth.max(1);
+        self.depth = self.depth.max(1); // however little was pushed
         match before {
             Some(member) if last => {
                 let at = at.unwrap_or_default();
@@ -201,7 +210,8 @@ impl Object {
         write::string(&mut self.bytes, name);
         self.bytes.push(b':');
         let value_start = self.bytes.len();
-        let mut writer = Writer::new(&mut self.bytes, MAX_BYTES);
+        let levels = self.levels();
+        let mut writer = Writer::new(&mut self.bytes, MAX_BYTES, levels);
         let written = write(&mut writer);
         let depth = writer.finish();
         match written {
@@ -296,8 +306,16 @@ impl Object {
         Ok(())
     }
 
-    fn write(&mut self, value: Value<'_>) -> Result<(), Problem> {
+    /// How deep a member's value may be nested.
+    fn levels(&self) -> usize {
+        MAX_DEPTH - if self.is_message { 1 } else { 2 }
+    }
+
+    /// Writes a value that stands in so many lists.
+    fn write(&mut self, value: Value<'_>, lists: usize) -> Result<(), Problem> {
+        let levels = self.levels() - lists;
         let out = &mut self.bytes;
+        let mut depth = 0;
         match value {
             Value::Null => out.extend_from_slice(b"null"),
             Value::Bool(true) => out.extend_from_slice(b"true"),
@@ -311,18 +329,21 @@ impl Object {
             Value::Str(text) => write::string(out, text),
             Value::TimeMs(ms) if time::is_writable(ms) => write::time(out, ms),
             Value::TimeMs(_) => return Err(Problem::Year),
-            Value::Json(text) => {
-                let depth = scan::compact(text, MAX_DEPTH - 2, out).map_err(Problem::Json)?;
-                self.depth = self.depth.max(depth);
-            }
+            Value::Json(text) => depth = scan::compact(text, levels, out).map_err(Problem::Json)?,
             Value::Object(object) => {
+                let start = out.len();
                 object.append_to(out).map_err(Problem::Inner)?;
-                if object.depth + 1 > MAX_DEPTH - 2 {
+                depth = object.depth + 1;
+                if depth > levels {
+                    // Unless what was so deep has been replaced.
+                    depth = scan::depth(&out[start..]);
+                }
+                if depth > levels {
                     return Err(Problem::TooDeep);
                 }
-                self.depth = self.depth.max(object.depth + 1);
             }
         }
+        self.depth = self.depth.max(depth + lists);
         Ok(())
     }
 
