@@ -357,6 +357,22 @@ fn raw_tail(out: &mut Vec<u8>, base: Base<'_>, context: Option<&[u8]>, integrati
     out.push(b'}');
 }
 
+/// How large the smallest message is of a client with this context and these integrations.
+pub(crate) fn smallest_bytes(context: &[u8], integrations: &[u8], is_stateful: bool) -> usize {
+    let anonymous_id = id::text();
+    let smallest = Message {
+        call: Call::Page,
+        user_id: (!is_stateful).then_some("u"),
+        subject: None,
+        payload: None,
+        options: Options { anonymous_id: is_stateful.then_some(&anonymous_id), ..Options::default() },
+    };
+    let mut out = Vec::new();
+    // An error is that it is too large, and that was found last.
+    let _ = smallest.write(Base { context, context_of_others: context, integrations, ..Base::NONE }, 0, &mut out);
+    out.len()
+}
+
 /// The id of a message, as it stands in the JSON.
 pub(crate) fn id_of(message: &[u8]) -> String {
     let start = HEAD.len() - 1;
