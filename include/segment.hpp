@@ -15,6 +15,8 @@
 // Throws:  nothing of its own. Works with -fno-exceptions and -fno-rtti.
 // Threads: const member functions may be called from any thread at any time; others need the object
 //          for themselves.
+// Macros:  what X11/Xlib.h and windows.h define may come before it or after it. Where Status is a
+//          macro (X11's), segment::Status is called segment::Result::Code.
 #ifndef SEGMENT_HPP
 #define SEGMENT_HPP
 
@@ -36,6 +38,10 @@
 #include <utility>
 #include <vector>
 
+// X11 defines it as int.
+#pragma push_macro("Status")
+#undef Status
+
 namespace segment {
 
 /// What a call reports: SEGMENT_OK, ... of segment.h, where they are explained.
@@ -48,6 +54,8 @@ static_assert(std::int32_t(Status::opted_out) == SEGMENT_OPTED_OUT);
 /// What became of a call: `if (!result) puts(result.message().c_str());`
 class Result {
 public:
+    using Code = Status;
+
     Result(Status status, std::string message) : status_(status), message_(std::move(message)) {}
     /// Of the C call just made: the sentence is copied at once, since this thread's next failing
     /// call changes it.
@@ -930,7 +938,7 @@ private:
 
     // The next character that is no white space; NUL at the end.
     char peek() noexcept {
-        at_ = std::min(json_.find_first_not_of(" \t\r\n", at_), json_.size());
+        at_ = (std::min)(json_.find_first_not_of(" \t\r\n", at_), json_.size());
         return at_ < json_.size() ? json_[at_] : '\0';
     }
     bool skip(char expected) noexcept {
@@ -970,7 +978,7 @@ private:
     // Numbers and words are told from punctuation, not from each other.
     bool scalar() noexcept {
         const std::size_t start = at_;
-        at_ = std::min(json_.find_first_of(" \t\r\n,:{}[]\"", at_), json_.size());
+        at_ = (std::min)(json_.find_first_of(" \t\r\n,:{}[]\"", at_), json_.size());
         return at_ > start;
     }
     bool string(std::string& text) {
@@ -1032,7 +1040,7 @@ inline std::string with_cursor(std::string_view query, std::string_view cursor) 
     while (!query.empty()) {
         const std::string_view pair = query.substr(0, query.find('&'));
         const std::string_view name = pair.substr(0, pair.find('='));
-        query.remove_prefix(std::min(pair.size() + 1, query.size()));
+        query.remove_prefix((std::min)(pair.size() + 1, query.size()));
         const bool is_cursor = name == "pagination[cursor]" || name == "pagination.cursor" ||
                                name == "pagination%5Bcursor%5D";
         if (!pair.empty() && !is_cursor) with.append(pair) += '&';
@@ -1255,5 +1263,7 @@ template <class F> void Client::run(void* userdata, F callback) noexcept {
 }
 
 }  // namespace segment
+
+#pragma pop_macro("Status")
 
 #endif  // SEGMENT_HPP
