@@ -234,13 +234,15 @@ fn fill(response: Option<&mut segment_response>, fill: impl FnOnce(&mut segment_
 }
 
 impl segment_response {
+    /// The new body may be a part of the old one, which C can look at: it is copied before that goes.
     fn set_body(&mut self, body: &[u8]) {
-        self.body.clear();
+        let mut copy = Vec::new();
         if !body.is_empty() {
-            self.body.reserve_exact(body.len() + 1);
-            self.body.extend_from_slice(body);
-            self.body.push(0);
+            copy.reserve_exact(body.len() + 1);
+            copy.extend_from_slice(body);
+            copy.push(0);
         }
+        self.body = copy;
     }
 }
 

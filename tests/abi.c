@@ -566,6 +566,33 @@ static void callbacks_may_track_but_not_wait(void) {
     end();
 }
 
+static void use_until_the_end(void *userdata, const segment_delivery *delivery) {
+    struct seen *seen = userdata;
+    on_delivery(userdata, delivery);
+    if (seen->called_back) return;
+    seen->called_back = true;
+    do seen->track = segment_track(client, "u", "From the callback", NULL, NULL);
+    while (seen->track == SEGMENT_OK || seen->track == SEGMENT_QUEUE_FULL);
+    seen->wrong |= !adds_up();
+}
+
+/* While segment_free waits for it, a callback is still using the client. */
+static void a_callback_may_use_the_client_until_it_returns(void) {
+    struct seen seen = {.track = SEGMENT_INTERNAL};
+    segment_config config = dry();
+    config.on_delivery = use_until_the_end;
+    config.userdata = &seen;
+    config.flush_at = 1;
+    config.queue_max_bytes = 100000;
+    config.shutdown_ms = 1;
+    begin(config);
+    ACCEPTED(segment_track(client, "u", "E", NULL, NULL));
+    while (counts().accepted == 1) segment_flush(client, 1); /* it is in the callback then, and until it is closed */
+    segment_free(client);
+    client = NULL;
+    CHECK(seen.called_back && seen.track == SEGMENT_CLOSED && !seen.wrong);
+}
+
 static void a_closed_client_takes_nothing(void) {
     begin(dry());
     ACCEPTED(segment_flush(client, 0)); /* nothing waits */
@@ -710,6 +737,7 @@ int main(void) {
     a_message_may_have_32000_bytes();
     enqueue_takes_whole_messages();
     callbacks_may_track_but_not_wait();
+    a_callback_may_use_the_client_until_it_returns();
     a_closed_client_takes_nothing();
     a_paused_client_sends_nothing_and_says_so();
     why_nothing_arrives_is_said();
