@@ -277,7 +277,7 @@ private:
     // Without members there is no handle, and no allocation.
     segment_object* handle() {
         if (!object_) object_.reset(segment_object_new());
-        if (!object_) detail::note(flaw_, "the object", " finds no memory");
+        if (!object_) detail::note(flaw_, "the object", " could not be made");
         return object_.get();
     }
     const segment_object* checked(const char* argument, std::string& flaw) const {
