@@ -249,7 +249,8 @@ typedef struct segment_config {
     const char *(*before_send)(void *userdata, const char *json);
     // HTTP by the host: makes one exchange, fills in the response, and returns 0, or anything else
     // if there was no answer. On the delivery thread, and on the caller's for segment_call;
-    // possibly on both at once. With uploads above 1 on so many threads.
+    // possibly on both at once. With uploads above 1 on so many threads. What it has begun when
+    // segment_opt_out is called it goes on with.
     int32_t (*transport)(void *userdata,
                          const struct segment_http *request,
                          struct segment_response *response);
@@ -369,7 +370,7 @@ const char *segment_version(void);
 struct segment_object *segment_object_new(void);
 
 // An object from JSON text. If that is no JSON object, the object returned is marked: the call
-// that uses it says why. NULL only without memory.
+// that uses it says why.
 struct segment_object *segment_object_parse(const char * json);
 
 // Sets a text.

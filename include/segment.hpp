@@ -15,6 +15,8 @@
 // Throws:  nothing of its own. Works with -fno-exceptions and -fno-rtti.
 // Threads: const member functions may be called from any thread at any time; others need the object
 //          for themselves.
+// Macros:  what X11/Xlib.h and windows.h define may come before it or after it. Where Status is a
+//          macro (X11's), segment::Status is called segment::Result::Code.
 #ifndef SEGMENT_HPP
 #define SEGMENT_HPP
 
@@ -34,6 +36,10 @@
 #include <utility>
 #include <vector>
 
+// X11 defines it as int.
+#pragma push_macro("Status")
+#undef Status
+
 namespace segment {
 
 /// What a call reports: SEGMENT_OK, ... of segment.h, where they are explained.
@@ -46,6 +52,8 @@ static_assert(std::int32_t(Status::opted_out) == SEGMENT_OPTED_OUT);
 /// What became of a call: `if (!result) puts(result.message().c_str());`
 class Result {
 public:
+    using Code = Status;
+
     Result(Status status, std::string message) : status_(status), message_(std::move(message)) {}
     /// Of the C call just made: the sentence is copied at once, since this thread's next failing
     /// call changes it.
@@ -267,7 +275,7 @@ private:
     // Without members there is no handle, and no allocation.
     segment_object* handle() {
         if (!object_) object_.reset(segment_object_new());
-        if (!object_) detail::note(flaw_, "the object", " finds no memory");
+        if (!object_) detail::note(flaw_, "the object", " could not be made");
         return object_.get();
     }
     const segment_object* checked(const char* argument, std::string& flaw) const {
@@ -1113,5 +1121,7 @@ template <class F> void Client::run(void* userdata, F callback) noexcept {
 }
 
 }  // namespace segment
+
+#pragma pop_macro("Status")
 
 #endif  // SEGMENT_HPP

@@ -1,6 +1,7 @@
 //! The client: made, flushed, shut down, freed, asked for its counts.
 
-// The counts are written to a struct of the caller's, and a sentence to its buffer.
+// The counts are written to a struct of the caller's, and a sentence to its buffer; a client is freed while callbacks
+// may be using it.
 #![allow(unsafe_code)]
 
 use std::ffi::c_char;
@@ -122,16 +123,19 @@ pub extern "C" fn segment_shutdown(client: Option<&segment_client>, timeout_ms: 
 /// SEGMENT_TIMEOUT; it then counts as failed. It waits for a callback that is already running, the
 /// one exception to its deadline; no callback runs after it. NULL is fine.
 #[unsafe(no_mangle)]
-pub extern "C" fn segment_free(client: Option<Box<segment_client>>) {
+pub unsafe extern "C" fn segment_free(client: *mut segment_client) {
     guard_or((), || {
-        match client {
+        // SAFETY: the header asks for NULL, or for what `segment_new` gave and nobody has freed. It is no `Box` yet: a
+        // callback that is running may use the client until it returns.
+        let Some(shared) = (unsafe { client.as_ref() }) else { return Ok(()) };
+        if shared.0.is_in_callback() {
             // Whoever called us back is still using the client, and must be able to return to it.
-            Some(client) if client.0.is_in_callback() => {
-                Box::leak(client);
-                Err(Error::invalid("segment_free must not be called from a callback of the same client"))
-            }
-            _ => Ok(()),
+            return Err(Error::invalid("segment_free must not be called from a callback of the same client"));
         }
+        shared.0.end();
+        // SAFETY: `segment_new` made it in a `Box`. No callback runs any more, and nobody else uses it.
+        drop(unsafe { Box::from_raw(client) });
+        Ok(())
     });
 }
 

@@ -140,7 +140,8 @@ pub struct segment_config {
     pub before_send: Option<unsafe extern "C" fn(userdata: *mut c_void, json: *const c_char) -> *const c_char>,
     /// HTTP by the host: makes one exchange, fills in the response, and returns 0, or anything else
     /// if there was no answer. On the delivery thread, and on the caller's for segment_call;
-    /// possibly on both at once. With uploads above 1 on so many threads.
+    /// possibly on both at once. With uploads above 1 on so many threads. What it has begun when
+    /// segment_opt_out is called it goes on with.
     pub transport: Option<
         unsafe extern "C" fn(
             userdata: *mut c_void,

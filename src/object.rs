@@ -67,7 +67,7 @@ pub extern "C" fn segment_object_new() -> Option<Box<segment_object>> {
 }
 
 /// An object from JSON text. If that is no JSON object, the object returned is marked: the call
-/// that uses it says why. NULL only without memory.
+/// that uses it says why.
 #[unsafe(no_mangle)]
 pub extern "C" fn segment_object_parse(json: Text) -> Option<Box<segment_object>> {
     guard_or(None, || {

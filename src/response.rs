@@ -76,13 +76,15 @@ pub extern "C" fn segment_response_free(response: Option<Box<segment_response>>)
 }
 
 impl segment_response {
+    /// The new body may be a part of the old one, which C can look at: it is copied before that goes.
     pub(crate) fn set_body(&mut self, body: &[u8]) {
-        self.body.clear();
+        let mut copy = Vec::new();
         if !body.is_empty() {
-            self.body.reserve_exact(body.len() + 1);
-            self.body.extend_from_slice(body);
-            self.body.push(0);
+            copy.reserve_exact(body.len() + 1);
+            copy.extend_from_slice(body);
+            copy.push(0);
         }
+        self.body = copy;
     }
 }
 

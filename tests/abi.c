@@ -447,6 +447,18 @@ static void objects_remember_what_went_wrong(void) {
         object = outer;
     }
     INVALID(segment_track(client, "u", "E", object, NULL), "in");
+    segment_object_clear(object);
+
+    segment_object *item = segment_object_new();
+    for (size_t levels = 60; levels <= 61; levels++) { /* around them: item, list, properties, message */
+        memset(deep, '[', levels);
+        memset(deep + levels, ']', levels);
+        deep[2 * levels] = '\0';
+        segment_object_set_json(item, "in", deep);
+        if (levels == 61) MARKS(object, segment_object_push_object(object, "items", item), SEGMENT_INVALID, "items");
+        else segment_object_push_object(object, "items", item), ACCEPTED(segment_track(client, "u", "E", object, NULL));
+    }
+    segment_object_free(item);
     segment_object_free(object);
     end();
 }
@@ -552,6 +564,33 @@ static void callbacks_may_track_but_not_wait(void) {
     ACCEPTED(segment_flush(client, PATIENCE));
     CHECK(counts().delivered == 2 && seen.delivered == 2);
     end();
+}
+
+static void use_until_the_end(void *userdata, const segment_delivery *delivery) {
+    struct seen *seen = userdata;
+    on_delivery(userdata, delivery);
+    if (seen->called_back) return;
+    seen->called_back = true;
+    do seen->track = segment_track(client, "u", "From the callback", NULL, NULL);
+    while (seen->track == SEGMENT_OK || seen->track == SEGMENT_QUEUE_FULL);
+    seen->wrong |= !adds_up();
+}
+
+/* While segment_free waits for it, a callback is still using the client. */
+static void a_callback_may_use_the_client_until_it_returns(void) {
+    struct seen seen = {.track = SEGMENT_INTERNAL};
+    segment_config config = dry();
+    config.on_delivery = use_until_the_end;
+    config.userdata = &seen;
+    config.flush_at = 1;
+    config.queue_max_bytes = 100000;
+    config.shutdown_ms = 1;
+    begin(config);
+    ACCEPTED(segment_track(client, "u", "E", NULL, NULL));
+    while (counts().accepted == 1) segment_flush(client, 1); /* it is in the callback then, and until it is closed */
+    segment_free(client);
+    client = NULL;
+    CHECK(seen.called_back && seen.track == SEGMENT_CLOSED && !seen.wrong);
 }
 
 static void a_closed_client_takes_nothing(void) {
@@ -698,6 +737,7 @@ int main(void) {
     a_message_may_have_32000_bytes();
     enqueue_takes_whole_messages();
     callbacks_may_track_but_not_wait();
+    a_callback_may_use_the_client_until_it_returns();
     a_closed_client_takes_nothing();
     a_paused_client_sends_nothing_and_says_so();
     why_nothing_arrives_is_said();

@@ -260,6 +260,16 @@ static int32_t binary(segment_response *response) {
     return 0;
 }
 
+static int32_t cut_by_itself(segment_response *response) {
+    size_t length = 0;
+    segment_response_set(response, 200, "HEAD some text of an answer", 27);
+    const char *body = segment_response_body(response, &length); /* a part of it takes the place of the whole */
+    segment_response_set(response, 201, body + 5, length - 5);
+    segment_response_add_header(response, "X-Body", segment_response_body(response, NULL));
+    segment_response_add_header(response, "X-Again", segment_response_header(response, "X-Body"));
+    return 0;
+}
+
 static int32_t no_body(segment_response *response) {
     return segment_response_set(response, 999, NULL, 0), 0;
 }
@@ -268,6 +278,11 @@ static void answers_are_read_back(void) {
     segment_request request = request_to("/v1/track");
     size_t length = 0;
     begin(by_host());
+    net.answer = cut_by_itself;
+    segment_response *cut = segment_call(client, &request);
+    CHECK(segment_response_status(cut) == 201 && is(segment_response_body(cut, &length), "some text of an answer"));
+    CHECK(length == 22 && is(segment_response_header(cut, "x-again"), "some text of an answer"));
+    segment_response_free(cut);
     net.answer = binary;
     segment_response *response = segment_call(client, &request);
     const char *body = segment_response_body(response, &length);

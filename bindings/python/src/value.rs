@@ -34,7 +34,7 @@ pub(crate) fn message_json(message: &Bound<'_, PyDict>) -> Result<String, Proble
             filled.set_item(key, value)?;
         }
     }
-    let mut object = Object::new();
+    let mut object = Object::for_message();
     fill(&mut object, &filled)?;
     Ok(object.to_json()?)
 }

@@ -139,6 +139,22 @@ def test_cycles_and_depth_are_a_clear_error(sent):
             sent(value)
 
 
+def test_a_message_is_nested_64_deep_at_most_whichever_way_it_is_made(sent, make):
+    def deep(levels):
+        return [deep(levels - 1)] if levels else 1
+
+    client, whole = make(send=False), {"type": "page", "userId": "u"}
+    assert sent(deep(62)) == deep(62)
+    client.enqueue(whole | {"properties": {"v": deep(62)}})
+    for refused in (
+        lambda: sent(deep(63)),
+        lambda: client.enqueue(whole | {"properties": {"v": deep(63)}}),
+        lambda: client.enqueue(json.dumps(whole | {"properties": {"v": deep(63)}})),
+    ):
+        with pytest.raises(InvalidError, match="nested"):
+            refused()
+
+
 def test_what_is_too_large_is_refused_before_it_is_written(sent):
     for value in ("x" * 50_000_000, [0] * 5_000_000, {str(n): n for n in range(100_000)}, 10**4000 * [1][0]):
         if isinstance(value, int):

@@ -36,10 +36,19 @@ pub struct Error {
     message: Cow<'static, str>,
 }
 
+/// A sentence may repeat what a caller handed in, and lives as long as what it is about: it is cut at this length. The
+/// longest path fits.
+const SENTENCE_MAX_BYTES: usize = 8_192;
+
 impl Error {
     /// An error of this kind with this sentence.
     pub fn new(kind: ErrorKind, message: impl Into<Cow<'static, str>>) -> Self {
-        Error { kind, message: message.into() }
+        let mut message = message.into();
+        if message.len() > SENTENCE_MAX_BYTES {
+            let end = (0..=SENTENCE_MAX_BYTES).rfind(|end| message.is_char_boundary(*end)).unwrap_or_default();
+            message = Cow::Owned(format!("{}...", &message[..end]));
+        }
+        Error { kind, message }
     }
 
     /// The most common kind: an argument is against the rules.
@@ -70,3 +79,18 @@ impl fmt::Display for Error {
 }
 
 impl std::error::Error for Error {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_sentence_does_not_keep_all_that_a_caller_handed_in() {
+        let error = Error::invalid(format!("\"{}\" is not JSON", "é".repeat(1_000_000)));
+        assert!(error.message().starts_with("\"é") && error.message().ends_with("é..."));
+        let Cow::Owned(sentence) = error.in_argument(&"x".repeat(1_000_000)).message else { panic!("made here") };
+        assert!(sentence.capacity() < 3 * SENTENCE_MAX_BYTES, "{}", sentence.capacity());
+        let whole = "x".repeat(SENTENCE_MAX_BYTES);
+        assert_eq!(Error::invalid(whole.clone()).message(), whole);
+    }
+}

@@ -5,11 +5,12 @@ use std::io;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::base::error::Error;
+use crate::base::error::{Error, ErrorKind};
 use crate::base::report::{BeforeSend, OnDelivery, OnLog};
 use crate::json::object::Object;
 use crate::json::{scan, write};
-use crate::message::rules::MAX_BATCH_BYTES;
+use crate::message::message;
+use crate::message::rules::{MAX_BATCH_BYTES, MAX_MESSAGE_BYTES};
 use crate::net::endpoint::{EU_ENDPOINT, Endpoint, Region, US_ENDPOINT};
 use crate::net::header;
 use crate::net::transport::{OnHttp, UPLOADS_MAX};
@@ -210,6 +211,15 @@ impl Config {
         if !self.integrations.is_empty() || self.integrations.error().is_some() {
             self.integrations.append_to(&mut integrations).map_err(|e| e.in_argument("integrations"))?;
         }
+        let smallest = message::smallest_bytes(&context, &integrations, self.stateful);
+        if smallest > MAX_MESSAGE_BYTES {
+            let which = if integrations.is_empty() { "context leaves" } else { "context and integrations leave" };
+            let text = format!(
+                "{which} no room for a message: the smallest has {smallest} bytes with all its fields; Segment takes \
+                 {MAX_MESSAGE_BYTES}"
+            );
+            return Err(Error::new(ErrorKind::TooLarge, text));
+        }
         let envelope = Envelope::new(&self.write_key);
         let region = Region::of(&self.endpoint);
         let read = Endpoint::read;
@@ -322,7 +332,6 @@ fn check_credential(name: &str, credential: &str) -> Result<(), Error> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::message::rules::MAX_MESSAGE_BYTES;
 
     fn problem(config: Config) -> String {
         config.prepare().expect_err("refused").to_string()
@@ -350,6 +359,28 @@ mod tests {
         }
         let context = Object::new().with("x", f64::NAN);
         assert_eq!(problem(Config { context, ..Config::new("k") }), "context: \"x\" is not a finite number");
+    }
+
+    #[test]
+    fn what_leaves_no_room_for_a_message_is_refused_by_name() {
+        let text = |length: usize| Object::from([("k", "x".repeat(length).as_str())]);
+        for (stateful, name) in
+            [(false, "context leaves"), (true, "context leaves"), (false, "context and integrations")]
+        {
+            let config = |length: usize| match name {
+                "context leaves" => Config { stateful, context: text(length), ..Config::new("k") },
+                _ => Config { context: text(10_000), integrations: text(length - 10_000), ..Config::new("k") },
+            };
+            let fits = (31_000..31_990).rfind(|length| config(*length).prepare().is_ok()).expect("some do");
+            assert!(problem(config(fits + 1)).starts_with(name), "{}", problem(config(fits + 1)));
+            assert_eq!(config(fits + 1).prepare().expect_err("refused").kind(), ErrorKind::TooLarge);
+            // What just fits has room for the smallest message, and for nothing more.
+            let client = crate::Client::new(Config { dry_run: true, ..config(fits) }).expect("there is room");
+            let id = if stateful { None } else { Some("u") };
+            client.page(id, None, None, None).expect("the smallest message");
+            let more = client.page(id, "N", None, None).expect_err("a larger one");
+            assert_eq!(more.kind(), ErrorKind::TooLarge);
+        }
     }
 
     #[test]

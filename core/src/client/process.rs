@@ -58,6 +58,7 @@ pub(crate) struct Half {
     pub(crate) refused: AtomicU64,
     started: AtomicBool,
     thread: Mutex<Option<JoinHandle<()>>>,
+    ended: OnceLock<()>,
     /// What was warned about: the kind and the name.
     warned: Mutex<Vec<(&'static str, String)>>,
 }
@@ -107,6 +108,7 @@ impl Template {
             refused: AtomicU64::new(0),
             started: AtomicBool::new(false),
             thread: Mutex::new(None),
+            ended: OnceLock::new(),
             warned: Mutex::new(Vec::new()),
         }
     }
@@ -197,8 +199,12 @@ impl Half {
         self.started.store(thread.is_some() && has_errands, Ordering::Relaxed);
     }
 
-    /// Delivers for so long, and lets go of everything.
+    /// Delivers for so long, and lets go of everything: once. Whoever comes second waits for the first.
     pub(crate) fn end(&self, shutdown: Duration) {
+        self.ended.get_or_init(|| self.end_once(shutdown));
+    }
+
+    fn end_once(&self, shutdown: Duration) {
         let shared = &self.shared;
         let until = threads::now().checked_add(shutdown);
         if !shared.queue.is_closed() {

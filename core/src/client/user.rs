@@ -9,9 +9,9 @@ use crate::client::client::{Client, Seen};
 use crate::client::process::Half;
 use crate::json::object::Object;
 use crate::json::scan;
-use crate::message::message::{Message, Options};
-use crate::message::rules::Call;
-use crate::user::identity::Held;
+use crate::message::message::{self, Message, Options};
+use crate::message::rules::{self, Call};
+use crate::user::identity::{Held, Known};
 use crate::user::person::{self, App, Person, Privacy};
 
 /// How long opting out waits for what was thrown away to be gone from the disk too. It goes in any case.
@@ -89,6 +89,8 @@ impl Client {
         }
         let is_given = !bytes.is_empty();
         let change = |_: &mut Option<Person>, privacy: &mut Privacy| privacy.consent = bytes;
+        let chosen = held.foresee(|(person, privacy)| change.clone()(person, privacy));
+        self.check_room(&chosen)?;
         if is_given && self.identity().is_stateful() {
             // First it is tracked: where that is refused nothing has changed, and the caller can try again.
             let message = Message {
@@ -98,10 +100,18 @@ impl Client {
                 payload: None,
                 options: Options::default(),
             };
-            let chosen = held.foresee(|(person, privacy)| change.clone()(person, privacy));
             self.write(self.half(), &message, &chosen, &mut |_| Ok(()))?;
         }
         held.change(|(person, privacy)| change(person, privacy))
+    }
+
+    /// Every message bears the consent: it must leave room for one.
+    fn check_room(&self, chosen: &Known) -> Result<(), Error> {
+        let (integrations, is_stateful) = (&self.prepared().integrations, self.identity().is_stateful());
+        match message::smallest_bytes(&chosen.context, integrations, is_stateful) > rules::MAX_MESSAGE_BYTES {
+            true => Err(Error::new(ErrorKind::TooLarge, "categories leave no room for a message beside the context")),
+            false => Ok(()),
+        }
     }
 
     /// The user does not want to be known. From now on nothing is taken, and nothing is sent; what waits is thrown

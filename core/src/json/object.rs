@@ -11,6 +11,10 @@ use crate::json::write::{self, MAX_DEPTH};
 /// An object may grow to the size of a message and no further: what is larger could not be sent.
 pub(crate) const MAX_BYTES: usize = 32_000;
 
+/// Nothing can leave out so much white space that a longer text becomes an object or a message: it is not even looked
+/// at.
+pub(crate) const MAX_TEXT_BYTES: usize = 32 * MAX_BYTES;
+
 /// A JSON object: a buffer of bytes with an index of its members; no tree is built.
 ///
 /// Setting a name again replaces its value. What cannot be set (NaN, JSON with a flaw, too much) marks the object, and
@@ -35,8 +39,10 @@ pub struct Object {
     members: Vec<Member>,
     /// How many of `bytes` belong to replaced members.
     dead: usize,
-    /// How deep the values are nested, this object not counted.
+    /// How deep the values are nested at most, this object not counted: deeper ones may have been replaced.
     depth: usize,
+    /// Nothing will stand around it: it is a message.
+    is_message: bool,
     error: Option<Error>,
 }
 
@@ -87,8 +93,18 @@ impl Object {
         Self::default()
     }
 
+    /// An empty object that is to be a whole message: it may be a level deeper than one that will stand in a message.
+    /// For bindings.
+    #[doc(hidden)]
+    pub fn for_message() -> Self {
+        Object { is_message: true, ..Self::default() }
+    }
+
     /// An object from JSON text, `{"plan": "pro"}`. Checked once; nested values are kept as they are.
     pub fn parse(json: &str) -> Result<Self, Error> {
+        if json.len() > MAX_TEXT_BYTES {
+            return Err(too_large("the object"));
+        }
         let mut compact = Vec::new();
         let depth = scan::compact_object(json, &mut compact)
             .map_err(|flaw| Error::invalid(format!("not a JSON object: {flaw}")))?;
@@ -103,8 +119,11 @@ impl Object {
             let value_start = object.bytes.len();
             object.bytes.extend_from_slice(value);
             object.place(start, value_start);
+            if let Some(error) = object.error.take() {
+                return Err(error);
+            }
         }
-        object.error.take().map_or(Ok(object), Err)
+        Ok(object)
     }
 
     /// An object that is marked from the start.
@@ -114,11 +133,14 @@ impl Object {
 
     /// Sets a member, or replaces its value.
     pub fn set<'a>(&mut self, name: &str, value: impl Into<Value<'a>>) -> &mut Self {
+        if self.marks_name(name) {
+            return self;
+        }
         let start = self.bytes.len();
         write::string(&mut self.bytes, name);
         self.bytes.push(b':');
         let value_start = self.bytes.len();
-        match self.write(value.into()) {
+        match self.write(value.into(), 0) {
             Ok(()) => self.place(start, value_start),
             Err(problem) => {
                 self.bytes.truncate(start);
@@ -137,6 +159,9 @@ impl Object {
 
     /// Appends an item to the list of this name, making the list where there is none. What is no list marks the object.
     pub fn push<'a>(&mut self, list: &str, item: impl Into<Value<'a>>) -> &mut Self {
+        if self.marks_name(list) {
+            return self;
+        }
         let start = self.bytes.len();
         write::string(&mut self.bytes, list);
         self.bytes.push(b':');
@@ -162,7 +187,7 @@ impl Object {
             None => self.bytes.push(b'['),
         }
         let restored = self.bytes.len();
-        let written = self.write(item.into());
+        let written = self.write(item.into(), 1);
         if let Err(problem) = written {
             // The list stays as it was, and the object is marked.
             self.mark(problem.about(list));
@@ -172,7 +197,7 @@ impl Object {
             }
         }
         self.bytes.push(b']');
-        self.depth = self.depth.max(1);
+        self.depth = self.depth.max(1); // however little was pushed
         match before {
             Some(member) if last => {
                 let at = at.unwrap_or_default();
@@ -197,11 +222,15 @@ impl Object {
         is_new: bool,
         write: impl FnOnce(&mut Writer<'_>) -> Result<bool, E>,
     ) -> Result<(), E> {
+        if self.marks_name(name) {
+            return Ok(());
+        }
         let start = self.bytes.len();
         write::string(&mut self.bytes, name);
         self.bytes.push(b':');
         let value_start = self.bytes.len();
-        let mut writer = Writer::new(&mut self.bytes, MAX_BYTES);
+        let levels = self.levels();
+        let mut writer = Writer::new(&mut self.bytes, MAX_BYTES, levels);
         let written = write(&mut writer);
         let depth = writer.finish();
         match written {
@@ -296,8 +325,25 @@ impl Object {
         Ok(())
     }
 
-    fn write(&mut self, value: Value<'_>) -> Result<(), Problem> {
+    /// Whether a name marks the object: nobody sends one that is so long, and it is not even copied.
+    fn marks_name(&mut self, name: &str) -> bool {
+        let is_too_large = name.len() > MAX_BYTES;
+        if is_too_large {
+            self.mark(too_large("the name of a member"));
+        }
+        is_too_large
+    }
+
+    /// How deep a member's value may be nested.
+    fn levels(&self) -> usize {
+        MAX_DEPTH - if self.is_message { 1 } else { 2 }
+    }
+
+    /// Writes a value that stands in so many lists.
+    fn write(&mut self, value: Value<'_>, lists: usize) -> Result<(), Problem> {
+        let levels = self.levels() - lists;
         let out = &mut self.bytes;
+        let mut depth = 0;
         match value {
             Value::Null => out.extend_from_slice(b"null"),
             Value::Bool(true) => out.extend_from_slice(b"true"),
@@ -306,23 +352,36 @@ impl Object {
             Value::UInt(number) => write::uint(out, number),
             Value::Double(number) if write::double(out, number) => {}
             Value::Double(_) => return Err(Problem::NotFinite),
-            // Nobody sends such a text; it is not even copied.
+            // As with a name.
             Value::Str(text) if text.len() > MAX_BYTES => return Err(Problem::TooLarge),
             Value::Str(text) => write::string(out, text),
             Value::TimeMs(ms) if time::is_writable(ms) => write::time(out, ms),
             Value::TimeMs(_) => return Err(Problem::Year),
-            Value::Json(text) => {
-                let depth = scan::compact(text, MAX_DEPTH - 2, out).map_err(Problem::Json)?;
-                self.depth = self.depth.max(depth);
+            Value::Json(text) if text.len() > MAX_TEXT_BYTES => return Err(Problem::TooLarge),
+            Value::Json(text) if text.len() > MAX_BYTES => {
+                // The room for what is mostly white space is not kept.
+                let mut compact = Vec::new();
+                depth = scan::compact(text, levels, &mut compact).map_err(Problem::Json)?;
+                if compact.len() > MAX_BYTES {
+                    return Err(Problem::TooLarge);
+                }
+                out.extend_from_slice(&compact);
             }
+            Value::Json(text) => depth = scan::compact(text, levels, out).map_err(Problem::Json)?,
             Value::Object(object) => {
+                let start = out.len();
                 object.append_to(out).map_err(Problem::Inner)?;
-                if object.depth + 1 > MAX_DEPTH - 2 {
+                depth = object.depth + 1;
+                if depth > levels {
+                    // Unless what was so deep has been replaced.
+                    depth = scan::depth(&out[start..]);
+                }
+                if depth > levels {
                     return Err(Problem::TooDeep);
                 }
-                self.depth = self.depth.max(object.depth + 1);
             }
         }
+        self.depth = self.depth.max(depth + lists);
         Ok(())
     }
 
@@ -373,7 +432,7 @@ impl Object {
 
     fn check_size(&mut self) {
         if self.bytes.len() - self.dead > MAX_BYTES {
-            self.mark(Error::new(ErrorKind::TooLarge, "the object is larger than 32,000 bytes"));
+            self.mark(too_large("the object"));
             // Whoever goes on setting members must not fill the memory.
             self.bytes.clear();
             self.members.clear();
@@ -402,13 +461,17 @@ impl Problem {
     fn about(self, name: &str) -> Error {
         match self {
             Problem::NotFinite => Error::invalid(format!("\"{name}\" is not a finite number")),
-            Problem::TooLarge => Error::new(ErrorKind::TooLarge, format!("\"{name}\" is larger than 32,000 bytes")),
+            Problem::TooLarge => too_large(&format!("\"{name}\"")),
             Problem::TooDeep => too_deep(Some(name)),
             Problem::Year => Error::invalid(format!("\"{name}\" is a time outside the years 1 to 9999")),
             Problem::Json(flaw) => Error::invalid(format!("\"{name}\" is not JSON: {flaw}")),
             Problem::Inner(error) => error.in_argument(&format!("\"{name}\"")),
         }
     }
+}
+
+fn too_large(what: &str) -> Error {
+    Error::new(ErrorKind::TooLarge, format!("{what} is larger than 32,000 bytes"))
 }
 
 fn too_deep(name: Option<&str>) -> Error {
@@ -596,6 +659,43 @@ mod tests {
         object.push("l", f64::NAN).push("l", 1).push("l", f64::NAN);
         assert_eq!(object.bytes, br#""l":[1],"#);
         assert!(object.error().is_some());
+    }
+
+    #[test]
+    fn what_is_too_large_marks_the_object_and_is_not_kept() {
+        let large = "x".repeat(5_000_000);
+        let spaces = format!("[1,{}2]", " ".repeat(5_000_000));
+        let list = format!("[1{}]", ",1".repeat(MAX_TEXT_BYTES / 2 - 10));
+        let ways: [fn(&mut Object, &str); 5] = [
+            |object, text| _ = object.set(text, 1),
+            |object, text| _ = object.push(text, 1),
+            |object, text| object.set_with(text, false, |writer| writer.int(1).map(|()| true)).expect("marked"),
+            |object, text| _ = object.set("k", text).push("l", text),
+            |object, text| _ = object.set("k", Value::Json(text)).push("l", Value::Json(text)),
+        ];
+        for way in ways {
+            for text in [&large, &spaces, &list] {
+                let mut object = Object::from([("first", 0)]);
+                way(&mut object, text);
+                let error = object.error().expect("marked");
+                assert_eq!(error.kind(), ErrorKind::TooLarge, "{error}");
+                assert!(error.message().len() < 100, "{error}");
+                assert!(object.bytes.capacity() < 4 * MAX_BYTES, "{}", object.bytes.capacity());
+                object.clear();
+                assert_eq!(json(object.set("k", 1)), r#"{"k":1}"#);
+            }
+            let mut object = Object::new();
+            way(&mut object, "12");
+            assert!(object.error().is_none(), "{object:?}");
+        }
+        for text in [format!("{{\"a\":{spaces}}}"), format!("{{\"a\":{list}}}"), large.clone()] {
+            assert_eq!(Object::parse(&text).expect_err("refused").kind(), ErrorKind::TooLarge);
+        }
+        let spaces = format!("[1,{}2]", " ".repeat(500_000));
+        let object = Object::new().with("l", Value::Json(&spaces));
+        assert_eq!(json(&object), r#"{"l":[1,2]}"#);
+        assert!(object.bytes.capacity() < MAX_BYTES);
+        assert_eq!(json(&Object::parse(&format!("{{\"l\":{spaces}}}")).expect("small enough")), r#"{"l":[1,2]}"#);
     }
 
     #[test]

@@ -15,6 +15,8 @@ pub struct Writer<'a> {
     end: usize,
     depth: usize,
     deepest: usize,
+    /// How deep it may be nested.
+    levels: usize,
 }
 
 /// A place that a [`Writer`] can go back to.
@@ -25,9 +27,9 @@ pub struct Mark {
 }
 
 impl<'a> Writer<'a> {
-    pub(crate) fn new(out: &'a mut Vec<u8>, max_bytes: usize) -> Self {
+    pub(crate) fn new(out: &'a mut Vec<u8>, max_bytes: usize, levels: usize) -> Self {
         let end = out.len() + max_bytes;
-        Writer { out, end, depth: 0, deepest: 0 }
+        Writer { out, end, depth: 0, deepest: 0, levels }
     }
 
     /// How deep what was written is nested; the last comma is taken away.
@@ -131,8 +133,7 @@ impl<'a> Writer<'a> {
     fn open(&mut self, bracket: u8) -> Result<(), Error> {
         self.depth += 1;
         self.deepest = self.deepest.max(self.depth);
-        // The message and the object stand around it.
-        if self.depth > MAX_DEPTH - 2 {
+        if self.depth > self.levels {
             return Err(Error::invalid(format!("nested more than {MAX_DEPTH} deep, or a cycle")));
         }
         self.out.push(bracket);

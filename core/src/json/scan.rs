@@ -335,16 +335,7 @@ fn value_end(text: &[u8]) -> usize {
     let mut depth = 0usize;
     while let Some(&byte) = text.get(at) {
         match byte {
-            b'"' => {
-                at += 1;
-                loop {
-                    at += plain_prefix(&text[at..]);
-                    match text.get(at) {
-                        Some(b'\\') => at += 2,
-                        _ => break,
-                    }
-                }
-            }
+            b'"' => at = last_of_string(text, at),
             b'{' | b'[' => depth += 1,
             b'}' | b']' if depth == 0 => return at,
             b'}' | b']' => depth -= 1,
@@ -357,6 +348,36 @@ fn value_end(text: &[u8]) -> usize {
         }
     }
     text.len()
+}
+
+/// The place of the quote that ends the string that begins at `start`.
+fn last_of_string(text: &[u8], start: usize) -> usize {
+    let mut at = start + 1;
+    loop {
+        at += plain_prefix(&text[at..]);
+        match text.get(at) {
+            Some(b'\\') => at += 2,
+            _ => return at,
+        }
+    }
+}
+
+/// How deep a compact text is nested.
+pub(crate) fn depth(text: &[u8]) -> usize {
+    let (mut at, mut depth, mut deepest) = (0, 0usize, 0);
+    while let Some(&byte) = text.get(at) {
+        match byte {
+            b'"' => at = last_of_string(text, at),
+            b'{' | b'[' => {
+                depth += 1;
+                deepest = deepest.max(depth);
+            }
+            b'}' | b']' => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+        at += 1;
+    }
+    deepest
 }
 
 /// Writes the compact object `over` merged over the compact object `base`: members of both are merged where both are
@@ -515,6 +536,13 @@ mod tests {
             }
         }
         assert!(valid > 5_000, "only {valid} mutations were valid");
+    }
+
+    #[test]
+    fn depth_is_counted_without_what_stands_in_strings() {
+        for (text, deep) in [("1", 0), ("{}", 1), (r#"{"a":[{"[[":"[\"[{"},[]],"b":{}}"#, 3), (r#"[[],[[]],""]"#, 3)] {
+            assert_eq!(depth(text.as_bytes()), deep, "{text}");
+        }
     }
 
     #[test]

@@ -7,7 +7,7 @@ use std::time::SystemTime;
 
 use crate::base::error::Error;
 use crate::base::{id, time};
-use crate::json::object::Object;
+use crate::json::object::{MAX_TEXT_BYTES, Object};
 use crate::json::{scan, write};
 use crate::message::doubts::{self, Doubt, Subject};
 use crate::message::rules::{self, Call, Facts, Field};
@@ -105,6 +105,9 @@ impl Base<'_> {
 /// Begins every message, so that its id is found without parsing.
 pub(crate) const HEAD: &[u8] = b"{\"messageId\":\"";
 
+/// A thread's buffer keeps this much: more than any message needs that is not too large.
+const BUFFER_MAX_BYTES: usize = 4 * rules::MAX_MESSAGE_BYTES;
+
 thread_local! {
     // One buffer a thread: a message is written without asking for memory.
     static BUFFER: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
@@ -118,7 +121,11 @@ pub(crate) fn with_buffer<T>(then: impl FnOnce(&mut Vec<u8>) -> T) -> T {
         let mut buffer = buffer.try_borrow_mut().ok()?;
         buffer.clear();
         let then = then.take()?;
-        Some(then(&mut buffer))
+        let done = then(&mut buffer);
+        if buffer.capacity() > BUFFER_MAX_BYTES {
+            *buffer = Vec::new();
+        }
+        Some(done)
     });
     match (done, then) {
         (Ok(Some(done)), _) => done,
@@ -240,8 +247,7 @@ fn head(out: &mut Vec<u8>, message_id: Option<&str>) {
 /// Writes a whole message that came as JSON: checked, without white space, its id moved to the front, and with what it
 /// lacks of id, time and context.
 pub(crate) fn write_json(message: &str, base: Base<'_>, now: i64, out: &mut Vec<u8>) -> Result<(), Error> {
-    // Nothing can leave out so much white space that this becomes a message: it is not even looked at.
-    if message.len() > 32 * rules::MAX_MESSAGE_BYTES {
+    if message.len() > MAX_TEXT_BYTES {
         return rules::check_size(message.len());
     }
     let mut compact = Vec::new();
@@ -344,6 +350,22 @@ fn raw_tail(out: &mut Vec<u8>, base: Base<'_>, context: Option<&[u8]>, integrati
         }
     }
     out.push(b'}');
+}
+
+/// How large the smallest message is of a client with this context and these integrations.
+pub(crate) fn smallest_bytes(context: &[u8], integrations: &[u8], is_stateful: bool) -> usize {
+    let anonymous_id = id::text();
+    let smallest = Message {
+        call: Call::Page,
+        user_id: (!is_stateful).then_some("u"),
+        subject: None,
+        payload: None,
+        options: Options { anonymous_id: is_stateful.then_some(&anonymous_id), ..Options::default() },
+    };
+    let mut out = Vec::new();
+    // An error is that it is too large, and that was found last.
+    let _ = smallest.write(Base { context, context_of_others: context, integrations, ..Base::NONE }, 0, &mut out);
+    out.len()
 }
 
 /// The id of a message, as it stands in the JSON.
@@ -541,6 +563,51 @@ mod tests {
         assert_eq!(wrong(r#"{"type":"track","userId":7,"event":"E"}"#), "userId must be a string that is not empty");
         let large = format!(r#"{{"type":"page","userId":"u","x":"{}"}}"#, "x".repeat(rules::MAX_MESSAGE_BYTES));
         assert_eq!(from_json(&large).expect_err("refused").kind(), ErrorKind::TooLarge);
+    }
+
+    #[test]
+    fn what_is_too_large_for_a_message_is_not_kept_by_the_thread() {
+        let capacity = || BUFFER.with_borrow(Vec::capacity);
+        let large = "x".repeat(5_000_000);
+        let sent = |message: &Message| with_buffer(|out| message.write(base(&prepared()), NOW, out));
+        let refused = [
+            sent(&Message { subject: Some(&large), ..message(Call::Track) }),
+            sent(&Message { user_id: Some(&large), ..message(Call::Identify) }),
+            with_buffer(|out| write_json(&format!(r#"{{"type":"page","userId":"{large}"}}"#), Base::NONE, NOW, out)),
+            with_buffer(|out| {
+                let json = format!(r#"{{"type":"page","userId":"{}"}}"#, &large[..MAX_TEXT_BYTES - 50]);
+                write_json(&json, Base::NONE, NOW, out)
+            }),
+        ];
+        assert!(refused.iter().all(|sent| sent.as_ref().is_err_and(|error| error.kind() == ErrorKind::TooLarge)));
+        assert_eq!(capacity(), 0);
+        sent(&message(Call::Page)).expect("good");
+        let kept = capacity();
+        sent(&message(Call::Page)).expect("good");
+        assert!(kept > 0 && capacity() == kept, "the memory of a message serves the next");
+    }
+
+    /// It is the caller's time: what cannot be sent in any case must not take the square of its length.
+    #[test]
+    #[cfg(target_os = "linux")]
+    fn four_times_as_many_members_take_four_times_as_long() {
+        let spent = || {
+            let all = std::fs::read_to_string("/proc/thread-self/schedstat").expect("the times of this thread");
+            all.split(' ').next().and_then(|processor| processor.parse::<u64>().ok()).expect("nanoseconds")
+        };
+        let time = |members: usize| {
+            let members: String = (0..members).map(|n| format!(r#","m{n}":1"#)).collect();
+            let json = format!(r#"{{"type":"page","userId":"u"{members}}}"#);
+            assert!(json.len() < MAX_TEXT_BYTES);
+            let once = || {
+                let before = spent();
+                assert_eq!(from_json(&json).expect_err("refused").kind(), ErrorKind::TooLarge);
+                spent() - before
+            };
+            (0..3).map(|_| once()).min().expect("three times")
+        };
+        let (some, many) = (time(20_000), time(80_000));
+        assert!(many < 10 * some, "{some} and {many} ns");
     }
 
     #[test]

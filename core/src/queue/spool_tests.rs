@@ -66,7 +66,11 @@ pub(crate) struct Faulty {
     pub(crate) sync_faults: Arc<AtomicUsize>,
     /// Folders are listed only while nobody has this.
     pub(crate) listing: Arc<Mutex<()>>,
+    /// What somebody else does right after the first listing that shows a chunk.
+    pub(crate) meanwhile: Meanwhile,
 }
+
+type Meanwhile = Arc<Mutex<Option<Box<dyn FnOnce() + Send>>>>;
 
 impl Default for Faulty {
     /// One that works.
@@ -80,6 +84,7 @@ impl Default for Faulty {
             syncs: Arc::default(),
             sync_faults: Arc::default(),
             listing: Arc::default(),
+            meanwhile: Arc::default(),
         }
     }
 }
@@ -104,7 +109,13 @@ impl Storage for Faulty {
 
     fn list(&self, folder: &Path) -> io::Result<Vec<Entry>> {
         let _allowed = self.listing.lock().expect("no panic");
-        self.fault().and_then(|()| Disk.list(folder))
+        let listed = self.fault().and_then(|()| Disk.list(folder))?;
+        if listed.iter().any(|entry| owner_of(Path::new(&entry.name)).is_some())
+            && let Some(act) = self.meanwhile.lock().expect("no panic").take()
+        {
+            act();
+        }
+        Ok(listed)
     }
 
     fn folders(&self, folder: &Path) -> io::Result<Vec<String>> {
@@ -118,8 +129,8 @@ impl Storage for Faulty {
     fn create(&self, path: &Path) -> io::Result<Box<dyn Appended>> {
         self.fault()?;
         let (syncs, sync_faults) = (self.syncs.clone(), self.sync_faults.clone());
-        let (calls, listing) = (self.calls.clone(), self.listing.clone());
-        let faulty = Faulty { calls, syncs, sync_faults, listing, ..*self };
+        let (calls, listing, meanwhile) = (self.calls.clone(), self.listing.clone(), self.meanwhile.clone());
+        let faulty = Faulty { calls, syncs, sync_faults, listing, meanwhile, ..*self };
         Ok(Box::new(FaultyFile { file: Disk.create(path)?, faulty }))
     }
 
@@ -519,6 +530,62 @@ fn whoever_came_first_finds_what_later_ones_leave_when_they_die() {
     queue.errands.notify_one();
     wait_for("it is found and sent", || receiver.ids.lock().expect("no panic").contains(&"later".to_owned()));
     assert_eq!(first.stats().recovered, 1);
+}
+
+/// The part of a folder that clients of one key have, as one of them sees it.
+fn spool(storage: impl Storage + 'static, folder: &Folder) -> Spool {
+    let storage: Arc<dyn Storage> = Arc::new(storage);
+    let home = Arc::new(Home::new(storage.clone(), &folder.0));
+    let spool = Spool::new(storage, home, "k", "https://api.segment.io", 400_000, 1 << 20);
+    spool.prepare().expect("a disk that works");
+    spool
+}
+
+fn write(spool: &Spool, begun_ms: i64, message: &str, sync: bool) -> io::Result<PathBuf> {
+    spool.write_anew(begun_ms, std::iter::once(message.as_bytes()), sync)
+}
+
+#[test]
+fn what_an_owner_makes_after_it_was_listed_is_found_when_it_is_gone() {
+    let folder = Folder::new();
+    let owner = spool(Disk, &folder);
+    write(&owner, 1, r#"{"a":1}"#, false).expect("written");
+    let meanwhile: Meanwhile = Arc::new(Mutex::new(Some(Box::new(move || {
+        write(&owner, 2, r#"{"b":2}"#, false).expect("written");
+        owner.close(false);
+    }))));
+    let heir = spool(Faulty { meanwhile, ..Faulty::default() }, &folder);
+    let look = heir.look().expect("a disk that works");
+    let found = look.found.iter().map(|found| Batch::checked(heir.read(&found.path).expect("readable")));
+    let messages: Vec<String> = found
+        .flat_map(|batch| batch.all().map(|m| String::from_utf8_lossy(m).into_owned()).collect::<Vec<_>>())
+        .collect();
+    assert_eq!(messages, [r#"{"a":1}"#, r#"{"b":2}"#]);
+}
+
+/// Else the next start would send it beside the one that was written in its place.
+#[test]
+fn a_chunk_that_cannot_be_written_whole_is_not_left_behind() {
+    let folder = Folder::new();
+    let calls = Arc::new(AtomicUsize::new(0));
+    for sync in [false, true] {
+        let mut failed = 0;
+        for fails_at in 0.. {
+            let faulty: Arc<dyn Storage> = Arc::new(Faulty { calls: calls.clone(), fails_at, ..Faulty::default() });
+            let spool = Spool { storage: faulty, ..spool(Disk, &folder) };
+            calls.store(0, Ordering::SeqCst);
+            let written = write(&spool, 1, r#"{"a":1}"#, sync);
+            let files = Disk.list(&spool.folder).expect("readable");
+            let chunks = files.iter().filter(|file| owner_of(Path::new(&file.name)).is_some()).count();
+            assert_eq!(chunks, usize::from(written.is_ok()), "sync: {sync}, call {fails_at}");
+            if let Ok(path) = written {
+                Disk.remove(&path).expect("removed");
+                break;
+            }
+            failed += 1;
+        }
+        assert!(failed >= 2, "{failed}");
+    }
 }
 
 /// A real, small file system, filled to its last block while messages come.

@@ -221,6 +221,12 @@ fn a_consent_that_says_nothing_is_refused() {
     assert_eq!(kind(&many), ErrorKind::TooLarge);
     client.set_consent(None).expect("as before");
     assert_eq!((client.stats().accepted, client.stats().refused), (0, 3));
+    // Nor one that leaves no room for a message.
+    let context = Object::from([("k", "x".repeat(28_000).as_str())]);
+    let full = Client::new(Config { context, ..child::config(&server.url(), Path::new("")) }).expect("there is room");
+    let categories = Object::from([("c".repeat(4_000).as_str(), true)]);
+    assert_eq!(full.set_consent(&categories).expect_err("no room").kind(), ErrorKind::TooLarge);
+    full.track("u", "E", None, None).expect("taken as before");
     // Nor does a file that says nothing.
     fs::write(folder.home().join("privacy.json"), r#"{"optedOut":false,"changes":0,"changedAt":0,"consent":{}}"#)
         .expect("written");

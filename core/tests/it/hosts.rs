@@ -7,9 +7,12 @@
 use std::ffi::CString;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use crate::child::*;
-use segment_native::{Client, Object, Options};
+use segment_native::{Client, Config, Object, Options};
 
 /// The user of nobody's.
 const NOBODY: u32 = 65_534;
@@ -21,6 +24,7 @@ fn child_main() {
         Some("as nobody, with a mask") => as_nobody_with_a_mask(),
         Some("as nobody, deliver") => as_nobody_deliver(),
         Some("change in the middle") => change_in_the_middle(),
+        Some("have no memory to compress") => have_no_memory_to_compress(),
         Some(other) => panic!("no such part: {other}"),
         None => {}
     }
@@ -146,4 +150,48 @@ fn another_root_another_user_locked_memory_and_small_stacks_lose_nothing() {
             assert_eq!(root.files(), Vec::<std::path::PathBuf>::new(), "{change}: nothing is begun elsewhere");
         }
     }
+}
+
+fn have_no_memory_to_compress() {
+    static PANICS: AtomicUsize = AtomicUsize::new(0);
+    std::panic::set_hook(Box::new(|_| _ = PANICS.fetch_add(1, Ordering::SeqCst)));
+    let lines = Arc::new(Mutex::new(Vec::with_capacity(100)));
+    let log = lines.clone();
+    let on_log = move |_, line: &str| log.lock().expect("no panic").push(line.to_owned());
+    let config = Config {
+        gzip: true,
+        flush_interval: NEVER,
+        on_log: Some(Box::new(on_log)),
+        ..config(&told("URL"), Path::new(""))
+    };
+    let client = Client::new(config).expect("good settings");
+    client.track("u", "E", None, None).expect("taken");
+    // From now on nobody gets the 380 kB of a compressor, and everybody what is small.
+    // SAFETY: it has no conditions.
+    let done = unsafe { libc::mlockall(libc::MCL_FUTURE) };
+    assert_eq!(done, 0, "{}", std::io::Error::last_os_error());
+    limit(libc::RLIMIT_MEMLOCK, Some(256 << 10));
+    become_nobody();
+    let _ = client.flush(Duration::ZERO);
+    let is_said =
+        || lines.lock().expect("no panic").iter().any(|line| line.contains("there is no memory for a request"));
+    assert!(wait_until(is_said), "{:?}", lines.lock().expect("no panic"));
+    limit(libc::RLIMIT_MEMLOCK, None);
+    client.flush(patience()).expect("delivered");
+    assert_eq!((client.stats().delivered, PANICS.load(Ordering::SeqCst)), (1, 0));
+    exit_now(0);
+}
+
+/// A request waits for memory; nothing breaks off.
+#[test]
+#[cfg(target_env = "gnu")] // by the kernel it would be the same everywhere, by the allocator it is not
+fn where_there_is_no_memory_to_compress_the_request_waits() {
+    if !is_root() {
+        return;
+    }
+    let sink = Sink::new(Mode::Good);
+    let mut program = program("have no memory to compress", &[("URL", &sink.url())]);
+    program.env("MALLOC_ARENA_MAX", "1"); // of its own a thread would have sixty megabytes
+    Program::start(program).succeeded();
+    assert_eq!(sink.received().len(), 1);
 }

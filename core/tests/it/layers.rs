@@ -9,7 +9,8 @@ use std::path::{Path, PathBuf};
 const THREADS: [&str; 4] = ["client::uploads", "client::worker", "client::process", "base::threads"];
 const STD_THREADS: [&str; 2] = ["base::threads", "net::resolver"];
 /// Where the clock is asked without `base::threads`: by what the simulator has no part of.
-const STD_CLOCK: [&str; 5] = ["base::threads", "base::fork", "net::network", "net::oauth", "net::wire"];
+const STD_CLOCK: [&str; 6] =
+    ["base::threads", "base::fork", "net::network", "net::oauth", "net::resolver", "net::wire"];
 const NETWORK: [&str; 4] = ["net::network", "net::proxy", "net::resolver", "net::wire"];
 const UNSAFE: [&str; 3] = ["base::fork", "base::signals", "base::storage"];
 const DISK: [&str; 1] = ["base::storage"];

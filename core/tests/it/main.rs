@@ -20,6 +20,7 @@ mod identity;
 mod kill;
 mod layers;
 mod limits;
+mod nesting;
 mod network;
 mod oauth;
 mod patience;
