@@ -23,9 +23,9 @@ mod queue;
 mod user;
 
 pub use base::error::{Error, ErrorKind};
+pub use base::hooks::{BeforeSend, Delivery, Edit, Level, OnDelivery, OnLog};
 #[doc(hidden)]
 pub use base::kill::POINTS as KILL_POINTS;
-pub use base::report::{BeforeSend, Delivery, Edit, Level, OnDelivery, OnLog};
 pub use client::call::{Api, Pages, Request};
 pub use client::client::Client;
 pub use client::config::Config;

@@ -3,9 +3,9 @@
 pub(crate) mod error;
 pub(crate) mod fork;
 pub(crate) mod home;
+pub(crate) mod hooks;
 pub(crate) mod id;
 pub(crate) mod kill;
-pub(crate) mod report;
 pub(crate) mod signals;
 pub(crate) mod storage;
 pub(crate) mod threads;

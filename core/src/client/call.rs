@@ -120,8 +120,8 @@ impl Client {
             header::check_of_call("headers", name, value)?;
             headers.push(((*name).to_owned(), (*value).to_owned()));
         }
-        let (half, is_tracking) = (self.half(), request.api == Api::Tracking);
-        let shared = &half.shared;
+        let (process, is_tracking) = (self.process(), request.api == Api::Tracking);
+        let shared = &process.shared;
         let transport = self.calls(is_tracking);
         // Who opts out here from now on breaks the request off, even if it has not begun yet.
         let since = transport.interruptions();

@@ -5,7 +5,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, PoisonError};
 
 use crate::base::error::Error;
-use crate::base::report::{Delivery, Level, OnDelivery, OnLog};
+use crate::base::hooks::{Delivery, Level, OnDelivery, OnLog};
 use crate::base::threads::Mutex;
 use crate::message::message;
 use crate::queue::chunk::Batch;

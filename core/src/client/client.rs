@@ -7,12 +7,12 @@ use std::time::Duration;
 use crate::base::error::{Error, ErrorKind};
 use crate::base::fork::PerProcess;
 use crate::base::home::Home;
-use crate::base::report::{Edit, Level};
+use crate::base::hooks::{Edit, Level};
 use crate::base::storage::{Disk, Storage};
 use crate::base::time;
 use crate::client::callbacks::Host;
 use crate::client::config::{Config, Prepared};
-use crate::client::process::{Half, MakeTransport, Template};
+use crate::client::process::{MakeTransport, Process, Template};
 use crate::json::object::Object;
 use crate::message::device;
 use crate::message::doubts::{self, Doubt};
@@ -41,7 +41,7 @@ use crate::user::identity::{Identity, Known};
 /// ```
 pub struct Client {
     template: Template,
-    half: PerProcess<Half>,
+    process: PerProcess<Process>,
 }
 /// Who is shown a message before it is queued, and may refuse it.
 pub(crate) type Seen<'a> = &'a mut dyn FnMut(&[u8]) -> Result<(), Error>;
@@ -101,19 +101,19 @@ impl Client {
             home,
             transport,
         };
-        let half = PerProcess::new(|| template.half());
-        let client = Client { half, template };
+        let process = PerProcess::new(|| template.process());
+        let client = Client { process, template };
         if let Some(why) = refusal.or(unusable.map(|error| error.to_string())) {
             let line = format!("spool_dir cannot be used, messages are kept in memory only: {why}");
-            client.half().note(Level::Warning, line);
+            client.process().note(Level::Warning, line);
         }
         for name in client.plain_endpoints() {
             let line = format!("the {name} is plain http: what is sent can be read on the way");
-            client.half().note(Level::Warning, line);
+            client.process().note(Level::Warning, line);
         }
         client.track_lifecycle();
         // What an earlier run has left is delivered without waiting for a new message.
-        client.half().start_if_needed();
+        client.process().start_if_needed();
         Ok(client)
     }
 
@@ -131,13 +131,13 @@ impl Client {
         endpoints.into_iter().filter(move |(_, e)| is_sent && e.is_some_and(Endpoint::is_plain)).map(|(name, _)| name)
     }
 
-    pub(crate) fn half(&self) -> &Half {
-        self.half.get(|| self.template.half())
+    pub(crate) fn process(&self) -> &Process {
+        self.process.get(|| self.template.process())
     }
 
     /// What single calls are made with.
     pub(crate) fn calls(&self, is_tracking: bool) -> &dyn Transport {
-        self.half().calls(is_tracking, &self.template.transport)
+        self.process().calls(is_tracking, &self.template.transport)
     }
 
     pub(crate) fn config(&self) -> &Config {
@@ -264,12 +264,12 @@ impl Client {
     /// it is queued, so that one which the queue does not take is seen too. An error refuses it. For bindings.
     #[doc(hidden)]
     pub fn send_seen(&self, message: &Message<'_>, seen: Seen<'_>) -> Result<(), Error> {
-        let half = self.half();
+        let process = self.process();
         let sent = match message.call {
             Call::Identify | Call::Alias if self.identity().is_stateful() => {
-                self.send_and_remember(half, message, seen)
+                self.send_and_remember(process, message, seen)
             }
-            _ => self.write(half, message, &self.identity().known(), seen),
+            _ => self.write(process, message, &self.identity().known(), seen),
         };
         sent.map_err(|error| self.refuse(error))
     }
@@ -278,14 +278,14 @@ impl Client {
     /// is added; and the ids, if the client is [stateful](Config::stateful). What it says of the user is not
     /// remembered.
     pub fn enqueue(&self, json: &str) -> Result<(), Error> {
-        let half = self.half();
+        let process = self.process();
         let known = self.identity().known();
         let base = self.base(&known, false);
         let queued = message::with_buffer(|out| {
-            self.refuse_opted_out(half, &known)?;
+            self.refuse_opted_out(process, &known)?;
             message::write_json(json, base, time::now_ms(), out)?;
-            self.check_doubts_of_json(half, out)?;
-            self.push(half, out, &known, &mut |_| Ok(()))
+            self.check_doubts_of_json(process, out)?;
+            self.push(process, out, &known, &mut |_| Ok(()))
         });
         queued.map_err(|error| self.refuse(error))
     }
@@ -293,29 +293,35 @@ impl Client {
     /// Counts a call that failed before it got here, and gives the error back. For bindings, whose arguments may be
     /// wrong in ways that Rust's cannot.
     pub fn refuse(&self, error: Error) -> Error {
-        self.half().refused.fetch_add(1, Ordering::Relaxed);
+        self.process().refused.fetch_add(1, Ordering::Relaxed);
         error
     }
 
-    pub(crate) fn write(&self, half: &Half, message: &Message<'_>, known: &Known, seen: Seen<'_>) -> Result<(), Error> {
-        self.refuse_opted_out(half, known)?;
+    pub(crate) fn write(
+        &self,
+        process: &Process,
+        message: &Message<'_>,
+        known: &Known,
+        seen: Seen<'_>,
+    ) -> Result<(), Error> {
+        self.refuse_opted_out(process, known)?;
         let base = self.base(known, message.call == Call::Identify);
         let now = time::now_ms();
         message::with_buffer(|out| {
             message.write(base, now, out)?;
             if self.looks_for_doubts() {
-                self.check_doubts(half, message, base, now)?;
+                self.check_doubts(process, message, base, now)?;
             }
             seen(out)?;
-            self.push(half, out, known, seen)
+            self.push(process, out, known, seen)
         })
     }
 
     /// Who has opted out has no ids that a message could lack; that is not what is wrong with it.
-    fn refuse_opted_out(&self, half: &Half, known: &Known) -> Result<(), Error> {
+    fn refuse_opted_out(&self, process: &Process, known: &Known) -> Result<(), Error> {
         if known.privacy.opted_out || known.person.is_none() && self.identity().is_stateful() {
-            half.start_if_needed(); // it sees when the user opts in elsewhere
-            return Err(half.shared.queue.refuse_opted_out());
+            process.start_if_needed(); // it sees when the user opts in elsewhere
+            return Err(process.shared.queue.refuse_opted_out());
         }
         Ok(())
     }
@@ -331,30 +337,30 @@ impl Client {
     }
 
     /// Queues a message that is written, if the host lets it pass.
-    fn push(&self, half: &Half, message: &[u8], known: &Known, seen: Seen<'_>) -> Result<(), Error> {
+    fn push(&self, process: &Process, message: &[u8], known: &Known, seen: Seen<'_>) -> Result<(), Error> {
         let period = known.privacy.wish().period;
         let Some(edit) = &self.template.config.before_send else {
-            half.shared.queue.push(message, period)?;
-            half.start_if_needed();
+            process.shared.queue.push(message, period)?;
+            process.start_if_needed();
             return Ok(());
         };
-        half.shared.queue.check_open()?;
-        let edited = half.edit(message, edit)?;
+        process.shared.queue.check_open()?;
+        let edited = process.edit(message, edit)?;
         // If it has forked, this may be the child, which has a queue of its own.
-        let half = self.half();
+        let process = self.process();
         match edited {
-            Edit::Keep => half.shared.queue.push(message, period)?,
-            Edit::Drop => half.shared.queue.drop_unkept(period)?,
+            Edit::Keep => process.shared.queue.push(message, period)?,
+            Edit::Drop => process.shared.queue.drop_unkept(period)?,
             Edit::Replace(json) => {
                 let mut replaced = Vec::new();
                 message::write_json(&json, Base::NONE, time::now_ms(), &mut replaced)
                     .map_err(|error| error.in_argument("what before_send returned"))?;
-                self.check_doubts_of_json(half, &replaced)?;
+                self.check_doubts_of_json(process, &replaced)?;
                 seen(&replaced)?;
-                half.shared.queue.push(&replaced, period)?;
+                process.shared.queue.push(&replaced, period)?;
             }
         }
-        half.start_if_needed();
+        process.start_if_needed();
         Ok(())
     }
 
@@ -363,27 +369,27 @@ impl Client {
         self.template.config.strict || self.template.host.logs()
     }
 
-    fn check_doubts(&self, half: &Half, message: &Message<'_>, base: Base<'_>, now: i64) -> Result<(), Error> {
+    fn check_doubts(&self, process: &Process, message: &Message<'_>, base: Base<'_>, now: i64) -> Result<(), Error> {
         let mut first = None;
-        message.doubts(base, now, |doubt| self.doubt(half, doubt, &mut first));
+        message.doubts(base, now, |doubt| self.doubt(process, doubt, &mut first));
         first.map_or(Ok(()), Err)
     }
 
-    fn check_doubts_of_json(&self, half: &Half, message: &[u8]) -> Result<(), Error> {
+    fn check_doubts_of_json(&self, process: &Process, message: &[u8]) -> Result<(), Error> {
         if !self.looks_for_doubts() {
             return Ok(());
         }
         let mut first = None;
-        doubts::find_in(message, time::now_ms(), |doubt| self.doubt(half, doubt, &mut first));
+        doubts::find_in(message, time::now_ms(), |doubt| self.doubt(process, doubt, &mut first));
         first.map_or(Ok(()), Err)
     }
 
     /// Refuses what is doubtful, or warns about it, once.
-    fn doubt(&self, half: &Half, doubt: Doubt, first: &mut Option<Error>) {
+    fn doubt(&self, process: &Process, doubt: Doubt, first: &mut Option<Error>) {
         if self.template.config.strict {
             first.get_or_insert_with(|| Error::invalid(doubt.sentence));
         } else {
-            half.warn_once(doubt.kind, doubt.name, doubt.sentence);
+            process.warn_once(doubt.kind, doubt.name, doubt.sentence);
         }
     }
 
@@ -394,9 +400,9 @@ impl Client {
     /// [`ErrorKind::Timeout`] if the time ran out first; [`ErrorKind::Invalid`] from inside a callback of this client.
     pub fn flush(&self, timeout: Duration) -> Result<(), Error> {
         self.refuse_in_callback("flush")?;
-        let half = self.half();
-        half.start_if_needed();
-        if half.shared.queue.flush(timeout) {
+        let process = self.process();
+        process.start_if_needed();
+        if process.shared.queue.flush(timeout) {
             return Ok(());
         }
         Err(self.not_in_time("not all messages were settled in time"))
@@ -414,9 +420,9 @@ impl Client {
     #[doc(hidden)]
     pub fn shutdown_waiting(&self, timeout: Duration, wait: Duration) -> Result<(), Error> {
         self.refuse_in_callback("shutdown")?;
-        let half = self.half();
-        half.start_if_needed();
-        if half.shared.queue.close(timeout, wait) {
+        let process = self.process();
+        process.start_if_needed();
+        if process.shared.queue.close(timeout, wait) {
             return Ok(());
         }
         Err(self.not_in_time("not all messages were delivered in time"))
@@ -428,12 +434,12 @@ impl Client {
     pub fn end(&self) {
         let in_callback = self.is_in_callback();
         // A child that never used its parent's client has nothing to end.
-        let Some(half) = self.half.own() else { return };
+        let Some(process) = self.process.own() else { return };
         if in_callback {
             // Nobody can wait here for the callback to return.
-            return half.shared.queue.end();
+            return process.shared.queue.end();
         }
-        half.end(self.template.config.shutdown);
+        process.end(self.template.config.shutdown);
     }
 
     /// Sends nothing from now on, until [`Client::resume`]: in a match, say, or on a metered line. Everything is kept,
@@ -442,15 +448,15 @@ impl Client {
     /// begins as its parent was.
     pub fn pause(&self) {
         self.template.is_paused.store(true, Ordering::SeqCst);
-        self.half().shared.queue.set_paused(true);
+        self.process().shared.queue.set_paused(true);
     }
 
     /// Sends again what waits.
     pub fn resume(&self) {
         self.template.is_paused.store(false, Ordering::SeqCst);
-        let half = self.half();
-        half.shared.queue.set_paused(false);
-        half.start_if_needed();
+        let process = self.process();
+        process.shared.queue.set_paused(false);
+        process.start_if_needed();
     }
 
     /// Whether it was paused.
@@ -461,18 +467,18 @@ impl Client {
     /// Why nothing arrives: what stands in the way right now, as a sentence for a person. None if nothing does, or
     /// nobody knows yet. It says what the last answer was and when, how much waits, and when the next attempt is made.
     pub fn last_problem(&self) -> Option<String> {
-        self.half().shared.queue.problem()
+        self.process().shared.queue.problem()
     }
 
     /// Counts of messages.
     pub fn stats(&self) -> Stats {
-        let half = self.half();
-        Stats { refused: half.refused.load(Ordering::Relaxed), ..half.shared.queue.stats() }
+        let process = self.process();
+        Stats { refused: process.refused.load(Ordering::Relaxed), ..process.shared.queue.stats() }
     }
 
     /// Whether this thread is inside a callback of this client.
     pub fn is_in_callback(&self) -> bool {
-        self.half.own().is_some_and(|half| half.shared.callbacks.is_running_here())
+        self.process.own().is_some_and(|process| process.shared.callbacks.is_running_here())
     }
 
     fn not_in_time(&self, sentence: &'static str) -> Error {

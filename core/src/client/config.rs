@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::base::error::{Error, ErrorKind};
-use crate::base::report::{BeforeSend, OnDelivery, OnLog};
+use crate::base::hooks::{BeforeSend, OnDelivery, OnLog};
 use crate::json::object::Object;
 use crate::json::{scan, write};
 use crate::message::message;

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use crate::base::error::{Error, ErrorKind};
 use crate::base::home::Home;
-use crate::base::report::{BeforeSend, Edit, Level};
+use crate::base::hooks::{BeforeSend, Edit, Level};
 use crate::base::storage::{self, Storage};
 use crate::base::threads::{self, JoinHandle, Mutex};
 use crate::client::callbacks::{Callbacks, Host};
@@ -49,7 +49,7 @@ pub(crate) struct Template {
 pub(crate) type MakeTransport = Box<dyn Fn() -> Box<dyn Transport> + Send + Sync>;
 
 /// What belongs to one process: locks, files, connections, counts and the thread.
-pub(crate) struct Half {
+pub(crate) struct Process {
     pub(crate) shared: Arc<Shared>,
     /// For single calls to the Tracking API, so that they and the delivery do not wait for each other; and for those to
     /// the others, which are no business of a user who opts out.
@@ -71,7 +71,7 @@ thread_local! {
     static EDITING: Cell<*const Shared> = const { Cell::new(std::ptr::null()) };
 }
 impl Template {
-    pub(crate) fn half(&self) -> Half {
+    pub(crate) fn process(&self) -> Process {
         let config = &self.config;
         let settings = match &self.home {
             Some(_) => self.settings.within(storage::file_size_limit()),
@@ -101,7 +101,7 @@ impl Template {
             timeout: config.timeout,
             gzip: config.gzip,
         };
-        Half {
+        Process {
             shared: Arc::new(shared),
             tracking_calls: OnceLock::new(),
             other_calls: OnceLock::new(),
@@ -123,7 +123,7 @@ impl Template {
     }
 }
 
-impl Half {
+impl Process {
     /// What single calls are made with.
     pub(crate) fn calls(&self, is_tracking: bool, make: &MakeTransport) -> &dyn Transport {
         let calls = if is_tracking { &self.tracking_calls } else { &self.other_calls };

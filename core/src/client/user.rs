@@ -3,10 +3,10 @@
 use std::time::Duration;
 
 use crate::base::error::{Error, ErrorKind};
+use crate::base::hooks::Level;
 use crate::base::id;
-use crate::base::report::Level;
 use crate::client::client::{Client, Seen};
-use crate::client::process::Half;
+use crate::client::process::Process;
 use crate::json::object::Object;
 use crate::json::scan;
 use crate::message::message::{self, Message, Options};
@@ -53,11 +53,11 @@ impl Client {
     /// Holds off other changes, so that what is known does not change between being asked and being used. An error if
     /// the user has opted out.
     fn hold(&self) -> Result<Held<'_>, Error> {
-        let half = self.half();
-        half.refuse_in_before_send()?;
+        let process = self.process();
+        process.refuse_in_before_send()?;
         let held = self.identity().hold();
-        half.shared.apply_privacy();
-        half.shared.queue.check_open()?;
+        process.shared.apply_privacy();
+        process.shared.queue.check_open()?;
         Ok(held)
     }
 
@@ -100,7 +100,7 @@ impl Client {
                 payload: None,
                 options: Options::default(),
             };
-            self.write(self.half(), &message, &chosen, &mut |_| Ok(()))?;
+            self.write(self.process(), &message, &chosen, &mut |_| Ok(()))?;
         }
         held.change(|(person, privacy)| change(person, privacy))
     }
@@ -145,13 +145,13 @@ impl Client {
     }
 
     fn opt_and_heed(&self, out: bool) -> Result<(), Error> {
-        let half = self.half();
-        half.refuse_in_before_send()?;
+        let process = self.process();
+        process.refuse_in_before_send()?;
         // First of all nothing is taken or sent any more, whoever is changing something meanwhile, and however slow the
         // disk.
-        let opting_out = out.then(|| half.shared.queue.stop_taking());
+        let opting_out = out.then(|| process.shared.queue.stop_taking());
         if out {
-            half.interrupt();
+            process.interrupt();
         }
         let is_stateful = self.identity().is_stateful();
         let kept = self.identity().hold().choose(|(person, privacy)| {
@@ -164,17 +164,22 @@ impl Client {
             }
         });
         drop(opting_out);
-        half.shared.apply_privacy();
-        half.shared.queue.wait_for_errands(ERRANDS_MAX);
+        process.shared.apply_privacy();
+        process.shared.queue.wait_for_errands(ERRANDS_MAX);
         kept
     }
 
     /// Queues an `identify` or an `alias`, and remembers what it says. Both in one go: two threads must not cross.
-    pub(crate) fn send_and_remember(&self, half: &Half, message: &Message<'_>, seen: Seen<'_>) -> Result<(), Error> {
+    pub(crate) fn send_and_remember(
+        &self,
+        process: &Process,
+        message: &Message<'_>,
+        seen: Seen<'_>,
+    ) -> Result<(), Error> {
         let held = self.hold()?;
         let known = self.identity().known();
         // While the user has opted out there is nobody to remember; the queue says so.
-        let Some(person) = known.person.as_ref() else { return self.write(half, message, &known, seen) };
+        let Some(person) = known.person.as_ref() else { return self.write(process, message, &known, seen) };
         let mut message = *message;
         let (merged, remembered);
         let mut is_too_much = false;
@@ -206,13 +211,13 @@ impl Client {
                 remembered = message.user_id.filter(|user_id| !user_id.is_empty()).map(|id| person.aliased(id));
             }
         }
-        self.write(half, &message, &known, seen)?;
+        self.write(process, &message, &known, seen)?;
         if is_too_much {
             let sentence = format!(
                 "traits of more than {} bytes are sent, but not remembered: those known before stay",
                 person::TRAITS_MAX_BYTES
             );
-            half.warn_once("traits", String::new(), sentence);
+            process.warn_once("traits", String::new(), sentence);
         }
         if let Some(remembered) = remembered
             && remembered != *person
@@ -220,7 +225,7 @@ impl Client {
             let kept = held.change(|(person, _)| *person = Some(remembered.clone()));
             if let Err(error) = kept {
                 // The message was taken, and this process knows who it is about.
-                half.note(Level::Warning, error.to_string());
+                process.note(Level::Warning, error.to_string());
             }
         }
         Ok(())
@@ -276,15 +281,15 @@ impl Client {
             payload: Some(&properties),
             options: Options { message_id: Some(&message_id), ..Options::default() },
         };
-        let half = self.half();
+        let process = self.process();
         // Where nothing can be written this would be tracked at each start, of somebody else each time. So it is seen
         // first whether it can: the person whose id is in the message is known to the disk before the message is sent.
         let tracked = held.keep_person().and_then(|()| {
-            self.write(half, &message, &known, &mut |_| Ok(()))?;
+            self.write(process, &message, &known, &mut |_| Ok(()))?;
             held.change(|(person, _)| person.iter_mut().for_each(|person| person.app = Some(app.clone())))
         });
         if let Err(error) = tracked {
-            half.note(Level::Warning, format!("{event} could not be tracked once and for all: {error}"));
+            process.note(Level::Warning, format!("{event} could not be tracked once and for all: {error}"));
         }
     }
 }

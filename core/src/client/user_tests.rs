@@ -553,7 +553,7 @@ fn no_request_begins_after_the_user_has_opted_out() {
 #[test]
 fn while_somebody_opts_out_nobody_who_knows_of_nothing_brings_the_queue_back() {
     let client = client(Config::new("k"), Disk, &Receiver::default());
-    let shared = &client.half().shared;
+    let shared = &client.process().shared;
     let opting_out = shared.queue.stop_taking();
     shared.apply_privacy(); // as the delivery thread does at each turn
     let error = client.track("u", "E", None, None).expect_err("refused");
@@ -584,7 +584,7 @@ fn no_request_begins_after_another_process_has_said_that_the_user_opted_out() {
     assert!(track(&first, "before"));
     wait.recv_timeout(patience()).expect("it has been decided");
     other.opt_out().expect("kept");
-    first.half().shared.refresh_identity(); // as the delivery thread does before it sends something else
+    first.process().shared.refresh_identity(); // as the delivery thread does before it sends something else
     assert_eq!(first.stats().dropped, 1);
     release.send(()).expect("it waits");
     drop(first);

@@ -10,8 +10,8 @@ use flate2::write::GzEncoder;
 
 use crate::base::error::{Error, ErrorKind};
 use crate::base::fork;
+use crate::base::hooks::Level;
 use crate::base::kill;
-use crate::base::report::Level;
 use crate::base::threads::{self, JoinHandle};
 use crate::base::{id, time};
 use crate::client::callbacks::Callbacks;

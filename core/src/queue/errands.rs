@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 use std::sync::PoisonError;
 use std::time::{Duration, Instant};
 
+use crate::base::hooks::Level;
 use crate::base::kill;
-use crate::base::report::Level;
 use crate::base::storage::Stopwatch;
 use crate::base::threads;
 use crate::queue::chunk::{Chunk, Retired};

@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
+use crate::base::hooks::Level;
 use crate::base::kill;
-use crate::base::report::Level;
 use crate::base::threads;
 use crate::base::time;
 use crate::queue::chunk::{Batch, Chunk};

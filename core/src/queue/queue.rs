@@ -8,7 +8,7 @@ use std::sync::PoisonError;
 use std::time::{Duration, Instant};
 
 use crate::base::error::{Error, ErrorKind};
-use crate::base::report::Level;
+use crate::base::hooks::Level;
 use crate::base::storage::Stopwatch;
 use crate::base::threads::{self, Condvar, Mutex, MutexGuard};
 use crate::base::time;

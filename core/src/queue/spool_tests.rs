@@ -524,7 +524,7 @@ fn whoever_came_first_finds_what_later_ones_leave_when_they_die() {
     let later = client(config(&folder), Disk, &offline);
     assert!(track(&later, "later"));
     drop(later); // which leaves it in the folder, as one that was killed does
-    let queue = &first.half().shared.queue;
+    let queue = &first.process().shared.queue;
     let half_a_minute_ago = std::time::Instant::now().checked_sub(LOOK_INTERVAL).expect("the clock is older");
     queue.lock().look.last = Some(half_a_minute_ago);
     queue.errands.notify_one();

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::base::report::Level;
+use crate::base::hooks::Level;
 use crate::base::threads;
 use crate::base::time;
 use crate::queue::chunk::{Batch, Chunk};

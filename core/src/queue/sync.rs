@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::PoisonError;
 use std::time::Duration;
 
-use crate::base::report::Level;
+use crate::base::hooks::Level;
 use crate::queue::queue::Queue;
 use crate::queue::spool::Spool;
 use crate::queue::state::State;

@@ -22,7 +22,7 @@ use arc_swap::{ArcSwap, Guard};
 use crate::base::error::{Error, ErrorKind};
 use crate::base::fork::PerProcess;
 use crate::base::home::Home;
-use crate::base::report::Level;
+use crate::base::hooks::Level;
 use crate::base::storage::{Lock, Storage};
 use crate::base::threads::{self, Mutex, MutexGuard};
 use crate::json::object::{Object, Value};

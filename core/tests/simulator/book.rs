@@ -250,8 +250,8 @@ impl Book {
 }
 
 impl Message {
-    /// Whether it may have been thrown away: the user said no after it was begun, or in another process before that which
-    /// its own had not learned yet, or their yes could not be written down.
+    /// Whether it may have been thrown away: the user said no after it was begun, or in another process before that
+    /// which its own had not learned yet, or their yes could not be written down.
     fn is_void(&self, choices: &[Choice]) -> bool {
         choices.iter().any(|choice| match (choice.out, choice.kept) {
             (true, Some(kept)) if choice.process == self.process => kept >= self.began,

@@ -203,7 +203,7 @@ impl Machine {
             noted.check(threads::is_ghost() || !line.contains("a bug"), || line.to_owned());
         });
         let config = self.draw(|random| Config {
-            spool_dir: plan.has_spool.then(|| PathBuf::from("/home/spool")),
+            spool_dir: plan.has_spool.then(|| PathBuf::from("/spool")),
             sync: plan.sync,
             overflow: plan.overflow,
             queue_max_bytes: plan.queue_max_bytes,

@@ -1,5 +1,6 @@
-//! Whole lifetimes of the real client, on a machine that is not real: its disk, its network, its clock and who runs next
-//! are drawn from a seed. What fails prints its seed; `SEGMENT_TEST_SEED=n` runs it again, step by step the same.
+//! Whole lifetimes of the real client, on a machine that is not real: its disk, its network, its clock and who runs
+//! next are drawn from a seed. A lifetime that fails prints its seed; `SEGMENT_TEST_SEED=n` runs it again, step by step
+//! the same, and shows every step.
 
 mod book;
 mod disk;
