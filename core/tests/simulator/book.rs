@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use crate::base::error::Error;
 use crate::simulator::disk::Disk;
 use crate::simulator::threads::World;
 
@@ -102,12 +103,17 @@ impl Book {
     }
 
     /// The host was told of some messages.
-    pub(crate) fn told(&self, ids: &[String], failed: bool) {
+    pub(crate) fn told(&self, ids: &[String], error: Option<&Error>, gives_up: bool) {
         let mut pages = self.pages();
-        for message in ids.iter().filter_map(|id| id.split('#').next()).map(ToOwned::to_owned) {
-            if let Some(message) = pages.messages.get_mut(&message) {
-                message.failed |= failed;
+        for id in ids {
+            if let Some(message) = pages.messages.get_mut(id) {
+                message.failed |= error.is_some();
             }
+        }
+        drop(pages);
+        let lost = ids.iter().find(|id| !id.starts_with(REFUSED));
+        if let (Some(lost), Some(error), false) = (lost, error, gives_up) {
+            self.world.fail(&format!("{lost} was given up: {error}"));
         }
     }
 

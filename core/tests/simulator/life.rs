@@ -192,9 +192,11 @@ impl Machine {
     fn client(&self, process: usize) -> Result<Client, crate::Error> {
         let plan = &self.plan;
         let (book, world) = (self.book.clone(), self.world.clone());
+        // Where the disk takes everything, nothing but what the server refuses is given up.
+        let gives_up = !plan.has_spool || self.disk.has_troubles() || plan.no_threads > 0;
         let on_delivery: crate::OnDelivery = Box::new(move |delivery| {
             if !threads::is_ghost() {
-                book.told(delivery.message_ids, delivery.error.is_some());
+                book.told(delivery.message_ids, delivery.error, gives_up);
             }
         });
         let noted = world.clone();
