@@ -47,6 +47,8 @@ struct Pages {
     losses: BTreeMap<usize, u64>,
     /// So many were dropped by a queue that was full.
     dropped: u64,
+    /// Processes that ended as they should, and had everything synced by then.
+    ended: BTreeSet<usize>,
     /// Files that were deleted may be back.
     is_powerless: bool,
 }
@@ -117,6 +119,10 @@ impl Book {
         }
     }
 
+    pub(crate) fn ends(&self, process: usize) {
+        self.pages().ended.insert(process);
+    }
+
     pub(crate) fn drops(&self, messages: u64) {
         self.pages().dropped += messages;
     }
@@ -160,12 +166,11 @@ impl Book {
             let same = message.content.as_ref().is_none_or(|before| before == text);
             let before = message.content.replace(text.clone());
             // Who reads the choice of another process before that is made may send what it has in hand.
-            let taken = message.returned.map(|(when, _)| when);
+            let begun = message.began;
             let forbidden = choices.iter().find(|choice| {
-                let is_earlier = taken.is_some_and(|taken| taken < choice.began);
                 let is_known = choice.process == process
                     || looked.is_some_and(|looked| Some(looked) > choice.kept) && !is_overruled;
-                choice.out && is_earlier && choice.kept.is_some_and(|kept| kept < now) && is_known
+                choice.out && begun < choice.began && choice.kept.is_some_and(|kept| kept < now) && is_known
             });
             let (forbidden, settled) = (forbidden.copied(), message.settled.filter(|settled| *settled < now));
             let failure = match () {
@@ -198,20 +203,20 @@ impl Book {
     }
 
     /// The power has gone: all that is not on the disk now may be lost. What was to be synced must be there: all that
-    /// was taken before `synced`.
+    /// was taken before `synced`, and all of processes that have ended.
     pub(crate) fn loses_power(&self, synced: Option<Duration>) {
         let left: BTreeSet<String> =
             self.disk.messages().iter().map(|message| id_of(&String::from_utf8_lossy(message))).collect();
         let mut missing = None;
         let mut pages = self.pages();
         pages.is_powerless = true;
-        let Pages { messages, choices, .. } = &mut *pages;
+        let Pages { messages, choices, ended, .. } = &mut *pages;
         for (id, message) in messages.iter_mut().filter(|(id, _)| !left.contains(*id)) {
             let is_excused = std::mem::replace(&mut message.may_be_lost, true);
             let taken = message.returned.filter(|(_, taken)| *taken).map(|(when, _)| when);
             let is_open = !is_excused && message.arrived == 0 && !message.failed && !message.is_void(choices);
             if let (Some(taken), Some(synced)) = (taken, synced)
-                && taken < synced
+                && (taken < synced || ended.contains(&message.process))
                 && is_open
             {
                 missing.get_or_insert_with(|| format!("{id} was taken at {taken:?} and is not on the disk"));
