@@ -15,6 +15,7 @@ pub(crate) const REFUSED: &str = "refused";
 struct Message {
     process: usize,
     began: Duration,
+    waits: bool,
     /// Its process knew then what the folder had said at this time about the user's choices.
     knew: Duration,
     /// When the call returned, and whether the message was taken.
@@ -74,9 +75,9 @@ impl Book {
     }
 
     /// A call begins.
-    pub(crate) fn begins(&self, process: usize, id: &str) {
+    pub(crate) fn begins(&self, process: usize, id: &str, waits: bool) {
         let knew = self.disk.knows_privacy_of(process).unwrap_or_default();
-        let message = Message { process, began: self.world.now(), knew, ..Message::default() };
+        let message = Message { process, began: self.world.now(), waits, knew, ..Message::default() };
         self.pages().messages.insert(id.to_owned(), message);
     }
 
@@ -159,18 +160,20 @@ impl Book {
                 drop(pages);
                 self.world.fail(&format!("{id} was invented: {text}"));
             };
-            // A yes that could not be written down counts in its process alone.
-            let is_overruled =
-                choices.iter().any(|choice| choice.process == process && !choice.out && choice.kept.is_none());
             let refused = message.returned.is_some_and(|(_, taken)| !taken);
             let same = message.content.as_ref().is_none_or(|before| before == text);
             let before = message.content.replace(text.clone());
             // Who reads the choice of another process before that is made may send what it has in hand.
-            let begun = message.began;
+            // A yes that could not be written down counts in its process alone, which hears no other's no then.
+            let is_overruled = choices.iter().any(|choice| {
+                [process, message.process].contains(&choice.process) && !choice.out && choice.kept.is_none()
+            });
+            // Where a call waits for those that choose, its message is made when it has waited.
+            let made = if message.waits { message.returned.map_or(now, |(when, _)| when) } else { message.began };
             let forbidden = choices.iter().find(|choice| {
-                let is_known = choice.process == process
-                    || looked.is_some_and(|looked| Some(looked) > choice.kept) && !is_overruled;
-                choice.out && begun < choice.began && choice.kept.is_some_and(|kept| kept < now) && is_known
+                let is_known = choice.process == process || looked.is_some_and(|looked| Some(looked) > choice.kept);
+                let is_known = is_known && (choice.process == message.process || !is_overruled);
+                choice.out && made < choice.began && choice.kept.is_some_and(|kept| kept < now) && is_known
             });
             let (forbidden, settled) = (forbidden.copied(), message.settled.filter(|settled| *settled < now));
             let failure = match () {

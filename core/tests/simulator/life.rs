@@ -286,7 +286,7 @@ impl Machine {
         });
         let id = format!("{}{process}-{user}-{call}", if poisoned { REFUSED } else { "" });
         let text = "x".repeat(size);
-        self.book.begins(process, &id);
+        self.book.begins(process, &id, false);
         let began = self.world.now();
         threads::take_disk_time();
         let options = Options { message_id: Some(&id), ..Options::default() };
@@ -299,7 +299,7 @@ impl Machine {
 
     fn identify(&self, process: usize, user: usize, call: usize, client: &Client) {
         let id = format!("{process}-{user}-{call}");
-        self.book.begins(process, &id);
+        self.book.begins(process, &id, true);
         let options = Options { message_id: Some(&id), ..Options::default() };
         let taken = client.identify("user", &Object::from([("plan", "pro")]), options);
         self.book.returns(&id, taken.is_ok());
