@@ -253,7 +253,27 @@ impl Machine {
             })
             .collect();
         users.into_iter().for_each(|user| self.world.join(user));
+        let is_idyll = self.plan.moody == 0 && self.plan.choices == 0 && self.plan.no_threads == 0;
+        if is_idyll && !self.disk.has_troubles() && self.draw(|random| random.once_in(4)) {
+            self.await_delivery(&client);
+        }
         self.end(process, client);
+    }
+
+    /// Where nothing is in the way, all is delivered though nobody asks for it.
+    fn await_delivery(&self, client: &Client) {
+        let began = self.world.now();
+        loop {
+            let stats = client.stats();
+            if stats.queued == 0 {
+                return;
+            }
+            let most = client.config().flush_interval
+                + (self.plan.latency + Duration::from_millis(200)) * (stats.requests as u32 + 2);
+            let took = self.world.now() - began;
+            self.world.check(took <= most, || format!("after {took:?} this is not delivered: {stats:?}"));
+            self.world.sleep(Duration::from_millis(100));
+        }
     }
 
     fn use_client(&self, process: usize, user: usize, calls: usize, client: &Client, may_choose: bool) {
