@@ -16,6 +16,8 @@ pub(crate) fn point(name: &str) {
         }
     });
     static PASSED: AtomicU32 = AtomicU32::new(0);
+    #[cfg(test)]
+    crate::simulator::threads::point();
     if let Some((wanted, times)) = &*WANTED
         && wanted == name
         && PASSED.fetch_add(1, Ordering::SeqCst) + 1 == *times
@@ -24,10 +26,13 @@ pub(crate) fn point(name: &str) {
     }
 }
 
-/// Nothing.
+/// Nothing, but a step for the simulator.
 #[cfg(not(feature = "kill-points"))]
 #[inline(always)]
-pub(crate) fn point(_: &str) {}
+pub(crate) fn point(_: &str) {
+    #[cfg(test)]
+    crate::simulator::threads::point();
+}
 
 /// All of them, for the tests; a test checks that each is somewhere in the code.
 pub const POINTS: &[&str] = &[

@@ -1,5 +1,6 @@
 //! What everyone calls, and the threads behind it.
 
+pub(crate) mod answer;
 pub(crate) mod call;
 pub(crate) mod callbacks;
 #[allow(clippy::module_inception)] // its main file

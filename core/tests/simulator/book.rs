@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use crate::base::error::Error;
 use crate::simulator::disk::Disk;
 use crate::simulator::threads::World;
 
@@ -14,6 +15,7 @@ pub(crate) const REFUSED: &str = "refused";
 struct Message {
     process: usize,
     began: Duration,
+    waits: bool,
     /// Its process knew then what the folder had said at this time about the user's choices.
     knew: Duration,
     /// When the call returned, and whether the message was taken.
@@ -46,6 +48,8 @@ struct Pages {
     losses: BTreeMap<usize, u64>,
     /// So many were dropped by a queue that was full.
     dropped: u64,
+    /// Processes that ended as they should, and had everything synced by then.
+    ended: BTreeSet<usize>,
     /// Files that were deleted may be back.
     is_powerless: bool,
 }
@@ -71,9 +75,9 @@ impl Book {
     }
 
     /// A call begins.
-    pub(crate) fn begins(&self, process: usize, id: &str) {
+    pub(crate) fn begins(&self, process: usize, id: &str, waits: bool) {
         let knew = self.disk.knows_privacy_of(process).unwrap_or_default();
-        let message = Message { process, began: self.world.now(), knew, ..Message::default() };
+        let message = Message { process, began: self.world.now(), waits, knew, ..Message::default() };
         self.pages().messages.insert(id.to_owned(), message);
     }
 
@@ -102,13 +106,22 @@ impl Book {
     }
 
     /// The host was told of some messages.
-    pub(crate) fn told(&self, ids: &[String], failed: bool) {
+    pub(crate) fn told(&self, ids: &[String], error: Option<&Error>, gives_up: bool) {
         let mut pages = self.pages();
-        for message in ids.iter().filter_map(|id| id.split('#').next()).map(ToOwned::to_owned) {
-            if let Some(message) = pages.messages.get_mut(&message) {
-                message.failed |= failed;
+        for id in ids {
+            if let Some(message) = pages.messages.get_mut(id) {
+                message.failed |= error.is_some();
             }
         }
+        drop(pages);
+        let lost = ids.iter().find(|id| !id.starts_with(REFUSED));
+        if let (Some(lost), Some(error), false) = (lost, error, gives_up) {
+            self.world.fail(&format!("{lost} was given up: {error}"));
+        }
+    }
+
+    pub(crate) fn ends(&self, process: usize) {
+        self.pages().ended.insert(process);
     }
 
     pub(crate) fn drops(&self, messages: u64) {
@@ -147,19 +160,20 @@ impl Book {
                 drop(pages);
                 self.world.fail(&format!("{id} was invented: {text}"));
             };
-            // A yes that could not be written down counts in its process alone.
-            let is_overruled =
-                choices.iter().any(|choice| choice.process == process && !choice.out && choice.kept.is_none());
             let refused = message.returned.is_some_and(|(_, taken)| !taken);
             let same = message.content.as_ref().is_none_or(|before| before == text);
             let before = message.content.replace(text.clone());
             // Who reads the choice of another process before that is made may send what it has in hand.
-            let taken = message.returned.map(|(when, _)| when);
+            // A yes that could not be written down counts in its process alone, which hears no other's no then.
+            let is_overruled = choices.iter().any(|choice| {
+                [process, message.process].contains(&choice.process) && !choice.out && choice.kept.is_none()
+            });
+            // Where a call waits for those that choose, its message is made when it has waited.
+            let made = if message.waits { message.returned.map_or(now, |(when, _)| when) } else { message.began };
             let forbidden = choices.iter().find(|choice| {
-                let is_earlier = taken.is_some_and(|taken| taken < choice.began);
-                let is_known = choice.process == process
-                    || looked.is_some_and(|looked| Some(looked) > choice.kept) && !is_overruled;
-                choice.out && is_earlier && choice.kept.is_some_and(|kept| kept < now) && is_known
+                let is_known = choice.process == process || looked.is_some_and(|looked| Some(looked) > choice.kept);
+                let is_known = is_known && (choice.process == message.process || !is_overruled);
+                choice.out && made < choice.began && choice.kept.is_some_and(|kept| kept < now) && is_known
             });
             let (forbidden, settled) = (forbidden.copied(), message.settled.filter(|settled| *settled < now));
             let failure = match () {
@@ -192,20 +206,20 @@ impl Book {
     }
 
     /// The power has gone: all that is not on the disk now may be lost. What was to be synced must be there: all that
-    /// was taken before `synced`.
+    /// was taken before `synced`, and all of processes that have ended.
     pub(crate) fn loses_power(&self, synced: Option<Duration>) {
         let left: BTreeSet<String> =
             self.disk.messages().iter().map(|message| id_of(&String::from_utf8_lossy(message))).collect();
         let mut missing = None;
         let mut pages = self.pages();
         pages.is_powerless = true;
-        let Pages { messages, choices, .. } = &mut *pages;
+        let Pages { messages, choices, ended, .. } = &mut *pages;
         for (id, message) in messages.iter_mut().filter(|(id, _)| !left.contains(*id)) {
             let is_excused = std::mem::replace(&mut message.may_be_lost, true);
             let taken = message.returned.filter(|(_, taken)| *taken).map(|(when, _)| when);
             let is_open = !is_excused && message.arrived == 0 && !message.failed && !message.is_void(choices);
             if let (Some(taken), Some(synced)) = (taken, synced)
-                && taken < synced
+                && (taken < synced || ended.contains(&message.process))
                 && is_open
             {
                 missing.get_or_insert_with(|| format!("{id} was taken at {taken:?} and is not on the disk"));

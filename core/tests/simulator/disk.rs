@@ -98,7 +98,12 @@ struct State {
 
 /// Whether a file holds messages that wait.
 pub(crate) fn is_chunk(path: &Path) -> bool {
-    path.to_string_lossy().ends_with(".v1.jsonl") && !path.components().any(|part| part.as_os_str() == "rejected")
+    path.to_string_lossy().ends_with(".v1.jsonl") && !is_rejected(path)
+}
+
+/// Whether a file is kept of what was given up.
+pub(crate) fn is_rejected(path: &Path) -> bool {
+    path.components().any(|part| part.as_os_str() == "rejected")
 }
 
 pub(crate) struct Disk {
@@ -511,12 +516,18 @@ struct Written {
 impl Appended for Written {
     fn append(&mut self, bytes: &[u8]) -> io::Result<()> {
         self.access.grow("append", &self.path)?;
-        let mut state = self.access.disk.state();
-        let node = state.nodes.get_mut(&self.node).ok_or(io::ErrorKind::NotFound)?;
-        node.modified_ms = wall_ms();
-        let mut content = node.content.read();
-        content.extend_from_slice(bytes);
-        node.content = Content::Bytes(content);
+        // Killed in the middle, half a line is there.
+        let (first, rest) = bytes.split_at(bytes.len() / 2);
+        for part in [first, rest] {
+            let mut state = self.access.disk.state();
+            let node = state.nodes.get_mut(&self.node).ok_or(io::ErrorKind::NotFound)?;
+            node.modified_ms = wall_ms();
+            let mut content = node.content.read();
+            content.extend_from_slice(part);
+            node.content = Content::Bytes(content);
+            drop(state);
+            threads::point();
+        }
         Ok(())
     }
 }

@@ -8,7 +8,7 @@ use std::time::Duration;
 use crate::base::storage::Appending;
 use crate::net::transport::Transport;
 use crate::simulator::book::{Book, REFUSED};
-use crate::simulator::disk::{Access, Disk, Trouble, is_chunk};
+use crate::simulator::disk::{Access, Disk, Trouble, is_chunk, is_rejected};
 use crate::simulator::server::{Server, Way};
 use crate::simulator::threads::{self, Random, World};
 use crate::{Client, Config, Object, Options, Overflow, Stats};
@@ -22,6 +22,9 @@ const TROUBLES: [Trouble; 7] = [
     Trouble::Shared,
     Trouble::NoDescriptors,
 ];
+
+/// The server demands no longer one.
+const LONGEST_PAUSE: Duration = Duration::from_secs(20);
 
 /// What a world is like.
 #[derive(Debug, Clone)]
@@ -136,6 +139,9 @@ impl Machine {
             let (kills, loses_power) =
                 self.draw(|random| (self.plan.kills && random.once_in(2), self.plan.loses_power && random.once_in(2)));
             if loses_power {
+                if self.draw(|random| random.once_in(3)) {
+                    self.world.join(running[0].1); // at the moment at which it has ended
+                }
                 self.lose_power(&running);
             } else if kills {
                 self.kill(running[0].0);
@@ -151,8 +157,11 @@ impl Machine {
             let at = clients.iter().position(|(number, _)| *number == process);
             at.map(|at| clients.swap_remove(at).1)
         };
-        // From here to the death of its threads it takes no step.
-        let stats = client.as_ref().map(|client| client.stats());
+        // On a disk that takes everything nothing is in memory only, and it dies in the middle of whatever it is at. Else
+        // it takes no step from here to the death of its threads.
+        let is_asked = !self.takes_everything() || self.plan.overflow == Overflow::DropOldest;
+        let stats = client.as_ref().filter(|_| is_asked || self.draw(|random| random.once_in(2)));
+        let stats = stats.map(|client| client.stats());
         if let Some(stats) = &stats {
             self.check(stats);
             self.book.kills(process, stats.in_memory);
@@ -167,15 +176,17 @@ impl Machine {
     fn lose_power(&self, running: &[(usize, usize)]) {
         // What was taken so long ago was to be synced by now, if nothing has gone wrong.
         let now = self.world.now();
-        let is_sound = self.plan.sync
-            && self.plan.troubles.is_empty()
-            && self.plan.no_threads == 0
-            && self.plan.overflow == Overflow::Refuse;
+        let is_sound = self.plan.sync && self.takes_everything() && self.plan.overflow == Overflow::Refuse;
         let synced = is_sound.then(|| now.saturating_sub(Duration::from_secs(2)));
         self.world.note(|| "the power goes".to_owned());
         running.iter().for_each(|(process, _)| self.kill(*process));
         self.disk.lose_power();
         self.book.loses_power(synced);
+    }
+
+    /// Whether every message is on the disk when its call returns.
+    fn takes_everything(&self) -> bool {
+        self.plan.has_spool && !self.disk.has_troubles() && self.plan.no_threads == 0
     }
 
     fn check(&self, stats: &Stats) {
@@ -192,9 +203,11 @@ impl Machine {
     fn client(&self, process: usize) -> Result<Client, crate::Error> {
         let plan = &self.plan;
         let (book, world) = (self.book.clone(), self.world.clone());
+        // Where the disk takes everything, nothing but what the server refuses is given up.
+        let gives_up = !self.takes_everything();
         let on_delivery: crate::OnDelivery = Box::new(move |delivery| {
             if !threads::is_ghost() {
-                book.told(delivery.message_ids, delivery.error.is_some());
+                book.told(delivery.message_ids, delivery.error, gives_up);
             }
         });
         let noted = world.clone();
@@ -208,7 +221,7 @@ impl Machine {
             overflow: plan.overflow,
             queue_max_bytes: plan.queue_max_bytes,
             stateful: plan.stateful,
-            uploads: random.pick(&[0, 1, 1, 2, 5]),
+            uploads: random.pick(&[0, 1, 1, 2, 5, 16]),
             flush_at: random.pick(&[1, 5, 20, 100]),
             flush_interval: Duration::from_millis(random.pick(&[10, 500, 10_000])),
             timeout: Duration::from_secs(random.pick(&[1, 10])),
@@ -273,7 +286,7 @@ impl Machine {
         });
         let id = format!("{}{process}-{user}-{call}", if poisoned { REFUSED } else { "" });
         let text = "x".repeat(size);
-        self.book.begins(process, &id);
+        self.book.begins(process, &id, false);
         let began = self.world.now();
         threads::take_disk_time();
         let options = Options { message_id: Some(&id), ..Options::default() };
@@ -286,7 +299,7 @@ impl Machine {
 
     fn identify(&self, process: usize, user: usize, call: usize, client: &Client) {
         let id = format!("{process}-{user}-{call}");
-        self.book.begins(process, &id);
+        self.book.begins(process, &id, true);
         let options = Options { message_id: Some(&id), ..Options::default() };
         let taken = client.identify("user", &Object::from([("plan", "pro")]), options);
         self.book.returns(&id, taken.is_ok());
@@ -329,6 +342,7 @@ impl Machine {
         self.world.note(|| format!("ended with {stats:?}"));
         self.check(&stats);
         self.book.drops(stats.dropped);
+        self.book.ends(process);
         self.clients().retain(|(number, _)| *number != process);
         drop(client);
         // The process ends, and with it whatever thread of its was left behind.
@@ -351,6 +365,11 @@ impl Machine {
             let left: Vec<PathBuf> =
                 self.disk.files().into_iter().map(|(path, _)| path).filter(|path| is_chunk(path)).collect();
             self.world.check(left.is_empty(), || format!("these are left in the folder: {left:?}"));
+            let rejected: usize =
+                self.disk.files().iter().filter(|(path, _)| is_rejected(path)).map(|(_, c)| c.len()).sum();
+            let most = (1 << 20).min(self.plan.queue_max_bytes / 8);
+            let holds = rejected as u64 <= most || self.disk.has_troubles();
+            self.world.check(holds, || format!("{rejected} bytes are kept of what was rejected, {most} are the most"));
         }
         // Where the disk is slow, a process may end before it has counted what was dropped unread.
         self.book.closes(self.plan.overflow == Overflow::DropOldest && self.disk.has_troubles());
@@ -368,9 +387,14 @@ impl Machine {
                 Err(error) => self.world.fail(&format!("nobody can opt in: {error}")),
             }
         }
+        let began = self.world.now();
         let flushed = client.flush(Duration::from_secs(3_600));
-        let problem = client.last_problem();
-        self.world.check(flushed.is_ok(), || format!("not all could be delivered: {problem:?}, {:?}", client.stats()));
+        let (took, stats) = (self.world.now() - began, client.stats());
+        self.world
+            .check(flushed.is_ok(), || format!("not all could be delivered: {:?}, {stats:?}", client.last_problem()));
+        // It does not wait for anything but answers, and a pause that the server demanded of somebody before.
+        let most = LONGEST_PAUSE + (self.plan.latency + Duration::from_millis(100)) * stats.requests as u32;
+        self.world.check(took <= most, || format!("all is delivered after {took:?}, {most:?} are the most: {stats:?}"));
         self.book.drops(client.stats().dropped);
         self.check(&client.stats());
     }

@@ -451,6 +451,11 @@ pub(crate) fn is_ghost() -> bool {
     current().is_some_and(|current| current.is_ghost) || std::thread::panicking() && is_simulated()
 }
 
+/// A moment at which a process may be killed.
+pub(crate) fn point() {
+    let _ = step();
+}
+
 /// The step before anything that others can notice.
 fn step() -> Option<Current> {
     let current = current()?;
