@@ -48,8 +48,10 @@
 // segment_reset. Without it, nothing is remembered and both ids are yours.
 #define SEGMENT_STATEFUL 8
 
-// segment_config.flags: refuse what is only doubtful, not just what Segment would discard. Else
-// on_log warns of it, once each.
+// segment_config.flags: refuse what is only doubtful, not just what Segment would discard: reserved
+// traits and e-commerce properties of the wrong type, custom traits that are reserved ones in
+// another spelling, amounts that are no numbers, currencies that are not ISO 4217, times in the
+// future, e-mail addresses as user ids. Else on_log warns of it, once for each kind and name.
 #define SEGMENT_STRICT 16
 
 // segment_config.flags: with spool_dir, survive power loss too, by syncing in the background ten
@@ -200,7 +202,7 @@ typedef struct segment_config {
     uint32_t flush_at;
     // Send what waits this often: 5000.
     uint32_t flush_interval_ms;
-    // Counted attempts after the first, without spool_dir: 10; UINT32_MAX: none.
+    // Counted attempts after the first, within 12 hours, without spool_dir: 10; UINT32_MAX: none.
     uint32_t retry_max;
     // For one whole HTTP request, the name look-up included: 15000.
     uint32_t timeout_ms;
@@ -219,7 +221,9 @@ typedef struct segment_config {
     // "http://[user:password@]host:port", "https://..." or "socks5://..." ("socks5h://...": the
     // proxy looks names up); "": none. NULL: what the environment says: https_proxy for https,
     // http_proxy for http, all_proxy for what is left, in lower or upper case, but for the hosts,
-    // domains and networks in no_proxy.
+    // domains, addresses and networks (10.0.0.0/8) in no_proxy, each with a port if need be. An
+    // empty variable means no proxy; one that is no URL of a proxy is passed over. HTTP_PROXY does
+    // not count where REQUEST_METHOD is set: in a CGI program any visitor can set it.
     const char * proxy;
     // A file with PEM certificates to trust besides the system's. On Unix any bytes, elsewhere
     // UTF-8.

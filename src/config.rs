@@ -28,8 +28,10 @@ pub const SEGMENT_DROP_OLDEST: u32 = 4;
 /// segment_config.flags: the client remembers who the user is, in spool_dir if there is one: see
 /// segment_reset. Without it, nothing is remembered and both ids are yours.
 pub const SEGMENT_STATEFUL: u32 = 8;
-/// segment_config.flags: refuse what is only doubtful, not just what Segment would discard. Else
-/// on_log warns of it, once each.
+/// segment_config.flags: refuse what is only doubtful, not just what Segment would discard: reserved
+/// traits and e-commerce properties of the wrong type, custom traits that are reserved ones in
+/// another spelling, amounts that are no numbers, currencies that are not ISO 4217, times in the
+/// future, e-mail addresses as user ids. Else on_log warns of it, once for each kind and name.
 pub const SEGMENT_STRICT: u32 = 16;
 /// segment_config.flags: with spool_dir, survive power loss too, by syncing in the background ten
 /// times a second.
@@ -91,7 +93,7 @@ pub struct segment_config {
     pub flush_at: u32,
     /// Send what waits this often: 5000.
     pub flush_interval_ms: u32,
-    /// Counted attempts after the first, without spool_dir: 10; UINT32_MAX: none.
+    /// Counted attempts after the first, within 12 hours, without spool_dir: 10; UINT32_MAX: none.
     pub retry_max: u32,
     /// For one whole HTTP request, the name look-up included: 15000.
     pub timeout_ms: u32,
@@ -110,7 +112,9 @@ pub struct segment_config {
     /// "http://[user:password@]host:port", "https://..." or "socks5://..." ("socks5h://...": the
     /// proxy looks names up); "": none. NULL: what the environment says: https_proxy for https,
     /// http_proxy for http, all_proxy for what is left, in lower or upper case, but for the hosts,
-    /// domains and networks in no_proxy.
+    /// domains, addresses and networks (10.0.0.0/8) in no_proxy, each with a port if need be. An
+    /// empty variable means no proxy; one that is no URL of a proxy is passed over. HTTP_PROXY does
+    /// not count where REQUEST_METHOD is set: in a CGI program any visitor can set it.
     pub proxy: Text,
     /// A file with PEM certificates to trust besides the system's. On Unix any bytes, elsewhere
     /// UTF-8.

@@ -1,5 +1,4 @@
-//! The programs in README.md are the files in examples/, to the letter; and what it says of numbers is what the code
-//! says.
+//! The programs in README.md are the examples, to the letter; and the name of the library is the one that we build.
 
 use std::fs;
 use std::path::Path;
@@ -12,24 +11,34 @@ fn read(path: &str) -> String {
 #[test]
 fn every_program_is_an_example() {
     let readme = read("README.md");
-    let mut programs = 0;
-    for part in readme.split("<!-- examples/").skip(1) {
-        let (name, rest) = part.split_once(" -->\n").expect("the mark ends");
-        let block = rest.split("```").nth(1).expect("a block of code follows");
-        let (_, code) = block.split_once('\n').expect("its language, then the code");
-        assert_eq!(code, read(&format!("examples/{name}")), "README.md differs from examples/{name}");
-        programs += 1;
+    let mut languages = Vec::new();
+    for part in readme.split("<!-- ").skip(1) {
+        let (path, rest) = part.split_once(" -->\n").expect("the mark ends");
+        let block = rest.strip_prefix("```").expect("a block of code follows");
+        let (language, rest) = block.split_once('\n').expect("its language, then the code");
+        let (code, _) = rest.split_once("```").expect("the block ends");
+        assert_eq!(code, read(path), "README.md differs from {path}");
+        languages.push(language);
     }
-    assert_eq!(programs, 4, "C, C++ and Rust, and a call in C");
+    assert_eq!(languages, ["c", "cpp", "rust", "python"]);
 }
 
 #[test]
-fn every_file_it_names_is_there() {
-    let readme = read("README.md");
-    for link in readme.split("](").skip(1) {
-        let target = link.split(')').next().unwrap_or_default();
-        if !target.contains("://") {
-            assert!(Path::new(env!("CARGO_MANIFEST_DIR")).join(target).exists(), "{target} is not there");
+fn every_link_leads_somewhere() {
+    for page in ["README.md", "ARCHITECTURE.md", "CONTRIBUTING.md"] {
+        let text = read(page);
+        let headings: Vec<String> = text
+            .lines()
+            .filter(|line| line.starts_with("## "))
+            .map(|line| line[3..].to_lowercase().replace(' ', "-").replace([',', '.', '`'], ""))
+            .collect();
+        for link in text.split("](").skip(1) {
+            let target = link.split(')').next().unwrap_or_default();
+            let is_there = match target.strip_prefix('#') {
+                Some(heading) => headings.iter().any(|other| other == heading),
+                None => target.contains("://") || Path::new(env!("CARGO_MANIFEST_DIR")).join(target).exists(),
+            };
+            assert!(is_there, "{page}: {target} is not there");
         }
     }
 }

@@ -52,8 +52,9 @@ pub struct Config {
     /// order: who needs theirs kept, as `alias` and `identify` may, sets 1. (Segment recommends at most 1,000 events a
     /// second for a workspace.)
     pub uploads: u32,
-    /// How often a request is tried again before its messages are given up: 10. A pause that Segment demands is not
-    /// counted. With a spool nothing is given up for having failed often; other messages are then tried first.
+    /// How often a request is tried again before its messages are given up: 10, and for 12 hours at most. A pause that
+    /// Segment demands is not counted. With a spool nothing is given up for having failed often; other messages are
+    /// then tried first.
     pub retry_max: u32,
     /// For one whole request, the name look-up included: 15 s.
     pub timeout: Duration,
@@ -80,7 +81,9 @@ pub struct Config {
     pub lifecycle: bool,
     /// `http://[user:password@]host:port`, `https://...` or `socks5://...` (`socks5h://...`: the proxy looks names up).
     /// Empty: no proxy. None: what the environment says: `https_proxy` for https, `http_proxy` for http, `all_proxy`
-    /// for what is left, in lower or upper case, but for the hosts, domains and networks in `no_proxy`.
+    /// for what is left, in lower or upper case, but for the hosts, domains, addresses and networks (`10.0.0.0/8`) in
+    /// `no_proxy`, each with a port if need be. An empty variable means no proxy; one that is no URL of a proxy is
+    /// passed over. `HTTP_PROXY` does not count where `REQUEST_METHOD` is set: in a CGI program any visitor can set it.
     pub proxy: Option<String>,
     /// A file with PEM certificates to trust besides the system's.
     pub ca_file: Option<PathBuf>,

@@ -1,7 +1,7 @@
 //! A chunk: a run of messages that will travel as one batch. Its content is JSON Lines, in memory or in a file.
 //!
 //! In a file each line is a message, a TAB, its CRC-32C in hex, and a newline. JSON text holds neither, and what was
-//! never written is NUL: half a line cannot look whole. `cut -f1 FILE | jq` reads it.
+//! never written is NUL: half a line cannot look whole. `tr -d '\0' <FILE | cut -f1 | jq` reads it.
 
 use std::io;
 use std::ops::Range;

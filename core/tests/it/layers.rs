@@ -147,20 +147,28 @@ fn room(module: &str) -> &str {
     module.split("::").next().unwrap_or_default()
 }
 
+/// Which rooms each room uses.
+fn between_rooms(files: &BTreeMap<String, BTreeSet<String>>) -> BTreeMap<String, BTreeSet<String>> {
+    let mut between = BTreeMap::<String, BTreeSet<String>>::new();
+    for (file, used) in files {
+        let others = used.iter().map(|other| room(other).to_owned()).filter(|other| other != room(file));
+        between.entry(room(file).to_owned()).or_default().extend(others);
+    }
+    between
+}
+
 #[test]
 #[allow(clippy::print_stdout)] // figures, for who asks for them: --nocapture
 fn every_file_uses_its_own_room_and_those_above_it() {
     let (rooms, files) = (rooms(), arrows("core/src"));
     let place = |module: &str| rooms.iter().position(|name| name == room(module));
-    let mut between = BTreeMap::<String, BTreeSet<String>>::new();
     for (file, used) in &files {
         let own = place(file).unwrap_or_else(|| panic!("the list in ARCHITECTURE.md has no room for {file}"));
         for other in used {
             assert!(place(other) <= Some(own), "{file} uses {other}, of a room below its own");
         }
-        let others = used.iter().map(|other| room(other).to_owned()).filter(|other| other != room(file));
-        between.entry(room(file).to_owned()).or_default().extend(others);
     }
+    let between = between_rooms(&files);
     assert_eq!(between.len(), rooms.len(), "each room of the list is there");
     let rooms_arrows: usize = between.values().map(BTreeSet::len).sum();
     let rooms_floors = floors(&between).expect("no circle");
@@ -171,6 +179,43 @@ fn every_file_uses_its_own_room_and_those_above_it() {
     let architecture = fs::read_to_string(repository().join("ARCHITECTURE.md")).expect("readable");
     let architecture = architecture.split_whitespace().collect::<Vec<_>>().join(" ");
     assert!(architecture.contains(&counted), "ARCHITECTURE.md does not say that {counted}");
+}
+
+/// An attribute of a tag of SVG.
+fn attribute<'a>(tag: &'a str, name: &str) -> Option<&'a str> {
+    tag.split_once(&format!(" {name}=\""))?.1.split('"').next()
+}
+
+#[test]
+fn the_picture_shows_the_rooms_and_their_arrows() {
+    let picture = fs::read_to_string(repository().join("docs/layers.svg")).expect("readable");
+    let tags = |name: &'static str| picture.split('<').filter(move |tag| tag.split([' ', '>']).next() == Some(name));
+    // Each room's bar: its left and right, its top and bottom.
+    let mut bars = BTreeMap::new();
+    for bar in tags("rect") {
+        let number = |name| attribute(bar, name).map(|number| number.parse::<i32>().expect("a number"));
+        if let (Some(name), Some(x), Some(y)) = (attribute(bar, "id"), number("x"), number("y")) {
+            let (width, height) = (number("width").expect("it is there"), number("height").expect("it is there"));
+            assert!(picture.contains(&format!(">{name}</tspan>")), "no text says that this is {name}");
+            bars.insert(name, (x..x + width, y..y + height));
+        }
+    }
+    let between = between_rooms(&arrows("core/src"));
+    assert_eq!(bars.keys().copied().collect::<Vec<_>>(), between.keys().map(String::as_str).collect::<Vec<_>>());
+    // Each arrow goes down from the bar of a room to that of another, and says so.
+    let mut drawn = BTreeSet::new();
+    for arrow in tags("path").filter(|path| attribute(path, "id").is_some()) {
+        let (id, line) = (attribute(arrow, "id").expect("it is there"), attribute(arrow, "d").expect("a line"));
+        let (from, to) = id.split_once('-').expect("from one to another");
+        let numbers: Vec<i32> = line.split(['M', ' ', 'V']).filter_map(|number| number.parse().ok()).collect();
+        let [x, start, end] = numbers[..] else { panic!("{line} is not straight") };
+        let (from_bar, to_bar) = (&bars[from], &bars[to]);
+        assert!(from_bar.0.contains(&x) && from_bar.1.end == start, "{id} does not begin at {from}");
+        assert!(to_bar.0.contains(&x) && to_bar.1.start == end, "{id} does not end at {to}");
+        assert!(drawn.insert((from.to_owned(), to.to_owned())), "{id} is there twice");
+    }
+    let real = between.iter().flat_map(|(from, used)| used.iter().map(|to| (from.clone(), to.clone())));
+    assert_eq!(drawn, real.collect());
 }
 
 #[test]
