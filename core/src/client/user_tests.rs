@@ -477,9 +477,15 @@ fn who_ends_a_client_waits_for_no_disk_that_is_to_keep_what_was_rejected() {
     prepare(&folder); // so that the first file to be put in place is that of what is rejected
     let answering = Answering { status: Arc::new(AtomicU64::new(400)), receiver: Receiver::default() };
     let (gate, entered, release) = Gate::new("replace");
-    let living = client_on_gate(&folder, gate, &answering);
+    let (report, reported) = channel();
+    let on_delivery: crate::OnDelivery =
+        Box::new(move |delivery| report.send(delivery.error.is_some()).expect("heard"));
+    let make = Box::new(move || -> Box<dyn Transport> { Box::new(answering.clone()) });
+    let config = Config { on_delivery: Some(on_delivery), flush_at: 1, ..stateful(&folder) };
+    let living = Client::with(config, Arc::new(gate), make).expect("good settings");
     track_large(&living, "refused");
     entered.recv_timeout(patience()).expect("it is being kept");
+    assert_eq!(reported.try_recv(), Ok(true), "the host was told first, and nobody may tell it later");
     let (tell, ended) = channel();
     std::thread::spawn(move || {
         drop(living);

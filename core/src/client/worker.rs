@@ -303,23 +303,29 @@ impl Worker {
             }),
             Settled::Failed(parts) => {
                 let error = Error::new(answer.kind, answer.reason.clone());
-                // Not as a callback: who ends a client waits for those, and for no disk.
-                let kept =
-                    shared.queue.spool.as_ref().filter(|_| shared.queue.is_in_flight(self.number)).map(|spool| {
-                        let messages = parts.iter().flat_map(|part| batch.part(part.messages.clone()));
-                        shared.queue.at_disk(|| spool.reject(messages, error.message()))
-                    });
+                // The host first: whoever ends the client waits for its callbacks, and for no disk.
                 shared.callbacks.tell(|host| {
-                    if let Some(Err(error)) = kept {
-                        host.log(Level::Warning, || format!("rejected messages could not be kept: {error}"));
-                    }
                     let lost: usize = parts.iter().map(|part| part.messages.len()).sum();
                     host.log(Level::Error, || format!("{} given up: {error}", messages(lost, "was", "were")));
-                    for part in parts {
-                        host.delivery(batch, &part, Some(&error), status, body_bytes);
+                    for part in &parts {
+                        host.delivery(batch, part, Some(&error), status, body_bytes);
                     }
                 });
+                if !self.is_forked() {
+                    self.keep_rejected(shared, batch, &parts, &error);
+                }
             }
+        }
+    }
+
+    /// Keeps what is given up for good, for a person to look at; but nothing that the user does not want kept.
+    fn keep_rejected(&self, shared: &Shared, batch: &Batch, parts: &[Part], reason: &Error) {
+        let Some(spool) = shared.queue.spool.as_ref().filter(|_| shared.queue.is_in_flight(self.number)) else {
+            return;
+        };
+        let messages = parts.iter().flat_map(|part| batch.part(part.messages.clone()));
+        if let Err(error) = shared.queue.at_disk(|| spool.reject(messages, reason.message())) {
+            shared.callbacks.log(Level::Warning, || format!("rejected messages could not be kept: {error}"));
         }
     }
 
