@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use crate::patience::{NEVER, patience, wait_for_the_end, wait_until};
+use crate::patience::{NEVER, campaign, patience, wait_for_the_end, wait_until};
 use crate::server::{Reply, Server, nobody};
 use segment_native::{Client, Config, Level, Object, Overflow, Stats};
 
@@ -701,7 +701,10 @@ fn an_outage_costs_few_requests_and_no_message() {
     let stats = client.stats();
     assert_eq!((stats.delivered, stats.failed, names(&server).len()), (sent as u64, 0, sent));
     // The chunk of the first attempt, and what has come together since: full chunks hold more than a thousand of these.
-    assert!(stats.requests as usize <= failures + 5 + sent / 1_000, "{} requests for {sent} messages", stats.requests);
+    let requests = stats.requests as usize;
+    assert!(requests <= failures + 5 + sent / 1_000, "{requests} requests for {sent} messages");
+    let size = [(failures, "failures in a row"), (sent, "accepted"), (requests, "requests")];
+    campaign("a server that fails for a while", &size, None, "0 lost");
 }
 
 #[test]
