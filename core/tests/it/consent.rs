@@ -14,6 +14,7 @@ use crate::child::{
     self, Folder, Notes, Program, balanced, campaign, died_by_kill, kill, part, patience, program, read_notes, rounds,
     told, track, wait_until, wait_within,
 };
+use crate::patience::wait_for_the_end;
 use crate::server::{self, Reply, Server};
 use segment_native::{Client, Config, ErrorKind, Object, Options};
 use serde_json::{Value, json};
@@ -793,6 +794,7 @@ fn what_is_kept_after_opting_in_is_found_again_whatever_the_clock_says() {
     client.opt_in().expect("kept");
     (0..5).for_each(|n| assert!(track(&client, &format!("{n}"))));
     drop(client);
+    wait_for_the_end(&folder.0);
     good.store(true, Ordering::SeqCst);
     let next = self::client(&server, &folder);
     next.flush(patience()).expect("delivered");

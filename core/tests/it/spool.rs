@@ -198,7 +198,6 @@ fn another_key_or_endpoint_is_another_queue_and_what_waits_there_is_told_once() 
     drop(offline);
     wait_for_the_end(&folder.0);
     up.store(true, Ordering::SeqCst);
-    let begun = server.begun();
     for (key, endpoint) in [("OTHER", server.url()), ("WRITE_KEY", nobody())] {
         let lines = Arc::new(Mutex::new(Vec::new()));
         let log = lines.clone();
@@ -212,7 +211,9 @@ fn another_key_or_endpoint_is_another_queue_and_what_waits_there_is_told_once() 
         };
         assert!(wait_until(|| told() == 1), "{:?}", lines.lock().expect("no panic"));
         other.flush(patience()).expect("nothing to do");
-        assert_eq!((other.stats().recovered, other.stats().queued, server.begun()), (0, 0, begun));
+        assert_eq!((other.stats().recovered, other.stats().queued), (0, 0));
+        // A request that the first client began in its last moment may be read only now.
+        assert!(server.requests().iter().all(|request| request.body["writeKey"] == "WRITE_KEY"));
         drop(other);
         assert_eq!(told(), 1);
     }
