@@ -8,7 +8,7 @@
 #![cfg(unix)]
 #![no_main]
 #![allow(unsafe_code)] // a client that a forked child drops
-#![allow(clippy::print_stdout)] // the figures are for a person to read
+#![allow(clippy::print_stdout)] // it is its own harness
 
 #[path = "it/child.rs"]
 mod child;
@@ -440,7 +440,7 @@ fn opt_out_in_a_child() {
 }
 
 /// The bound of a program that forks thousands of times. Each of its own waits has the usual one.
-fn campaign() -> Duration {
+fn bound() -> Duration {
     patience() * 10 * u32::try_from(rounds(1)).expect("few")
 }
 
@@ -480,7 +480,7 @@ fn check(sink: &Sink, beside: &Folder, once: impl Fn(&str) -> bool) -> usize {
 fn a_process_forks_while_its_threads_track_and_nothing_is_lost() {
     let forks = rounds(400);
     let (folder, sink) = (Folder::new(), Sink::new(Mode::Good));
-    let status = start("fork while threads track", &sink, folder.text(), &folder, forks).ended(campaign());
+    let status = start("fork while threads track", &sink, folder.text(), &folder, forks).ended(bound());
     assert!(status.success(), "{status}");
     deliver(&sink, &folder);
     // Children of the kinds 0 to 2 end in the middle of a request; whoever adopts what they left cannot know about it.
@@ -490,23 +490,24 @@ fn a_process_forks_while_its_threads_track_and_nothing_is_lost() {
     };
     let accepted = check(&sink, &folder, once);
     assert_eq!(folder.left(), Vec::<std::path::PathBuf>::new());
-    println!("forks: {forks}, accepted: {accepted}, lost: 0, deadlocks: 0");
+    campaign("while 8 threads track", &[(forks, "forks"), (accepted, "accepted")], None, "0 lost, 0 deadlocks");
 }
 
 /// S28.
 fn without_a_spool_a_child_starts_with_nothing_and_delivers_its_own() {
     let forks = rounds(100);
     let (beside, sink) = (Folder::new(), Sink::new(Mode::Good));
-    let status = start("fork while threads track", &sink, "", &beside, forks).ended(campaign());
+    let status = start("fork while threads track", &sink, "", &beside, forks).ended(bound());
     assert!(status.success(), "{status}");
     let accepted = check(&sink, &beside, |_| true);
-    println!("forks without a spool: {forks}, accepted: {accepted}, lost: 0, deadlocks: 0");
+    let size = [(forks, "forks"), (accepted, "accepted")];
+    campaign("while 8 threads track, without a spool", &size, None, "0 lost, 0 deadlocks");
 }
 
 /// S28.
 fn a_child_delivers_whatever_threads_were_starting_or_ending_when_it_was_forked() {
     let (folder, sink) = (Folder::new(), Sink::new(Mode::Good));
-    let status = start("fork while threads start and end", &sink, folder.text(), &folder, 200).ended(campaign());
+    let status = start("fork while threads start and end", &sink, folder.text(), &folder, 200).ended(bound());
     assert!(status.success(), "{status}");
     assert_eq!(check(&sink, &folder, |_| false), 200 * 3);
 }
@@ -565,17 +566,18 @@ fn a_child_forked_while_a_request_hangs_leaves_its_parents_connection_alone() {
 
 /// S28.
 fn a_child_knows_its_parents_user_whoever_was_changing_it_when_it_was_forked() {
+    let forks = rounds(60);
     for spooled in [true, false] {
         let (beside, sink) = (Folder::new(), Sink::new(Mode::Good));
         let folder = if spooled { beside.text() } else { "" };
-        let forks = rounds(60);
-        let status = start("fork while threads identify", &sink, folder, &beside, forks).ended(campaign());
+        let status = start("fork while threads identify", &sink, folder, &beside, forks).ended(bound());
         assert!(status.success(), "{status}");
         let received = sink.received();
         let tracked: Vec<_> = received.values().filter(|message| message.event.starts_with("Event child")).collect();
         assert_eq!((tracked.len(), read_notes(&beside.beside("notes")).len()), (forks, forks));
-        println!("forks while threads identify: {forks}, lost: 0, deadlocks: 0");
     }
+    let size = [(forks * 2, "forks"), (forks * 2, "accepted")];
+    campaign("while 4 threads change who the user is", &size, None, "0 lost, 0 deadlocks");
 }
 
 /// S69.

@@ -510,13 +510,15 @@ mod tests {
             r#" [ "\ud83c\udf89" , { "k" : 0.1 , "k" : [ ] } , false ] "#,
         ];
         let alphabet = b"{}[]\",:\\0159.eE+-truefalsn \n\tud8x";
-        let mut state = 1u64;
+        const SEED: u64 = 1;
+        let mutations = crate::rounds(100_000);
+        let mut state = SEED;
         let mut next = |below: usize| {
             state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
             (state >> 33) as usize % below
         };
         let mut valid = 0;
-        for round in 0..crate::rounds(100_000) {
+        for round in 0..mutations {
             let mut text = seeds[round % 2].as_bytes().to_vec();
             for _ in 0..=next(3) {
                 let at = next(text.len());
@@ -536,6 +538,8 @@ mod tests {
             }
         }
         assert!(valid > 5_000, "only {valid} mutations were valid");
+        let size = [(mutations, "mutations"), (valid, "of them JSON")];
+        crate::patience::campaign("JSON, as a second parser judges it", &size, Some(SEED), "0 judged otherwise");
     }
 
     #[test]

@@ -485,12 +485,14 @@ fn a_batch_is_sent_when_it_is_full_or_old_or_asked_for() {
 
 #[test]
 fn everything_is_settled_once_whatever_the_server_does() {
-    let mut state = 42u64;
+    const SEED: u64 = 42;
+    let servers = crate::rounds(2_000);
+    let mut state = SEED;
     let mut random = move |below: u64| {
         state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         (state >> 33) % below
     };
-    for _ in 0..crate::rounds(2_000) {
+    for _ in 0..servers {
         let messages = 1 + random(300) as usize;
         let mut seen = vec![0; messages];
         let mut pace = Pace::new(1);
@@ -514,4 +516,6 @@ fn everything_is_settled_once_whatever_the_server_does() {
         }
         assert!(seen.iter().all(|n| *n == 1));
     }
+    let result = "each message settled once";
+    crate::patience::campaign("whatever a server does", &[(servers, "simulated servers")], Some(SEED), result);
 }

@@ -7,7 +7,7 @@ use super::*;
 use crate::base::home::HOME;
 use crate::base::storage::{Appended, Disk, Map};
 use crate::net::transport::{HttpRequest, HttpResponse, Transport};
-use crate::patience::{NEVER, patience, wait_for_the_end, wait_until};
+use crate::patience::{NEVER, campaign, patience, wait_for_the_end, wait_until};
 use crate::{Client, Config, Level};
 
 /// A folder that goes away with the test.
@@ -292,7 +292,9 @@ fn life(fails_at: usize, for_ever: bool, errno: i32, written: bool, sync: bool) 
     calls
 }
 
-fn lives(written: bool, sync: bool) {
+/// How many there were.
+fn lives(written: bool, sync: bool) -> usize {
+    let mut lives = 0;
     let kinds = [libc::EIO, libc::ENOSPC, libc::EMFILE, libc::EINTR, libc::EDQUOT];
     // What a disk says most often will do; the rest is tried in the long campaign.
     for errno in kinds.into_iter().take(if crate::rounds(1) > 1 { 5 } else { 2 }) {
@@ -300,26 +302,31 @@ fn lives(written: bool, sync: bool) {
             let mut fails_at = 0;
             // With each round the failure comes one call later, until none is left to fail.
             while life(fails_at, for_ever, errno, written, sync) > fails_at {
+                lives += 1;
                 fails_at += if written && fails_at > 20 { 17 } else { 1 };
             }
             assert!(fails_at > 10, "only {fails_at} calls");
         }
     }
+    lives
 }
 
 #[test]
 fn whatever_call_of_the_disk_fails_nothing_accepted_is_lost() {
-    lives(false, false);
+    let lives = lives(false, false);
+    campaign("every call of the disk failing in turn", &[(lives, "lives of a client")], None, "0 lost");
 }
 
 #[test]
 fn the_same_where_files_are_written() {
-    lives(true, false);
+    let lives = lives(true, false);
+    campaign("the same where files are written, not mapped", &[(lives, "lives of a client")], None, "0 lost");
 }
 
 #[test]
 fn the_same_with_syncing() {
-    lives(false, true);
+    let lives = lives(false, true);
+    campaign("the same with syncing", &[(lives, "lives of a client")], None, "0 lost");
 }
 
 pub(crate) fn wait_for(what: &str, condition: impl FnMut() -> bool) {
@@ -399,12 +406,14 @@ fn after_a_failed_sync_the_messages_are_written_anew_elsewhere() {
 #[test]
 fn after_a_loss_of_power_what_was_synced_is_there_and_nothing_is_invented() {
     const SECTOR: usize = 512;
-    let mut state = 3u64;
+    const SEED: u64 = 3;
+    let images = crate::rounds(20_000);
+    let mut state = SEED;
     let mut random = move |below: usize| {
         state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         (state >> 33) as usize % below
     };
-    for _ in 0..crate::rounds(20_000) {
+    for _ in 0..images {
         let messages: Vec<String> = (0..2 + random(30))
             .map(|n| format!("{{\"messageId\":\"{n}\",\"x\":\"{}\"}}", "y".repeat(random(400))))
             .collect();
@@ -434,6 +443,7 @@ fn after_a_loss_of_power_what_was_synced_is_there_and_nothing_is_invented() {
         );
         assert!(found.iter().all(|message| expected.contains(message)), "nothing is invented");
     }
+    campaign("a disk after a loss of power", &[(images, "images")], Some(SEED), "0 lost that was synced, 0 invented");
 }
 
 /// A file system that goes away with the test.
@@ -755,7 +765,6 @@ fn a_chunk_is_as_small_as_its_file_must_be() {
 
 #[test]
 #[ignore = "a campaign of ./test long"]
-#[allow(clippy::print_stdout)] // the figures are for a person to read
 fn a_disk_whose_every_call_takes_300_ms_holds_up_next_to_nobody() {
     const CALLS: usize = 1_000_000;
     const THREADS: usize = 4;
@@ -788,9 +797,7 @@ fn a_disk_whose_every_call_takes_300_ms_holds_up_next_to_nobody() {
     // Delivering it all would take an hour: each chunk is made, cut and deleted.
     balanced(&client);
     assert_eq!(client.stats().accepted, CALLS as u64);
-    println!(
-        "calls: {CALLS}, p50 {p50:?}, p99 {p99:?}, over 10 ms: {long}, over 100 ms: {longer}, worst {worst:?}, \
-         before it: {:?}",
-        &taken[CALLS - 6..CALLS - 1]
-    );
+    let size = [(CALLS, "calls"), (THREADS, "threads"), (long, "calls over 10 ms"), (longer, "over 100 ms")];
+    let result = format!("0 refused, p50 {p50:?}, p99 {p99:?}, worst {worst:?}");
+    campaign("a disk whose every call takes 300 ms", &size, None, &result);
 }

@@ -18,7 +18,7 @@ use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-pub use crate::patience::{NEVER, patience, rounds, wait_until, wait_within};
+pub use crate::patience::{NEVER, campaign, patience, rounds, wait_until, wait_within};
 use flate2::read::GzDecoder;
 use segment_native::{Client, Config, Options, Stats};
 use serde_json::Value;

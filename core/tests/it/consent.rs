@@ -11,9 +11,10 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use crate::child::{
-    self, Folder, Notes, Program, balanced, died_by_kill, kill, part, patience, program, read_notes, rounds, told,
-    track, wait_until, wait_within,
+    self, Folder, Notes, Program, balanced, campaign, died_by_kill, kill, part, patience, program, read_notes, rounds,
+    told, track, wait_until, wait_within,
 };
+use crate::patience::wait_for_the_end;
 use crate::server::{self, Reply, Server};
 use segment_native::{Client, Config, ErrorKind, Object, Options};
 use serde_json::{Value, json};
@@ -386,7 +387,8 @@ fn a_request_under_way_is_broken_off_and_nobody_waits_for_it() {
 
 #[test]
 fn opting_out_while_threads_track_stops_them_all_and_the_counts_add_up() {
-    for round in 0..rounds(30) {
+    let (clients, mut accepted) = (rounds(30), 0);
+    for round in 0..clients {
         let (server, folder) = (Server::good(), Folder::new());
         let place = if round % 3 == 0 { Path::new("") } else { folder.0.as_path() };
         // Small chunks, so that they are sealed, cut, read and deleted all the time.
@@ -427,21 +429,30 @@ fn opting_out_while_threads_track_stops_them_all_and_the_counts_add_up() {
         // Who was just making a file sees it deleted a moment later, and not only when the folder is looked into again.
         assert!(wait_within(patience() / 8, || kept(&folder).is_empty()), "{:?}", kept(&folder));
         assert!(denied.iter().all(|id| !ids(&server).contains(id)));
+        accepted += usize::try_from(stats.accepted).expect("few");
     }
+    let size = [(clients, "times"), (accepted, "accepted before")];
+    campaign("opting out while 4 threads track", &size, None, "0 taken, kept or sent after it");
 }
 
 /// S69.
 #[test]
 fn what_another_process_tracks_while_the_user_has_opted_out_never_leaves() {
-    for _ in 0..rounds(1) {
+    const PAIRS: usize = 3;
+    let times = rounds(1);
+    for _ in 0..times {
         // A process that is refused looks again once in a second: three of them wait together.
         std::thread::scope(|scope| {
-            for round in 0..3 {
+            for round in 0..PAIRS {
                 scope.spawn(move || opt_out_and_in_while_another_process_tracks(round));
             }
         });
     }
+    campaign("opting out while another process tracks", &[(times * PAIRS * TURNS, "times")], None, "0 sent after it");
 }
+
+/// How often somebody opts out and in again.
+const TURNS: usize = 4;
 
 fn opt_out_and_in_while_another_process_tracks(round: usize) {
     let (server, folder) = (Server::good(), Folder::new());
@@ -449,7 +460,7 @@ fn opt_out_and_in_while_another_process_tracks(round: usize) {
     let noted = || read_notes(&folder.beside("notes"));
     let mut other = start("track until told", &server, &folder, "other");
     let client = client(&server, &folder);
-    for turn in 0..4 {
+    for turn in 0..TURNS {
         assert!(wait_until(|| noted().last().is_some_and(|note| note.starts_with("took"))));
         notes.write("op out");
         client.opt_out().expect("kept");
@@ -568,7 +579,8 @@ fn in_a_place_where_no_folder_can_be_it_is_so_in_this_process() {
 
 #[test]
 fn opting_out_while_the_client_is_shut_down_ends_both() {
-    for round in 0..rounds(40) {
+    let clients = rounds(40);
+    for round in 0..clients {
         let (server, folder) = (Server::new(|_, _| Reply::status(503)), Folder::new());
         let client = client(&server, &folder);
         (0..20).for_each(|n| assert!(track(&client, &format!("{n}"))));
@@ -586,6 +598,7 @@ fn opting_out_while_the_client_is_shut_down_ends_both() {
         drop(client);
         assert_eq!(kept(&folder), Vec::<PathBuf>::new());
     }
+    campaign("opting out while the client ends", &[(clients, "times")], None, "0 files left");
 }
 
 /// What was damaged may have been a no: only the user can say. Until then nothing is sent, and nothing is thrown away.
@@ -787,6 +800,7 @@ fn what_is_kept_after_opting_in_is_found_again_whatever_the_clock_says() {
     client.opt_in().expect("kept");
     (0..5).for_each(|n| assert!(track(&client, &format!("{n}"))));
     drop(client);
+    wait_for_the_end(&folder.0);
     good.store(true, Ordering::SeqCst);
     let next = self::client(&server, &folder);
     next.flush(patience()).expect("delivered");

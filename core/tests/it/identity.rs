@@ -10,7 +10,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
 use crate::child::{
-    self, Folder, NEVER, Notes, Program, Random, part, patience, program, read_notes, rounds, told, wait_until,
+    self, Folder, NEVER, Notes, Program, Random, campaign, part, patience, program, read_notes, rounds, told,
+    wait_until,
 };
 use crate::patience::wait_for_the_end;
 use crate::server::{Reply, Server};
@@ -377,7 +378,8 @@ fn two_clients_of_one_process_share_the_user() {
 #[test]
 fn processes_that_start_at_once_give_the_user_one_anonymous_id() {
     const PROCESSES: usize = 20;
-    for _ in 0..rounds(3) {
+    let folders = rounds(3);
+    for _ in 0..folders {
         let (server, folder) = (Server::good(), Folder::new());
         let (url, notes, go) = (server.url(), folder.beside("notes"), folder.beside("go"));
         fs::remove_dir(&folder.0).expect("not even the folder is there");
@@ -390,6 +392,8 @@ fn processes_that_start_at_once_give_the_user_one_anonymous_id() {
         assert_eq!((ids.len(), ids.iter().collect::<HashSet<_>>().len()), (PROCESSES, 1), "{ids:?}");
         fs::remove_file(&go).expect("gone");
     }
+    let size = [(folders, "folders"), (folders * PROCESSES, "processes")];
+    campaign("processes that start at once in a new folder", &size, None, "1 anonymous id a folder");
 }
 
 #[test]
@@ -438,7 +442,8 @@ fn threads_that_identify_while_others_track_never_mix_two_users() {
         stop.store(true, Ordering::SeqCst);
     });
     let mut users = std::collections::HashMap::new();
-    for message in sent(&server, &client) {
+    let messages = sent(&server, &client);
+    for message in &messages {
         let anonymous = message["anonymousId"].as_str().expect("one").to_owned();
         let Some(user) = message["userId"].as_str().map(str::to_owned) else { continue };
         let known = users.entry(anonymous).or_insert_with(|| user.clone());
@@ -447,6 +452,8 @@ fn threads_that_identify_while_others_track_never_mix_two_users() {
         assert_eq!(of["of"], user.as_str(), "one's traits on another's message: {message}");
     }
     assert_eq!(users.len(), 8 * calls);
+    let size = [(users.len(), "users"), (messages.len(), "messages")];
+    campaign("8 threads that identify while 4 track", &size, None, "0 of two users");
 }
 
 /// A file dialog, or a host that becomes a daemon, changes the working folder.

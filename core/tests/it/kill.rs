@@ -1,6 +1,5 @@
 //! A process that is killed at any moment, or at each single step, loses nothing that it had accepted.
 
-#![allow(clippy::print_stdout)] // the figures are for a person to read
 #![cfg(unix)]
 
 use std::collections::HashSet;
@@ -214,8 +213,9 @@ impl Scene {
 #[test]
 fn what_was_accepted_before_a_kill_arrives_after_it() {
     const KILLS_A_FOLDER: usize = 20;
+    const SEED: u64 = 1;
     let kills = rounds(100);
-    let mut random = Random(1);
+    let mut random = Random(SEED);
     let (mut accepted, mut in_memory, mut repeated, mut unnoted) = (0, 0, 0, 0);
     for cycle in 0..kills / KILLS_A_FOLDER {
         let threads = [1, 4, 8][cycle % 3];
@@ -246,11 +246,15 @@ fn what_was_accepted_before_a_kill_arrives_after_it() {
         unnoted += more.len();
         repeated += received.values().filter(|message| message.stored > 1).count();
     }
-    println!(
-        "kills: {kills}, accepted: {accepted}, of them for a moment in memory: {in_memory}, others lost: 0, \
-         sent twice: {repeated}, killed before saying so: {unnoted}"
-    );
     assert!(in_memory * 4 <= accepted, "memory is for a disk that stalls");
+    let size = [
+        (kills, "kills"),
+        (accepted, "accepted"),
+        (in_memory, "of them for a moment in memory"),
+        (unnoted, "killed before saying so"),
+        (repeated, "sent twice"),
+    ];
+    campaign("at random moments, while 1, 4 or 8 threads track", &size, Some(SEED), "0 lost");
 }
 
 /// The scene, the program and the server that pass a point several times.
@@ -306,7 +310,7 @@ fn deliver_what_is_left(scene: &Scene, part: &str) {
 #[test]
 #[cfg(feature = "kill-points")]
 fn a_process_killed_at_any_step_loses_nothing() {
-    let mut accepted = 0;
+    let (mut kills, mut accepted) = (0, 0);
     for point in KILL_POINTS {
         for time in [1, 2, 5] {
             if *point == "copied" && time > 1 {
@@ -314,13 +318,15 @@ fn a_process_killed_at_any_step_loses_nothing() {
             }
             let (scene, part) = scene_that_passes(point);
             scene.dies(&format!("{point}:{time}"), part, "run");
+            kills += 1;
             deliver_what_is_left(&scene, part);
             let left = scene.folder.left();
             assert!(left.is_empty(), "{point}:{time} leaves {left:?}");
             accepted += scene.accepted().len();
         }
     }
-    println!("kill points: {}, kills: {}, accepted: {accepted}, lost: 0", KILL_POINTS.len(), KILL_POINTS.len() * 3);
+    let size = [(KILL_POINTS.len(), "points between steps"), (kills, "kills"), (accepted, "accepted")];
+    campaign("at each step, when it is passed first, second and fifth", &size, None, "0 lost");
 }
 
 /// So many kills at one step, one after the other; more of them find nothing that these do not.
@@ -333,25 +339,30 @@ fn in_a_row() -> usize {
 #[test]
 #[cfg(feature = "kill-points")]
 fn a_recovery_killed_again_and_again_at_the_same_step_loses_nothing() {
-    for point in ["lock-made", "listed", "adopted", "read", "remove-before", "removed", "unlock-before", "unlocked"] {
+    let points = ["lock-made", "listed", "adopted", "read", "remove-before", "removed", "unlock-before", "unlocked"];
+    let mut accepted = 0;
+    for point in points {
         let scene = Scene::new(Mode::Good);
         scene.prepare_dead_owners(6);
         scene.sink.set(Mode::Good);
         for run in 0..in_a_row() {
             scene.dies(point, "recover again and again", &format!("run{run}"));
         }
-        let stats = deliver(&scene.sink, &scene.folder);
+        deliver(&scene.sink, &scene.folder);
         scene.check();
         assert!(scene.folder.left().is_empty(), "{point} leaves {:?}", scene.folder.left());
         assert!(scene.accepted().len() >= 18);
-        println!("{point}: accepted: {}, lost: 0, recovered at last: {}", scene.accepted().len(), stats.recovered);
+        accepted += scene.accepted().len();
     }
+    let size = [(points.len() * in_a_row(), "kills"), (accepted, "accepted")];
+    campaign("a recovery, again and again at the same step", &size, None, "0 lost");
 }
 
 /// S1, S2: the same at all other points.
 #[test]
 #[cfg(feature = "kill-points")]
 fn a_process_killed_again_and_again_at_the_same_step_loses_nothing() {
+    let (mut kills, mut accepted) = (0, 0);
     for point in KILL_POINTS {
         let (scene, part) = scene_that_passes(point);
         if part == "recover again and again" {
@@ -359,11 +370,14 @@ fn a_process_killed_again_and_again_at_the_same_step_loses_nothing() {
         }
         for run in 0..in_a_row() {
             scene.dies(point, part, &format!("run{run}"));
+            kills += 1;
         }
         deliver_what_is_left(&scene, part);
         assert!(scene.folder.left().is_empty(), "{point} leaves {:?}", scene.folder.left());
-        println!("{point}: {} kills in a row, accepted: {}, lost: 0", in_a_row(), scene.accepted().len());
+        accepted += scene.accepted().len();
     }
+    let size = [(kills, "kills"), (accepted, "accepted")];
+    campaign("again and again at the same step", &size, None, "0 lost");
 }
 
 /// S2: what is half written beside a file is not left there for ever.

@@ -1,4 +1,4 @@
-//! How long tests wait, and how often they go round. The unit tests use this file too.
+//! How long tests wait, how often they go round, and what they say of it. The unit tests use this file too.
 
 #![allow(dead_code, unreachable_pub)] // each test program uses a part of it
 
@@ -42,6 +42,15 @@ pub fn wait_within(time: Duration, mut is_so: impl FnMut() -> bool) -> bool {
 pub fn rounds(usual: usize) -> usize {
     let times = std::env::var("SEGMENT_TEST_ROUNDS").ok().and_then(|times| times.parse().ok());
     usual * times.unwrap_or(1)
+}
+
+/// What a test that passed has really done, and with what result: a line of `docs/proof.md`, which `./test long` looks
+/// for. The seed is that of its random choices.
+#[allow(clippy::print_stdout)] // nobody sees it in an ordinary run
+pub fn campaign(name: &str, size: &[(usize, &str)], seed: Option<u64>, result: &str) {
+    let size: Vec<_> = size.iter().map(|(count, of)| format!("{count} {of}")).collect();
+    let seed = seed.map(|seed| seed.to_string()).unwrap_or_default();
+    println!("campaign: {name} | {} | {seed} | {result}", size.join(", "));
 }
 
 /// Waits until nobody holds a lock in a folder, or below. On a busy machine a client that has ended may leave a thread

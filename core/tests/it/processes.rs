@@ -2,7 +2,6 @@
 //! have left is delivered by whoever comes.
 
 #![cfg(unix)]
-#![allow(clippy::print_stdout)] // the figures are for a person to read
 
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
@@ -209,8 +208,9 @@ impl Scene {
 #[test]
 fn twenty_processes_share_a_folder_and_are_killed_at_random() {
     const PROCESSES: usize = 20;
+    const SEED: u64 = 26;
     let scene = Scene::new(Mode::Good);
-    let mut random = Random(26);
+    let mut random = Random(SEED);
     let mut runs = 0;
     let mut start = || {
         runs += 1;
@@ -231,15 +231,22 @@ fn twenty_processes_share_a_folder_and_are_killed_at_random() {
     let left = deliver(&scene.sink, &scene.folder).recovered;
     let (accepted, repeated) = scene.check();
     assert_eq!(scene.folder.left(), Vec::<PathBuf>::new());
-    println!("kills: {kills}, accepted: {accepted}, lost: 0, sent twice: {repeated}, left for the last: {left}");
+    let size = [
+        (kills, "kills"),
+        (accepted, "accepted"),
+        (repeated, "sent twice"),
+        (usize::try_from(left).expect("few"), "left for the last"),
+    ];
+    campaign("20 of them, killed at random", &size, Some(SEED), "0 lost");
 }
 
 /// S26.
 #[test]
 fn processes_that_come_and_go_deliver_everything_once() {
     const PROCESSES: usize = 8;
+    const SEED: u64 = 8;
     let scene = Scene::new(Mode::Good);
-    let mut random = Random(8);
+    let mut random = Random(SEED);
     let mut runs = 0;
     let mut start = |life| {
         runs += 1;
@@ -254,7 +261,8 @@ fn processes_that_come_and_go_deliver_everything_once() {
     assert_eq!(repeated, 0);
     assert_eq!(scene.folder.left(), Vec::<PathBuf>::new());
     assert_eq!(deliver(&scene.sink, &scene.folder).recovered, 0);
-    println!("processes: {runs}, accepted: {accepted}, lost: 0, sent twice: 0");
+    let size = [(runs, "processes"), (accepted, "accepted")];
+    campaign("8 at a time, which come and go", &size, Some(SEED), "0 lost, 0 sent twice");
 }
 
 /// S26: whoever looks into the folder tries all locks, those of clients that are just being made included.
@@ -283,8 +291,9 @@ fn clients_that_start_at_the_same_time_all_keep_their_messages_on_disk() {
             });
         }
     });
-    let refused = refused.load(Ordering::SeqCst);
-    assert_eq!(refused, 0, "of {} clients so many would have lost a message to a kill", rounds(50) * 6);
+    let (clients, refused) = (rounds(50) * 6, refused.load(Ordering::SeqCst));
+    assert_eq!(refused, 0, "of {clients} clients so many would have lost a message to a kill");
+    campaign("6 clients at a time, which start at once", &[(clients, "clients")], None, "0 without a file");
 }
 
 /// S27.

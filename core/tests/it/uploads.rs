@@ -7,7 +7,7 @@ use std::thread::ThreadId;
 use std::time::Duration;
 
 use crate::child::{Folder, Random, balanced};
-use crate::patience::{NEVER, patience, rounds, wait_for_the_end, wait_until};
+use crate::patience::{NEVER, campaign, patience, rounds, wait_for_the_end, wait_until};
 use crate::server::{Reply, Server};
 use segment_native::{Client, Config, ErrorKind, HttpResponse, Object, Request, survey};
 
@@ -332,6 +332,7 @@ fn too_many_are_refused_by_name() {
 /// end every message is settled once.
 #[test]
 fn whatever_sixteen_threads_do_everything_is_settled_once() {
+    let (calls, mut accepted) = (rounds(150), 0);
     for spooled in [false, true] {
         let folder = Folder::new();
         let server = Server::new(|n, _| match n % 9 {
@@ -362,7 +363,7 @@ fn whatever_sixteen_threads_do_everything_is_settled_once() {
                 scope.spawn(move || {
                     let mut random = Random(thread);
                     let filler = Object::from([("filler", "x".repeat(2_000).as_str())]);
-                    for _ in 0..rounds(150) {
+                    for _ in 0..calls {
                         match random.below(40) {
                             0 => _ = client.flush(Duration::from_millis(1)),
                             1 => client.pause(),
@@ -386,5 +387,8 @@ fn whatever_sixteen_threads_do_everything_is_settled_once() {
         let different: HashSet<&String> = told.iter().collect();
         assert_eq!((told.len(), different.len()), (stats.accepted as usize, stats.accepted as usize), "{stats:?}");
         assert_eq!((stats.queued, stats.uploads), (0, 0), "{stats:?}");
+        accepted += told.len();
     }
+    let size = [(2 * 16 * calls, "random calls"), (accepted, "accepted")];
+    campaign("16 threads, 8 uploads, an unreliable server", &size, None, "each settled once");
 }
