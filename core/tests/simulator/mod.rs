@@ -43,4 +43,6 @@ fn whatever_happens_every_message_is_accounted_for() {
     if let Some((seed, failure)) = failed.into_inner().expect("no panic") {
         panic!("{failure}\nseed {seed}: SEGMENT_TEST_SEED={seed} runs it again");
     }
+    let size = [(lives as usize, "lifetimes"), (steps.into_inner() as usize, "steps")];
+    crate::patience::campaign("each with a seed of its own", &size, Some(first), "every message accounted for");
 }
