@@ -28,6 +28,7 @@ fn whatever_happens_every_message_is_accounted_for() {
         for worker in 0..workers {
             let (failed, steps) = (&failed, &steps);
             scope.spawn(move || {
+                stay_on_one_processor(worker as usize);
                 for seed in (first + worker..first + lives).step_by(workers as usize) {
                     if failed.lock().expect("no panic").is_some() {
                         return;
@@ -45,4 +46,22 @@ fn whatever_happens_every_message_is_accounted_for() {
     }
     let size = [(lives as usize, "lifetimes"), (steps.into_inner() as usize, "steps")];
     crate::patience::campaign("each with a seed of its own", &size, Some(first), "every message accounted for");
+}
+
+/// Has this thread, and those that it starts, stay where they are: of the threads of a machine only one runs at a time.
+fn stay_on_one_processor(worker: usize) {
+    #[cfg(target_os = "linux")]
+    {
+        use nix::sched::{CpuSet, sched_getaffinity, sched_setaffinity};
+        use nix::unistd::Pid;
+        let this = Pid::from_raw(0);
+        let Ok(allowed) = sched_getaffinity(this) else { return };
+        let processors: Vec<usize> = (0..CpuSet::count()).filter(|n| allowed.is_set(*n).unwrap_or(false)).collect();
+        let mut one = CpuSet::new();
+        if one.set(processors[worker % processors.len()]).is_ok() {
+            let _ = sched_setaffinity(this, &one); // where it cannot be had, it takes longer
+        }
+    }
+    #[cfg(not(target_os = "linux"))]
+    let _ = worker;
 }
