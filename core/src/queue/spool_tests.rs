@@ -314,19 +314,19 @@ fn lives(written: bool, sync: bool) -> usize {
 #[test]
 fn whatever_call_of_the_disk_fails_nothing_accepted_is_lost() {
     let lives = lives(false, false);
-    campaign("every call of the disk failing in turn", &[(lives, "lives of a client")], None, "0 lost");
+    campaign("every call fails in turn", &[(lives, "lives of a client")], None, "0 lost");
 }
 
 #[test]
 fn the_same_where_files_are_written() {
     let lives = lives(true, false);
-    campaign("the same where files are written, not mapped", &[(lives, "lives of a client")], None, "0 lost");
+    campaign("every call fails in turn, files not mapped", &[(lives, "lives of a client")], None, "0 lost");
 }
 
 #[test]
 fn the_same_with_syncing() {
     let lives = lives(false, true);
-    campaign("the same with syncing", &[(lives, "lives of a client")], None, "0 lost");
+    campaign("every call fails in turn, files are synced", &[(lives, "lives of a client")], None, "0 lost");
 }
 
 pub(crate) fn wait_for(what: &str, condition: impl FnMut() -> bool) {
@@ -798,6 +798,6 @@ fn a_disk_whose_every_call_takes_300_ms_holds_up_next_to_nobody() {
     balanced(&client);
     assert_eq!(client.stats().accepted, CALLS as u64);
     let size = [(CALLS, "calls"), (THREADS, "threads"), (long, "calls over 10 ms"), (longer, "over 100 ms")];
-    let result = format!("0 refused, p50 {p50:?}, p99 {p99:?}, worst {worst:?}");
+    let result = format!("0 refused, p50 {p50:.2?}, p99 {p99:.2?}, worst {worst:.1?}");
     campaign("a disk whose every call takes 300 ms", &size, None, &result);
 }
