@@ -315,9 +315,12 @@ impl Queue {
         state
     }
 
-    fn disk_free(&self, state: &mut State) {
+    pub(crate) fn disk_free(&self, state: &mut State) {
         state.disk.busy_since = None;
         self.disk_free.notify_all();
+        if state.ahead.seal_wanted.is_some() {
+            self.wake_errands(state); // it may have been woken for that, and have left the disk to this caller
+        }
     }
 
     /// Writes a message to the file of the chunk that is being filled, outside of the lock; false if it could not be.

@@ -722,6 +722,28 @@ fn the_disk_is_asked_for_nothing_under_the_queues_lock() {
     assert!(calls.load(Ordering::SeqCst) > 50, "it was watched");
 }
 
+/// The delivery thread waits half a second for the next chunk; the thread that makes it was at the disk's door when a
+/// caller was writing.
+#[test]
+fn the_next_chunk_is_made_as_soon_as_a_caller_leaves_the_disk() {
+    let folder = Folder::new();
+    let offline = Receiver { offline: true, ..Receiver::default() };
+    let client = client(config(&folder), Faulty { written: true, ..Faulty::default() }, &offline);
+    assert!(track(&client, "first"));
+    let queue = &client.process().shared.queue;
+    wait_for("the thread for errands sleeps", || queue.lock().errands.sleeps);
+    let mut state = queue.lock();
+    assert!(state.ahead.ready.is_empty());
+    state.disk.busy_since = Some(std::time::Instant::now());
+    state.ahead.seal_wanted = Some(std::time::Instant::now());
+    queue.wake_errands(&mut state);
+    drop(state);
+    wait_for("it has found a caller at the disk, and sleeps again", || queue.lock().errands.sleeps);
+    queue.disk_free(&mut queue.lock());
+    let is_made = crate::patience::wait_within(LOOK_INTERVAL / 2, || !queue.lock().ahead.ready.is_empty());
+    assert!(is_made, "it was not woken, and would have been at the next look into the folder only");
+}
+
 #[test]
 fn who_ends_a_client_that_syncs_has_had_it_synced() {
     let folder = Folder::new();
