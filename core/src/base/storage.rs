@@ -403,7 +403,15 @@ impl Storage for Disk {
     }
 
     fn sync(&self, path: &Path) -> io::Result<()> {
-        File::open(path)?.sync_all()
+        if cfg!(not(unix)) && path.is_dir() {
+            return Ok(()); // folders cannot be opened
+        }
+        let file = File::open(path)?;
+        match file.sync_all() {
+            // There are file systems that keep the names in a folder without being asked, and cannot be.
+            Err(error) if is_unsupported(&error) && file.metadata()?.is_dir() => Ok(()),
+            synced => synced,
+        }
     }
 
     fn identity(&self, path: &Path) -> io::Result<(u64, u64)> {
@@ -418,6 +426,10 @@ impl Storage for Disk {
         folder_builder().create(path)?;
         unmask(path, &fs::metadata(path)?, 0o700)
     }
+}
+
+fn is_unsupported(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::InvalidInput | io::ErrorKind::Unsupported)
 }
 
 /// Writes a file beside another, and puts it in its place once it is `ready`.

@@ -143,6 +143,17 @@ fn hundreds_of_locks_can_be_had_at_once() {
     assert!(locks.iter().all(|lock| lock.is_held()));
 }
 
+#[test]
+#[cfg(target_os = "linux")]
+fn a_folder_whose_file_system_cannot_sync_it_is_as_good_as_synced() {
+    assert_eq!(
+        File::open("/proc").expect("there").sync_all().map_err(|error| error.kind()),
+        Err(io::ErrorKind::InvalidInput)
+    );
+    Disk.sync(Path::new("/proc")).expect("nothing more can be done");
+    assert!(Disk.sync(Path::new("/proc/nothing")).is_err());
+}
+
 // ---- Reading ----
 
 #[test]

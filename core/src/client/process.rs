@@ -188,7 +188,7 @@ impl Process {
             match worker::start(self.shared.clone()) {
                 Ok(handle) => {
                     *thread = Some(handle);
-                    if self.shared.queue.settings.sync {
+                    if self.shared.queue.settings.sync && self.shared.queue.spool.is_some() {
                         worker::start_syncing(&self.shared);
                     }
                 }

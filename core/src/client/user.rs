@@ -154,16 +154,25 @@ impl Client {
             process.interrupt();
         }
         let is_stateful = self.identity().is_stateful();
-        let kept = self.identity().hold().choose(|(person, privacy)| {
-            if privacy.opted_out != out || privacy.unsure.is_some() {
-                *privacy = privacy.opted(out, crate::base::time::now_ms());
-            }
-            if !out && is_stateful {
-                // The app is not new, though its user is.
-                person.get_or_insert_with(|| Person { app: self.release(), ..Person::unknown() });
-            }
-        });
+        let held = self.identity().hold();
+        let unread = held.unread_privacy();
+        let is_opted_out = self.is_opted_out();
+        let kept = match unread {
+            // A yes that changes nothing here must not be written over the no of another process.
+            Some(error) if !out && !is_opted_out => Err(error),
+            unread => held.change(|(person, privacy)| {
+                // A no that changes nothing here may be news for another process.
+                if is_opted_out != out || privacy.unsure.is_some() || out && unread.is_some() {
+                    *privacy = privacy.opted(out, crate::base::time::now_ms());
+                }
+                if !out && is_stateful {
+                    // The app is not new, though its user is.
+                    person.get_or_insert_with(|| Person { app: self.release(), ..Person::unknown() });
+                }
+            }),
+        };
         drop(opting_out);
+        drop(held); // not before: whoever opts in next is to be heeded
         process.shared.apply_privacy();
         process.shared.queue.wait_for_errands(ERRANDS_MAX);
         kept

@@ -702,19 +702,43 @@ fn where_opting_out_cannot_be_kept_it_is_so_in_this_process() {
 }
 
 #[test]
-fn who_repeats_their_choice_is_heard_though_the_folder_cannot_be_read() {
+fn who_repeats_their_no_is_heard_though_the_folder_cannot_be_read_and_their_yes_is_not() {
     let folder = Folder::new();
     let (first, refused) = on_gate(&folder);
     let other = client(stateful(&folder), Disk, &Receiver::default());
-    for out in [true, false] {
-        let choose = |client: &Client, out: bool| if out { client.opt_out() } else { client.opt_in() };
-        choose(&first, out).expect("kept");
-        *refused.lock().expect("no panic") = Some(("read", "privacy.json", libc::EIO));
-        choose(&other, !out).expect("kept");
-        choose(&first, out).expect("kept, over what nobody can read");
-        *refused.lock().expect("no panic") = None;
-        assert_eq!(known_to(&folder).1, out);
-    }
+    let unreadable = Some(("read", "privacy.json", libc::EIO));
+    first.opt_out().expect("kept");
+    *refused.lock().expect("no panic") = unreadable;
+    other.opt_in().expect("kept");
+    first.opt_out().expect("kept, over what nobody can read");
+    *refused.lock().expect("no panic") = None;
+    assert!(known_to(&folder).1);
+    first.opt_in().expect("kept");
+    *refused.lock().expect("no panic") = unreadable;
+    other.opt_out().expect("kept");
+    let error = first.opt_in().expect_err("it would be written over a no");
+    assert_eq!(error.kind(), ErrorKind::Storage);
+    *refused.lock().expect("no panic") = None;
+    assert!(known_to(&folder).1, "the no stands");
+    first.opt_in().expect("kept, now that it is known");
+    assert!(!known_to(&folder).1);
+}
+
+#[test]
+fn where_there_is_no_spool_the_end_waits_for_nothing_that_would_sync_it() {
+    let folder = Folder::new();
+    std::fs::create_dir_all(folder.home()).expect("made");
+    std::fs::write(folder.home().join("photos"), "a host's").expect("written");
+    let config = Config { sync: true, shutdown: Duration::from_secs(3_600), ..config(&folder) };
+    let client = client(config, Disk, &Receiver::default());
+    assert!(track(&client, "in memory"));
+    client.flush(patience()).expect("delivered");
+    let (tell, ended) = channel();
+    std::thread::spawn(move || {
+        drop(client);
+        tell.send(()).expect("the test waits");
+    });
+    ended.recv_timeout(patience()).expect("it ends");
 }
 
 #[test]

@@ -430,6 +430,7 @@ pub(crate) fn start_syncing(shared: &Arc<Shared>) {
     let syncing = shared.clone();
     let run = move || {
         while catch_unwind(AssertUnwindSafe(|| syncing.queue.keep_synced())).is_err() {
+            syncing.callbacks.log(Level::Error, || "a bug on the syncing thread was contained".to_owned());
             threads::sleep(policy::BACKOFF_BASE);
         }
     };

@@ -42,8 +42,8 @@ impl Queue {
                 if state.errands.list.is_empty() {
                     self.settled.notify_all();
                 }
-            } else if state.errands.put_away {
-                break;
+            } else if state.errands.put_away && !state.sync.runs {
+                break; // what could not be synced at the end is written anew first
             } else {
                 state = self.sleep_until_needed(state);
             }

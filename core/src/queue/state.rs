@@ -385,10 +385,10 @@ impl State {
         self.has_looked() && self.shelf.is_empty()
     }
 
-    /// Whether the folder, if there is one, was looked into. Where nobody knows what the user wants it is not: nothing
-    /// of it could be sent, and nobody is kept waiting for that.
+    /// Whether the folder, if there is one, was looked into. Nobody is kept waiting for that where nobody knows what
+    /// the user wants, since nothing of it could be sent, nor where no thread can be had to look.
     fn has_looked(&self) -> bool {
-        self.look.last.is_some() || self.choice.wish.is_unsure
+        self.look.last.is_some() || self.choice.wish.is_unsure || !self.errands.runs
     }
 
     pub(crate) fn stats(&self) -> Stats {

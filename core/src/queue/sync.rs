@@ -42,6 +42,7 @@ impl Queue {
         }
         self.lock().sync.runs = false;
         self.settled.notify_all();
+        self.errands.notify_one();
     }
 
     fn sync_or_doubt(&self, spool: &Spool, file: &Path) {

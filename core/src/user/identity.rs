@@ -425,6 +425,12 @@ impl Held<'_> {
         matches!(self.stored.person, File::Unreadable)
     }
 
+    /// Why nobody knows what other processes have been told of opting out, if the disk does not say.
+    pub(crate) fn unread_privacy(&self) -> Option<Error> {
+        let error = io::Error::other("what the folder says of opting out cannot be read");
+        matches!(self.stored.privacy, File::Unreadable).then(|| self.not_kept(&error))
+    }
+
     /// What would be known after a change.
     pub(crate) fn foresee(&self, change: impl FnOnce(&mut (Option<Person>, Privacy))) -> Known {
         let known = self.identity.known();
@@ -435,20 +441,6 @@ impl Held<'_> {
 
     /// Changes what is known, and keeps it. It counts in this process even where it cannot be kept.
     pub(crate) fn change(&self, change: impl FnOnce(&mut (Option<Person>, Privacy))) -> Result<(), Error> {
-        self.change_or_insist(change, false)
-    }
-
-    /// The same by the user's own choice. Where the folder cannot be read it is written even if nothing changes here:
-    /// another process may have been told otherwise.
-    pub(crate) fn choose(&self, change: impl FnOnce(&mut (Option<Person>, Privacy))) -> Result<(), Error> {
-        self.change_or_insist(change, matches!(self.stored.privacy, File::Unreadable))
-    }
-
-    fn change_or_insist(
-        &self,
-        change: impl FnOnce(&mut (Option<Person>, Privacy)),
-        insists: bool,
-    ) -> Result<(), Error> {
         let known = self.identity.known();
         let mut after = (known.person.clone(), known.privacy.clone());
         change(&mut after);
@@ -460,14 +452,14 @@ impl Held<'_> {
         // First it is written: whoever looks into the folder meanwhile must not find that nothing has changed.
         let (person_kept, privacy_kept);
         if privacy.opted_out {
-            privacy_kept = self.write_privacy(&privacy, &known, insists);
+            privacy_kept = self.write_privacy(&privacy, &known);
             person_kept = self.write_person(person.as_ref(), &privacy, &known);
         } else {
             // Who opts in is somebody else before anybody knows that they did.
             person_kept = self.write_person(person.as_ref(), &privacy, &known);
             privacy_kept = match &person_kept {
                 Err(error) if privacy.wish() != known.privacy.wish() => Err(error.kind().into()),
-                _ => self.write_privacy(&privacy, &known, insists),
+                _ => self.write_privacy(&privacy, &known),
             };
         }
         let overruled = Overruled {
@@ -536,11 +528,11 @@ impl Held<'_> {
         }
     }
 
-    fn write_privacy(&self, privacy: &Privacy, known: &Known, insists: bool) -> io::Result<()> {
+    fn write_privacy(&self, privacy: &Privacy, known: &Known) -> io::Result<()> {
         let Some(folder) = &self.identity.folder else { return Ok(()) };
         let is_missing = matches!(self.stored.privacy, File::Absent) && *privacy != Privacy::default();
         // What failed before is written again: it may be there, and have reached no disk.
-        if *privacy == known.privacy && known.overruled.privacy.is_none() && !is_missing && !insists {
+        if *privacy == known.privacy && known.overruled.privacy.is_none() && !is_missing {
             return Ok(());
         }
         self.replace(&folder.join(PRIVACY), &privacy.to_json().map_err(io::Error::other)?)

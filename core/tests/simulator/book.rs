@@ -23,8 +23,9 @@ struct Message {
     /// The bytes that have left, the same each time.
     content: Option<String>,
     arrived: u32,
-    /// The host was told that it was given up.
+    /// The host was told that it was given up; and how often it was told anything of it.
     failed: bool,
+    reports: u32,
     /// It was settled when a flush returned.
     settled: Option<Duration>,
     /// It may be lost: it was kept in memory only, or the power went before it was synced.
@@ -111,6 +112,7 @@ impl Book {
         for id in ids {
             if let Some(message) = pages.messages.get_mut(id) {
                 message.failed |= error.is_some();
+                message.reports += 1;
             }
         }
         drop(pages);
@@ -231,9 +233,18 @@ impl Book {
         }
     }
 
-    /// Everything is delivered that ever will be. Any number may have been dropped, or those that were counted.
-    pub(crate) fn closes(&self, drops_any: bool) {
+    /// Everything is delivered that ever will be. Any number may have been dropped, or those that were counted. Where
+    /// nothing was in the way, each message has arrived `once`, and the host was told of it once.
+    pub(crate) fn closes(&self, drops_any: bool, once: bool) {
         let pages = self.pages();
+        let is_twice = |message: &Message| message.arrived != 1 || message.reports != 1;
+        let is_taken = |message: &Message| message.returned.is_some_and(|(_, taken)| taken);
+        let twice = pages.messages.iter().find(|(_, message)| once && is_taken(message) && is_twice(message));
+        if let Some((id, Message { arrived, reports, .. })) = twice {
+            let failure = format!("{id} has arrived {arrived} times and was told of {reports} times");
+            drop(pages);
+            self.world.fail(&failure);
+        }
         let mut lost: BTreeMap<usize, Vec<&str>> = BTreeMap::new();
         for (id, message) in &pages.messages {
             let is_taken = message.returned.is_some_and(|(_, taken)| taken);

@@ -433,7 +433,11 @@ impl Storage for Access {
         if self.is_held_back(&mut state, path) {
             return error(io::ErrorKind::PermissionDenied);
         }
-        state.names.remove(path).map(|_| ()).ok_or(io::ErrorKind::NotFound.into())
+        let number = state.names.remove(path).ok_or(io::ErrorKind::NotFound)?;
+        if let Some(node) = state.nodes.get_mut(&number).filter(|node| !node.content.is_mapped()) {
+            node.content = Content::Bytes(node.content.read()); // a descriptor less
+        }
+        Ok(())
     }
 
     fn lock(&self, path: &Path) -> io::Result<Option<Lock>> {

@@ -150,7 +150,10 @@ impl World {
         let thread = world.start("main", 0, move || main(&first)).map_err(|error| error.to_string())?;
         world.core().threads[0].handle.clone().expect("it was started").unpark();
         let is_going = |core: &mut Core| core.threads.iter().any(|thread| thread.state != State::Ended);
-        drop(world.over.wait_while(world.core(), is_going));
+        let over = world.over.wait_timeout_while(world.core(), crate::patience::patience(), is_going);
+        if over.is_ok_and(|(core, _)| core.threads.iter().any(|thread| thread.state != State::Ended)) {
+            return Err(format!("{}\nit hangs", world.core().states()));
+        }
         let _ = thread.join();
         let core = world.core();
         match &core.failure {
@@ -319,6 +322,9 @@ impl World {
             }
             let time = core.random.up_to(STEP);
             core.now += time;
+            if core.random.once_in(500) {
+                core.wake_somebody();
+            }
             let patience = core.patience;
             !core.threads[number].is_killed && core.failure.is_none() && !core.random.once_in(patience)
         };
@@ -382,10 +388,25 @@ impl World {
 }
 
 impl Core {
+    fn states(&self) -> String {
+        let states = self.threads.iter().map(|thread| format!("{} {:?}", thread.name, thread.state));
+        states.collect::<Vec<_>>().join(", ")
+    }
+
     fn fail(&mut self, failure: &str) {
         let name = self.threads.get(self.current).map_or("", |thread| thread.name.as_str());
         self.failure.get_or_insert_with(|| format!("{name}: {failure}"));
         self.threads.iter_mut().for_each(|thread| thread.is_killed = true);
+    }
+
+    /// Somebody who waits is woken without a reason, as real systems do it too.
+    fn wake_somebody(&mut self) {
+        let waits = |thread: &Thread| matches!(thread.state, State::Waiting(address, _) if address != 0);
+        let waiting: Vec<usize> = (0..self.threads.len()).filter(|number| waits(&self.threads[*number])).collect();
+        if !waiting.is_empty() {
+            let chosen = self.random.below(waiting.len());
+            self.threads[waiting[chosen]].state = State::Ready;
+        }
     }
 
     /// Chooses who goes on; false if everybody has ended.
@@ -393,8 +414,11 @@ impl Core {
         let mut is_stuck = false;
         loop {
             // Those who die do so at once.
-            let dying = |thread: &Thread| thread.is_killed && thread.state != State::Ended;
-            if let Some(other) = self.threads.iter().position(dying) {
+            let dying = |thread: &&Thread| thread.is_killed && thread.state != State::Ended;
+            let is_free = |thread: &&Thread| !matches!(thread.state, State::Locked(_));
+            let position = |wanted: &dyn Fn(&&Thread) -> bool| self.threads.iter().position(|thread| wanted(&thread));
+            let other = position(&|thread| dying(thread) && is_free(thread)).or_else(|| position(&dying));
+            if let Some(other) = other {
                 self.current = other;
                 return true;
             }
@@ -430,9 +454,8 @@ impl Core {
                 return true;
             }
             is_stuck = true;
-            let states: Vec<String> =
-                self.threads.iter().map(|thread| format!("{} {:?}", thread.name, thread.state)).collect();
-            self.fail(&format!("everybody waits for somebody: {}", states.join(", ")));
+            let states = self.states();
+            self.fail(&format!("everybody waits for somebody: {states}"));
         }
     }
 }
