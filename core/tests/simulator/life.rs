@@ -370,7 +370,9 @@ impl Machine {
         if self.draw(|random| random.once_in(2)) {
             let _ = client.shutdown(time);
         }
-        let is_done = client.stats().queued == 0 && self.disk.messages().is_empty() && !self.disk.has_troubles();
+        // Another process that ends meanwhile may leave something to be done.
+        let is_alone = self.plan.beside == 1 && self.disk.messages().is_empty();
+        let is_done = client.stats().queued == 0 && is_alone && !self.disk.has_troubles();
         self.is_once.fetch_and(client.stats().queued == 0, Ordering::SeqCst);
         let shutdown = client.config().shutdown;
         let bound = if is_done { Duration::from_millis(600) } else { shutdown + Duration::from_secs(5) };
