@@ -14,6 +14,7 @@
 
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
@@ -56,6 +57,8 @@ pub(crate) struct Identity {
     context: Vec<u8>,
     /// A child of a fork reads it without a lock that its parent could have held.
     known: ArcSwap<Known>,
+    /// What was written last of opting out may be there, and have reached no disk.
+    is_privacy_doubtful: AtomicBool,
     changing: PerProcess<Mutex<()>>,
     told: PerProcess<Mutex<Told>>,
 }
@@ -156,8 +159,18 @@ impl Identity {
         let folder = home.as_ref().map(|home| home.path().to_owned());
         let told = PerProcess::new(Mutex::default);
         let known = ArcSwap::default();
-        let identity =
-            Identity { storage, home, folder, is_asked_to_keep, is_stateful, context, known, changing, told };
+        let identity = Identity {
+            storage,
+            home,
+            folder,
+            is_asked_to_keep,
+            is_stateful,
+            context,
+            known,
+            is_privacy_doubtful: AtomicBool::new(false),
+            changing,
+            told,
+        };
         let stored = identity.stored();
         let may_be_there = matches!(stored.person, File::Unreadable);
         let is_damaged = stored.is_damaged();
@@ -531,11 +544,14 @@ impl Held<'_> {
     fn write_privacy(&self, privacy: &Privacy, known: &Known) -> io::Result<()> {
         let Some(folder) = &self.identity.folder else { return Ok(()) };
         let is_missing = matches!(self.stored.privacy, File::Absent) && *privacy != Privacy::default();
+        let is_doubtful = self.identity.is_privacy_doubtful.load(Ordering::Relaxed);
         // What failed before is written again: it may be there, and have reached no disk.
-        if *privacy == known.privacy && known.overruled.privacy.is_none() && !is_missing {
+        if *privacy == known.privacy && known.overruled.privacy.is_none() && !is_missing && !is_doubtful {
             return Ok(());
         }
-        self.replace(&folder.join(PRIVACY), &privacy.to_json().map_err(io::Error::other)?)
+        let written = self.replace(&folder.join(PRIVACY), &privacy.to_json().map_err(io::Error::other)?);
+        self.identity.is_privacy_doubtful.store(written.is_err(), Ordering::Relaxed);
+        written
     }
 
     /// Somebody who opted out must not be tracked again because the power went.
