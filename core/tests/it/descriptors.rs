@@ -123,7 +123,9 @@ fn hundreds_of_clients_have_their_files_and_a_child_has_none_of_their_locks() {
     let free = locks.iter().filter(|path| File::open(path).expect("there").try_lock().is_ok()).count();
     assert!(is_alive(pid), "the child lives");
     kill(pid, libc::SIGKILL);
-    assert_eq!((locks.len(), free), (MANY, MANY));
+    // Two threads of a client may each have made one, and the process have ended before the second was deleted.
+    assert!(locks.len() >= MANY, "{} locks", locks.len());
+    assert_eq!(free, locks.len());
 }
 
 // ---- Mapped files ----
