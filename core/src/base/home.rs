@@ -92,7 +92,7 @@ impl Home {
 
     fn mark(&self) -> io::Result<()> {
         let mark = format!("segment-native {VERSION} {}\n", user());
-        // Once for all time: empty after a loss of power, it would be nobody's, and the folder with it.
+        // Empty after a loss of power, the mark would say that the folder is not ours, for ever.
         let marked = self.storage.replace_synced(&self.path.join(MARK), mark.as_bytes());
         self.is_mark_doubtful.store(marked.is_err(), Ordering::Relaxed);
         marked

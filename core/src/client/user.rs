@@ -130,7 +130,8 @@ impl Client {
     /// nothing is sent or thrown away; after damage until they opt in or out.
     ///
     /// # Errors
-    /// [`ErrorKind::Storage`] if it could not be kept: then the user has opted out again at the next start.
+    /// [`ErrorKind::Storage`] if it could not be kept: then the user has opted out again at the next start. The same
+    /// where they had not opted out here, and what other processes were told cannot be read: then nothing changes.
     pub fn opt_in(&self) -> Result<(), Error> {
         self.opt(false)
     }

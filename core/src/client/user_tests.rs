@@ -192,8 +192,9 @@ struct Gate {
     entered: Mutex<Sender<()>>,
     released: Mutex<Told<()>>,
     is_passed: AtomicBool,
-    /// A call that fails, for files whose names begin like this, and how.
+    /// A call that fails, for files whose names begin like this, and how; and another.
     refused: Refused,
+    also_refused: Refused,
 }
 
 type Refused = Arc<Mutex<Option<(&'static str, &'static str, i32)>>>;
@@ -208,12 +209,15 @@ impl Gate {
 
     fn refuse(&self, call: &str, path: &Path) -> io::Result<()> {
         let name = path.file_name().unwrap_or_default().to_string_lossy();
-        match *self.refused.lock().expect("no panic") {
-            Some((refused, start, errno)) if refused == call && name.starts_with(start) => {
-                Err(io::Error::from_raw_os_error(errno))
+        for refused in [&self.refused, &self.also_refused] {
+            if let Some((refused, start, errno)) = *refused.lock().expect("no panic")
+                && refused == call
+                && name.starts_with(start)
+            {
+                return Err(io::Error::from_raw_os_error(errno));
             }
-            _ => Ok(()),
         }
+        Ok(())
     }
 
     fn new(call: &'static str) -> (Gate, Told<()>, Sender<()>) {
@@ -226,6 +230,7 @@ impl Gate {
                 released: Mutex::new(released),
                 is_passed,
                 refused: Refused::default(),
+                also_refused: Refused::default(),
             },
             wait,
             release,
@@ -292,7 +297,8 @@ impl Storage for Gate {
     fn replace_synced(&self, path: &Path, content: &[u8]) -> io::Result<()> {
         self.refuse("replace", path)?;
         self.pass("replace", path);
-        Disk.replace_synced(path, content)
+        Disk.replace_synced(path, content)?;
+        self.refuse("sync", path) // it is there, and may have reached no disk
     }
 
     fn remove_unfinished(&self, path: &Path) {
@@ -528,8 +534,8 @@ impl Transport for Late {
     }
 }
 
-#[test]
-fn no_request_begins_after_the_user_has_opted_out() {
+/// A client whose requests tell when they were decided on, wait to be released, and are counted when they are made.
+fn late_client(config: Config) -> (Client, Told<()>, Sender<()>, Arc<AtomicUsize>) {
     let ((entered, wait), (release, released)) = (channel(), channel());
     let made = Arc::new(AtomicUsize::new(0));
     let late = Late {
@@ -541,8 +547,12 @@ fn no_request_begins_after_the_user_has_opted_out() {
     let once = Mutex::new(Some(late));
     let make =
         Box::new(move || -> Box<dyn Transport> { Box::new(once.lock().expect("no panic").take().expect("no fork")) });
-    let config = Config { flush_at: 1, ..Config::new("k") };
-    let client = Client::with(config, Arc::new(Disk), make).expect("good settings");
+    (Client::with(config, Arc::new(Disk), make).expect("good settings"), wait, release, made)
+}
+
+#[test]
+fn no_request_begins_after_the_user_has_opted_out() {
+    let (client, wait, release, made) = late_client(Config { flush_at: 1, ..Config::new("k") });
     assert!(track(&client, "before"));
     wait.recv_timeout(patience()).expect("it has been decided");
     client.opt_out().expect("in memory");
@@ -572,20 +582,8 @@ fn while_somebody_opts_out_nobody_who_knows_of_nothing_brings_the_queue_back() {
 /// With several uploads a request may have been decided on, and its thread not have begun it.
 #[test]
 fn no_request_begins_after_another_process_has_said_that_the_user_opted_out() {
-    let ((entered, wait), (release, released)) = (channel(), channel());
-    let made = Arc::new(AtomicUsize::new(0));
-    let late = Late {
-        interruptions: Arc::default(),
-        entered: Mutex::new(entered),
-        released: Mutex::new(released),
-        made: made.clone(),
-    };
-    let once = Mutex::new(Some(late));
-    let make =
-        Box::new(move || -> Box<dyn Transport> { Box::new(once.lock().expect("no panic").take().expect("no fork")) });
     let folder = Folder::new();
-    let config = Config { flush_at: 1, uploads: 2, ..config(&folder) };
-    let first = Client::with(config, Arc::new(Disk), make).expect("good settings");
+    let (first, wait, release, made) = late_client(Config { flush_at: 1, uploads: 2, ..config(&folder) });
     let other = client(stateful(&folder), Disk, &Receiver::default());
     assert!(track(&first, "before"));
     wait.recv_timeout(patience()).expect("it has been decided");
@@ -722,6 +720,28 @@ fn who_repeats_their_no_is_heard_though_the_folder_cannot_be_read_and_their_yes_
     assert!(known_to(&folder).1, "the no stands");
     first.opt_in().expect("kept, now that it is known");
     assert!(!known_to(&folder).1);
+}
+
+#[test]
+fn a_no_that_may_have_reached_no_disk_is_written_again_whatever_was_read_since() {
+    let folder = Folder::new();
+    let (gate, refused) = Gate::failing();
+    let also_refused = gate.also_refused.clone();
+    let client = client(stateful(&folder), gate, &Receiver::default());
+    let set = |which: &Refused, to| *which.lock().expect("no panic") = to;
+    set(&refused, Some(("sync", "privacy.json", libc::EMFILE)));
+    client.opt_out().expect_err("it is not known to be kept");
+    // Another no, which can be neither read nor written; then the first is read again.
+    set(&refused, Some(("read", "privacy.json", libc::EMFILE)));
+    set(&also_refused, Some(("replace", "privacy.json", libc::EMFILE)));
+    client.opt_out().expect_err("not kept");
+    set(&refused, None);
+    client.identity().refresh();
+    client.opt_out().expect_err("it is to be written, and cannot be");
+    set(&also_refused, None);
+    client.opt_out().expect("written");
+    set(&also_refused, Some(("replace", "privacy.json", libc::EMFILE)));
+    client.opt_out().expect("nothing is left to be written");
 }
 
 #[test]

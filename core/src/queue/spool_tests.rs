@@ -722,8 +722,7 @@ fn the_disk_is_asked_for_nothing_under_the_queues_lock() {
     assert!(calls.load(Ordering::SeqCst) > 50, "it was watched");
 }
 
-/// The delivery thread waits half a second for the next chunk; the thread that makes it was at the disk's door when a
-/// caller was writing.
+/// The thread for errands leaves the disk to a caller that is writing, while the delivery thread waits for a chunk.
 #[test]
 fn the_next_chunk_is_made_as_soon_as_a_caller_leaves_the_disk() {
     let folder = Folder::new();

@@ -188,7 +188,7 @@ pub(crate) struct Choice {
     pub(crate) wish: Wish,
     /// The same when it was last known. Only where that changes anything is thrown away.
     pub(crate) certain: Option<Wish>,
-    /// So many calls are at it to opt out: until they have been kept, what was wanted before does not count any more.
+    /// How many calls are opting out right now. Until their choice is written, an earlier wish does not count.
     pub(crate) opting_out: u32,
     /// How often everything was thrown away: what was made or read before that is not wanted any more.
     pub(crate) purges: u64,
