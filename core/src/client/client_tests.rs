@@ -149,3 +149,21 @@ fn times_without_end_are_as_good_as_for_ever() {
     client.flush(Duration::MAX).expect("settled");
     assert_eq!((client.stats().delivered, client.stats().requests), (1, 1));
 }
+
+#[test]
+fn where_no_delivery_thread_can_be_had_nobody_waits_for_one() {
+    use crate::simulator::threads::World;
+
+    World::run(1, |world| {
+        world.set_no_threads(1);
+        let client = client(Config { shutdown: Duration::from_secs(30), ..config() }, Panics(AtomicUsize::new(0)));
+        client.track("u", "E", None, None).expect("taken");
+        let began = world.now();
+        let flushed = client.flush(Duration::from_secs(60));
+        assert_eq!(flushed.expect_err("nobody sends it").kind(), ErrorKind::Timeout);
+        client.end();
+        assert!(world.now() - began < Duration::from_secs(1), "it took {:?}", world.now() - began);
+        assert_eq!(client.stats().failed, 1);
+    })
+    .expect("a lifetime");
+}

@@ -504,7 +504,8 @@ impl Queue {
             .settled
             .wait_timeout_while(state, time, |state| {
                 let is_kept_back = state.is_paused && !state.shelf.is_settled_up_to(target);
-                !state.is_settled(target) && !is_kept_back
+                // Where no delivery thread could be had, nobody will settle anything.
+                state.worker.runs && !state.is_settled(target) && !is_kept_back
             })
             .unwrap_or_else(PoisonError::into_inner);
         state.is_settled(target)
@@ -528,7 +529,7 @@ impl Queue {
             .settled
             .wait_timeout_while(state, wait, |state| {
                 let is_kept_back = state.is_paused && !state.shelf.is_empty();
-                !state.is_empty() && !is_kept_back
+                state.worker.runs && !state.is_empty() && !is_kept_back
             })
             .unwrap_or_else(PoisonError::into_inner);
         state.is_empty()
