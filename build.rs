@@ -1,4 +1,5 @@
-//! What cargo cannot know about a C library: the name it is loaded by, and that it must stay loaded.
+//! What cargo cannot know about a C library: the name it is loaded by, and that it must stay loaded. What rustc cannot
+//! know: what the library is built for.
 
 use std::env;
 
@@ -9,6 +10,8 @@ fn main() {
     let minor = env::var("CARGO_PKG_VERSION_MINOR").unwrap_or_default();
     // Before 1.0 a minor version may break what was, so it is part of the name.
     let version = if major == "0" { format!("0.{minor}") } else { major };
+    println!("cargo:rustc-env=SEGMENT_ABI={version}");
+    println!("cargo:rustc-env=SEGMENT_TARGET={}", env::var("TARGET").unwrap_or_default());
     let link = |argument: &str| println!("cargo:rustc-cdylib-link-arg={argument}");
     match os.as_str() {
         "linux" | "android" | "freebsd" | "netbsd" | "openbsd" => {

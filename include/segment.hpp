@@ -7,6 +7,17 @@
 //                  {{"price", 19.99}, {"tags", segment::List{"new", "sale"}}});
 //                                                    // leaving the scope delivers what is queued
 //
+// Result                             what a call returns
+// Object, Value, List, Json          properties, traits, context
+// Traits, GroupTraits, Address, Company, Product, Revenue
+//                                    what Segment has a name for
+// Options                            a message's time, ids, context
+// Delivery, Edit, HttpRequest, ...   what callbacks are given, and return
+// Config, OAuth                      the settings of a client
+// Request, Response, Pages           single calls to Segment's APIs
+// Stats                              counts of messages
+// Client                             all that can be called
+//
 // Braces:  {{"name", value}, ...} is always an object, at every depth: {{"a", "b"}} is {"a":"b"},
 //          and {} is empty. A list is always List{...}, objects in it Object{...}. What could be
 //          taken for either does not compile.
@@ -145,6 +156,32 @@ template <class T> inline constexpr bool is_value =
 
 struct Anything { template <class T> Anything(const T&) noexcept {} };
 
+// What is to be set in an object, gathered so that it takes one call.
+class Members {
+public:
+    explicit Members(Object& object) noexcept : object_(object) {}
+    Members(const Members&) = delete;
+    Members& operator=(const Members&) = delete;
+    ~Members() { set(); }
+
+    template <class Field, class Given>
+    segment_member& add(const Text& name, std::size_t kind, Field segment_value::*field,
+                        Given value) {
+        if (count_ == max) set();
+        return members_[count_++] = segment_member_of(kind, field, name.c_str(), value);
+    }
+    // The text itself must stay until it is set: a view is not copied.
+    template <class T> void add_text(const Text& name, std::size_t kind, const T& text);
+    // The object with all that was gathered, for what takes a call of its own.
+    Object& set();
+
+private:
+    static constexpr std::size_t max = 16;
+    Object& object_;
+    segment_member members_[max];
+    std::size_t count_ = 0;
+};
+
 }  // namespace detail
 
 /// The value of a member: nullptr, bool, an integer (exact), a floating-point number (finite), a
@@ -168,14 +205,16 @@ public:
 
 private:
     friend class Object;
-    static void set_members(Object& object, const Text& name, const Value& value);
-    template <class T> static void set_one(Object& object, const Text& name, const Value& value);
+    using Set = void (*)(detail::Members& members, const Text& name, const Value& value);
+    static void set_members(detail::Members& members, const Text& name, const Value& value);
+    template <class T>
+    static void set_one(detail::Members& members, const Text& name, const Value& value);
     template <class... T>
-    static void set_list(Object& object, const Text& name, const Value& value);
+    static void set_list(detail::Members& members, const Text& name, const Value& value);
 
     const void* at_;
     std::size_t count_ = 0;
-    void (*set_)(Object& object, const Text& name, const Value& value);
+    Set set_;
 };
 
 /// One member of an object in braces.
@@ -212,7 +251,7 @@ class Object {
 public:
     Object() noexcept = default;
     Object(std::initializer_list<Member> members) {
-        for (const Member& member : members) set(member.name, member.value);
+        set_all(members.begin(), members.size());
     }
     /// From JSON text, `{"plan": "pro"}`.
     [[nodiscard]] static Object parse(const Text& json) {
@@ -223,9 +262,8 @@ public:
 
     /// Sets a member, or replaces its value.
     Object& set(const Text& name, const Value& value) {
-        if (name.has_nul()) return mark(name, detail::has_nul);
-        value.set_(*this, name, value);
-        return *this;
+        const Member member(name, value);
+        return set_all(&member, 1);
     }
     Object& set(const Revenue& revenue);
     /// Appends to the list of this name, making the list where there is none.
@@ -268,10 +306,23 @@ protected:
 private:
     friend class Client;
     friend class Value;
+    friend class detail::Members;
     struct Free {
         void operator()(segment_object* object) const noexcept { segment_object_free(object); }
     };
 
+    Object& set_all(const Member* members, std::size_t count) {
+        detail::Members gathered(*this);
+        for (; count > 0; ++members, --count) {
+            const Text& name = members->name;
+            if (name.has_nul()) {
+                mark(name, detail::has_nul);
+            } else {
+                members->value.set_(gathered, name, members->value);
+            }
+        }
+        return *this;
+    }
     // Without members there is no handle, and no allocation.
     segment_object* handle() {
         if (!object_) object_.reset(segment_object_new());
@@ -287,44 +338,69 @@ private:
     std::string flaw_;  // what C does not get to see: a NUL inside a text
 };
 
-inline void Value::set_members(Object& object, const Text& name, const Value& value) {
-    Object child;
-    const Member* const members = static_cast<const Member*>(value.at_);
-    for (std::size_t i = 0; i < value.count_; ++i) child.set(members[i].name, members[i].value);
-    object.put(name, child, segment_object_set_object);
+inline Object& detail::Members::set() {
+    if (count_ > 0) segment_object_set_members(object_.handle(), members_, count_);
+    count_ = 0;
+    return object_;
 }
 
-template <class T> void Value::set_one(Object& object, const Text& name, const Value& value) {
-    [[maybe_unused]] const T& it = *static_cast<const T*>(value.at_);
-    const auto put_number = [&](auto place, auto number) {
-        place(object.handle(), name.c_str(), number);
-    };
-    if constexpr (std::is_same_v<T, std::nullptr_t>) {
-        segment_object_set_null(object.handle(), name.c_str());
-    } else if constexpr (std::is_same_v<T, bool>) {
-        put_number(segment_object_set_bool, it);
-    } else if constexpr (detail::is_signed<T>) {
-        put_number(segment_object_set_int, std::int64_t{it});
-    } else if constexpr (std::is_floating_point_v<T>) {
-        put_number(segment_object_set_double, static_cast<double>(it));
-    } else if constexpr (detail::is_time<T>) {
-        put_number(segment_object_set_time, detail::to_unix_ms(it));
-    } else if constexpr (std::is_same_v<T, Json>) {
-        object.put(name, it.text, segment_object_set_json);
-    } else if constexpr (detail::is_object<T>) {
-        object.put(name, it, segment_object_set_object);
-    } else if constexpr (!detail::is_unsigned<T>) {
-        object.put(name, it, segment_object_set_str);
-    } else if (std::uint64_t{it} <= INT64_MAX) {
-        put_number(segment_object_set_int, static_cast<std::int64_t>(it));
+template <class T>
+void detail::Members::add_text(const Text& name, std::size_t kind, const T& text) {
+    if constexpr (std::is_convertible_v<const T&, const char*>) {
+        add(name, kind, &segment_value::str, static_cast<const char*>(text));
     } else {
-        object.put(name, std::to_string(it), segment_object_set_json);
+        const std::string_view view(text);
+        if (view.find('\0') != view.npos) {
+            object_.mark(name, has_nul);
+        } else {
+            add(name, kind, &segment_value::str, view.empty() ? "" : view.data()).length =
+                view.size();
+        }
     }
 }
 
-template <class... T> void Value::set_list(Object& object, const Text& name, const Value& value) {
+inline void Value::set_members(detail::Members& members, const Text& name, const Value& value) {
+    Object child;
+    child.set_all(static_cast<const Member*>(value.at_), value.count_);
+    members.set().put(name, child, segment_object_set_object);
+}
+
+template <class T>
+void Value::set_one(detail::Members& members, const Text& name, const Value& value) {
+    [[maybe_unused]] const T& it = *static_cast<const T*>(value.at_);
+    if constexpr (std::is_same_v<T, std::nullptr_t>) {
+        members.add(name, SEGMENT_KIND_NULL, &segment_value::integer, 0);
+    } else if constexpr (std::is_same_v<T, bool>) {
+        members.add(name, SEGMENT_KIND_BOOL, &segment_value::boolean, it);
+    } else if constexpr (detail::is_signed<T>) {
+        members.add(name, SEGMENT_KIND_INT, &segment_value::integer, it);
+    } else if constexpr (std::is_floating_point_v<T>) {
+        members.add(name, SEGMENT_KIND_DOUBLE, &segment_value::number, static_cast<double>(it));
+    } else if constexpr (detail::is_time<T>) {
+        members.add(name, SEGMENT_KIND_TIME, &segment_value::unix_ms, detail::to_unix_ms(it));
+    } else if constexpr (std::is_same_v<T, Json>) {
+        if (it.text.has_nul()) {
+            members.set().mark(name, detail::has_nul);
+        } else {
+            members.add_text(name, SEGMENT_KIND_JSON, it.text.c_str());
+        }
+    } else if constexpr (detail::is_object<T>) {
+        members.set().put(name, it, segment_object_set_object);
+    } else if constexpr (!detail::is_unsigned<T>) {
+        members.add_text(name, SEGMENT_KIND_STR, it);
+    } else if (std::uint64_t{it} <= INT64_MAX) {
+        members.add(name, SEGMENT_KIND_INT, &segment_value::integer,
+                    static_cast<std::int64_t>(it));
+    } else {
+        members.set().put(name, std::to_string(it), segment_object_set_json);
+    }
+}
+
+template <class... T>
+void Value::set_list(detail::Members& members, const Text& name, const Value& value) {
     // An earlier list is replaced, and no items make an empty one.
-    segment_object_set_json(object.handle(), name.c_str(), "[]");
+    members.add_text(name, SEGMENT_KIND_JSON, "[]");
+    Object& object = members.set();
     std::apply([&](const auto&... item) { (object.push(name, item), ...); },
                static_cast<const List<T...>*>(value.at_)->items_);
 }
@@ -858,8 +934,7 @@ public:
     }
     /// All zero without a client.
     [[nodiscard]] Stats stats() const noexcept {
-        Stats stats{};
-        stats.size = static_cast<std::uint32_t>(sizeof stats);
+        Stats stats = SEGMENT_STATS_INIT;
         segment_get_stats(client_, &stats);
         return stats;
     }
@@ -935,8 +1010,7 @@ inline bool Pages::turn() {
 inline Response Client::call(const Request& request) const {
     std::string flaw;
     const detail::Lines headers(request.headers, flaw);
-    segment_request r{};
-    r.size = static_cast<std::uint32_t>(sizeof r);
+    segment_request r = SEGMENT_REQUEST_INIT;
     r.api = static_cast<std::uint32_t>(request.api);
     r.timeout_ms = detail::to_ms(request.timeout);
     r.method = detail::optional(request.method, "method", flaw);
@@ -978,8 +1052,7 @@ Result Client::send(const char* subject_name, const char* payload_name, const Te
     const char* const other = detail::checked(subject, subject_name, flaw);
     const segment_object* const object = payload.checked(payload_name, flaw);
 
-    segment_options rest{};
-    rest.size = static_cast<std::uint32_t>(sizeof rest);
+    segment_options rest = SEGMENT_OPTIONS_INIT;
     rest.timestamp = detail::optional(options.timestamp_iso, "timestamp_iso", flaw);
     if (options.timestamp) rest.timestamp_ms = detail::to_unix_ms(*options.timestamp);
     // To C, 0 is now.
@@ -995,8 +1068,7 @@ Result Client::send(const char* subject_name, const char* payload_name, const Te
 }
 
 inline Client::Client(const Config& config) {
-    segment_config c{};
-    c.size = static_cast<std::uint32_t>(sizeof c);
+    segment_config c = SEGMENT_CONFIG_INIT;
     const auto flag = [&c](bool is_set, std::uint32_t bit) { c.flags |= is_set ? bit : 0; };
     flag(!config.gzip, SEGMENT_NO_GZIP);
     flag(config.dry_run, SEGMENT_DRY_RUN);
@@ -1022,10 +1094,9 @@ inline Client::Client(const Config& config) {
     c.ca_file = detail::optional(config.ca_file, "ca_file", error_);
     const detail::Lines headers(config.headers, error_);
     c.headers = headers.get();
-    segment_oauth oauth{};
+    segment_oauth oauth = SEGMENT_OAUTH_INIT;
     if (config.oauth) {
         const OAuth& given = *config.oauth;
-        oauth.size = static_cast<std::uint32_t>(sizeof oauth);
         oauth.client_id = detail::optional(given.client_id, "oauth: client_id", error_);
         oauth.key_id = detail::optional(given.key_id, "oauth: key_id", error_);
         oauth.private_key = detail::optional(given.private_key, "oauth: private_key", error_);

@@ -29,11 +29,11 @@ pub struct segment_request {
     pub size: u32,
     /// None yet: 0.
     pub flags: u32,
-    /// SEGMENT_TRACKING_API
+    /// Which of Segment's APIs.
     pub api: u32,
-    /// The client's.
+    /// For the whole request. Default: the client's timeout_ms.
     pub timeout_ms: u32,
-    /// GET, POST, PUT, PATCH, DELETE: "POST".
+    /// GET, POST, PUT, PATCH, DELETE. Default: "POST".
     pub method: Text,
     /// Relative to the API: "/v1/group/". A URL of another host is refused.
     pub path: Text,

@@ -97,7 +97,8 @@ fn milliseconds(ms: u32) -> Duration {
 }
 
 /// A new client, or NULL: segment_error() says why. Without spool_dir nothing is sent and no thread
-/// started before the first message.
+/// started before the first message. Free it with segment_free.
+///   config  Copied: it may go when the call returns.
 #[unsafe(no_mangle)]
 pub extern "C" fn segment_new(config: *const segment_config) -> Option<Box<segment_client>> {
     guard_or(None, || Ok(Some(Box::new(segment_client(Client::new(config::read(config)?)?)))))
@@ -105,14 +106,16 @@ pub extern "C" fn segment_new(config: *const segment_config) -> Option<Box<segme
 
 /// Sends what waits. SEGMENT_OK when every message accepted before the call is settled (delivered,
 /// failed or dropped) and its on_delivery has run, SEGMENT_TIMEOUT otherwise. It cuts a wait after
-/// a failure short, at most twice a second, and never a Retry-After. 0 starts it and does not wait.
+/// a failure short, at most twice a second, and never a Retry-After.
+///   timeout_ms  0 starts it and does not wait.
 #[unsafe(no_mangle)]
 pub extern "C" fn segment_flush(client: Option<&segment_client>, timeout_ms: u32) -> segment_status {
     guard(|| required(client)?.flush(milliseconds(timeout_ms)))
 }
 
 /// Takes no more messages, and goes on delivering for this long: SEGMENT_OK when nothing is queued,
-/// else SEGMENT_TIMEOUT. May be repeated. 0 does not wait.
+/// else SEGMENT_TIMEOUT. May be repeated.
+///   timeout_ms  0 does not wait.
 #[unsafe(no_mangle)]
 pub extern "C" fn segment_shutdown(client: Option<&segment_client>, timeout_ms: u32) -> segment_status {
     guard(|| required(client)?.shutdown(milliseconds(timeout_ms)))
@@ -162,8 +165,9 @@ pub extern "C" fn segment_resume(client: Option<&segment_client>) -> segment_sta
 
 /// Why nothing arrives: what stands in the way right now, as a sentence for a person ("Segment
 /// answered with status 403 at 12:03:05 UTC; 210 messages wait; next try in 40 s"). Returns its
-/// length without the NUL (0: nothing that is known, or an error) and writes a copy with a NUL, cut
-/// to `capacity` bytes if it is longer.
+/// length without the NUL; 0: nothing that is known, or an error.
+///   buffer    For a copy with a NUL, cut if it is longer. May be NULL with a capacity of 0.
+///   capacity  How many bytes may be written there.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn segment_last_problem(
     client: Option<&segment_client>,
@@ -181,7 +185,8 @@ pub unsafe extern "C" fn segment_last_problem(
     })
 }
 
-/// Writes the counts, as many as the struct's size says.
+/// Writes the counts, as many as the size of the struct says.
+///   stats  SEGMENT_STATS_INIT, or one that was filled before.
 #[unsafe(no_mangle)]
 pub extern "C" fn segment_get_stats(client: Option<&segment_client>, stats: *mut segment_stats) -> segment_status {
     guard(|| {

@@ -22,26 +22,23 @@ use crate::transport::{segment_http, transport};
 pub const SEGMENT_NO_GZIP: u32 = 1;
 /// segment_config.flags: do everything but send; what would be sent counts as delivered.
 pub const SEGMENT_DRY_RUN: u32 = 2;
-/// segment_config.flags: a full queue makes room by dropping its oldest sealed chunks, never one
-/// that is just being sent; if there is none, SEGMENT_QUEUE_FULL.
+/// segment_config.flags: a full queue makes room by dropping its oldest sealed chunks, never one that is just being
+/// sent; if there is none, SEGMENT_QUEUE_FULL.
 pub const SEGMENT_DROP_OLDEST: u32 = 4;
-/// segment_config.flags: the client remembers who the user is, in spool_dir if there is one: see
-/// segment_reset. Without it, nothing is remembered and both ids are yours.
+/// segment_config.flags: the client remembers who the user is, in spool_dir if there is one: see segment_reset.
+/// Without it, nothing is remembered and both ids are yours.
 pub const SEGMENT_STATEFUL: u32 = 8;
-/// segment_config.flags: refuse what is only doubtful, not just what Segment would discard: reserved
-/// traits and e-commerce properties of the wrong type, custom traits that are reserved ones in
-/// another spelling, amounts that are no numbers, currencies that are not ISO 4217, times in the
-/// future, e-mail addresses as user ids. Else on_log warns of it, once for each kind and name.
+/// segment_config.flags: refuse what is only doubtful, not just what Segment would discard: reserved traits and
+/// e-commerce properties of the wrong type, custom traits that are reserved ones in another
+/// spelling, amounts that are no numbers, currencies that are not ISO 4217, times in the future,
+/// e-mail addresses as user ids. Else on_log warns of it, once for each kind and name.
 pub const SEGMENT_STRICT: u32 = 16;
-/// segment_config.flags: with spool_dir, survive power loss too, by syncing in the background ten
-/// times a second.
+/// segment_config.flags: with spool_dir, survive power loss too, by syncing in the background ten times a second.
 pub const SEGMENT_SYNC: u32 = 32;
-/// segment_config.flags: add os, device, locale, timezone to context; the locale is the
-/// environment's.
+/// segment_config.flags: add os, device, locale, timezone to context; the locale is the environment's.
 pub const SEGMENT_DEVICE_CONTEXT: u32 = 64;
-/// segment_config.flags: with SEGMENT_STATEFUL, track Application Installed, Updated (both only
-/// with a spool_dir that can be written) and Opened when a client is made, by the version and build
-/// of app in context.
+/// segment_config.flags: with SEGMENT_STATEFUL, track Application Installed, Updated (both only with a spool_dir that
+/// can be written) and Opened when a client is made, by the version and build of app in context.
 pub const SEGMENT_LIFECYCLE: u32 = 128;
 
 /// OAuth 2.0 instead of Basic authentication.
@@ -58,9 +55,9 @@ pub struct segment_oauth {
     pub key_id: Text,
     /// PEM, PKCS#8 or PKCS#1.
     pub private_key: Text,
-    /// "tracking_api:write"
+    /// Default: "tracking_api:write".
     pub scope: Text,
-    /// "https://oauth2.segment.io", or the EU's if the client's endpoint is there.
+    /// Default: "https://oauth2.segment.io", or the EU's if the client's endpoint is there.
     pub endpoint: Text,
 }
 
@@ -75,10 +72,10 @@ unsafe impl Sized0 for segment_oauth {
 pub struct segment_config {
     /// sizeof(segment_config): which fields you know.
     pub size: u32,
-    /// SEGMENT_NO_GZIP, ...
+    /// Any of these, added up.
     pub flags: u32,
-    /// How many bytes of messages may wait, in memory or in spool_dir; then SEGMENT_QUEUE_FULL:
-    /// 64 MiB.
+    /// How many bytes of messages may wait, in memory or in spool_dir; beyond that calls return
+    /// SEGMENT_QUEUE_FULL. Default: 64 MiB.
     pub queue_max_bytes: u64,
     /// Your source's write key.
     pub write_key: Text,
@@ -89,21 +86,23 @@ pub struct segment_config {
     /// processes may share it. A relative path is taken from where the process is in segment_new,
     /// and stays there. On Unix any bytes, elsewhere UTF-8. NULL: in memory only.
     pub spool_dir: Text,
-    /// Send when this many messages wait: 100.
+    /// Send when this many messages wait. Default: 100.
     pub flush_at: u32,
-    /// Send what waits this often: 5000.
+    /// Send what waits this often. Default: 5000.
     pub flush_interval_ms: u32,
-    /// Counted attempts after the first, within 12 hours, without spool_dir: 10; UINT32_MAX: none.
+    /// Without spool_dir: how often a failed request is tried again, within 12 hours, before its
+    /// messages are given up. Default: 10; UINT32_MAX: not at all.
     pub retry_max: u32,
-    /// For one whole HTTP request, the name look-up included: 15000.
+    /// For one whole HTTP request, the name look-up included. Default: 15000.
     pub timeout_ms: u32,
-    /// How long segment_free may deliver: 2000 (not at all: segment_shutdown(client, 0) first).
+    /// How long segment_free may deliver. Default: 2000. For not at all, call
+    /// segment_shutdown(client, 0) first.
     pub shutdown_ms: u32,
-    /// How many batches may be on their way at once, 64 at most, for servers that are far away. 0:
-    /// one at first, up to 16 while more waits than one carries and the server takes it; with a
-    /// transport, 1. Together they carry a quarter of queue_max_bytes at most, and arrive in any
-    /// order: 1 keeps it, as alias and identify may want. Segment recommends at most 1,000 events a
-    /// second for a workspace.
+    /// How many batches may be on their way at once, 64 at most, for servers that are far away.
+    /// Default: one at first, up to 16 while more waits than one carries and the server takes it;
+    /// with a transport, 1. Together they carry a quarter of queue_max_bytes at most, and arrive in
+    /// any order: 1 keeps it, as alias and identify may want. Segment recommends at most 1,000
+    /// events a second for a workspace.
     pub uploads: u32,
     /// Part of every message's context.
     pub context: *const segment_object,
@@ -127,15 +126,15 @@ pub struct segment_config {
     pub access_token: Text,
     /// For segment_call to the Profile API.
     pub profile_token: Text,
-    /// "https://api.segmentapis.com", or the EU's if endpoint is there.
+    /// Default: "https://api.segmentapis.com", or the EU's if endpoint is there.
     pub public_endpoint: Text,
-    /// "https://profiles.segment.com", or the EU's.
+    /// Default: "https://profiles.segment.com", or the EU's if endpoint is there.
     pub profile_endpoint: Text,
-    /// What became of messages. Always on the delivery thread, as on_log. Callbacks must not throw
-    /// or longjmp; inside them segment_flush and segment_shutdown return SEGMENT_INVALID, and
-    /// segment_free does nothing.
+    /// Told what became of messages, on the delivery thread. Inside any of the callbacks
+    /// segment_flush and segment_shutdown return SEGMENT_INVALID, and segment_free does nothing.
     pub on_delivery: Option<unsafe extern "C" fn(userdata: *mut c_void, delivery: *const segment_delivery)>,
-    /// Level 0 error, 1 warning, 2 info, 3 debug.
+    /// Told what a person may want to read, on the delivery thread. Level: 0 error, 1 warning,
+    /// 2 info, 3 debug.
     pub on_log: Option<unsafe extern "C" fn(userdata: *mut c_void, level: i32, message: *const c_char)>,
     /// Sees each message on the calling thread, before anything is kept: returns json itself, a
     /// replacement (copied at once, it stays yours), or NULL to drop it: the call then returns

@@ -169,16 +169,6 @@ pub extern "C" fn segment_strerror(status: i32) -> *const c_char {
     known.map_or(c"unknown status", segment_status::sentence).as_ptr()
 }
 
-/// The version of the library, like "0.1.0".
-#[unsafe(no_mangle)]
-pub extern "C" fn segment_version() -> *const c_char {
-    const VERSION: &CStr = match CStr::from_bytes_with_nul(concat!(env!("CARGO_PKG_VERSION"), "\0").as_bytes()) {
-        Ok(version) => version,
-        Err(_) => panic!("a version holds no NUL"),
-    };
-    VERSION.as_ptr()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

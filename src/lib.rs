@@ -11,11 +11,15 @@
 
 pub mod error;
 
+pub mod version;
+
 pub mod text;
 
 pub mod sized;
 
 pub mod object;
+
+pub mod member;
 
 pub mod hooks;
 

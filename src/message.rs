@@ -21,14 +21,14 @@ pub struct segment_options {
     pub size: u32,
     /// None yet: 0.
     pub flags: u32,
-    /// When it happened, milliseconds since 1970: now. (0 is now; for 1970 itself use timestamp.
+    /// When it happened, milliseconds since 1970. Default: now. (For 1970 itself use timestamp.
     /// Both: SEGMENT_INVALID.)
     pub timestamp_ms: i64,
     /// ISO 8601 with a zone, instead of timestamp_ms.
     pub timestamp: Text,
     /// Who, when there is no user id.
     pub anonymous_id: Text,
-    /// For deduplication, at most 99 characters: a new UUID.
+    /// For deduplication, at most 99 characters. Default: a new UUID.
     pub message_id: Text,
     /// Merged over the client's.
     pub context: *const segment_object,
@@ -99,10 +99,10 @@ fn borrow(object: &*const segment_object) -> Option<&Object> {
     unsafe { object.as_ref() }.map(|object| &object.0)
 }
 
-/// Says who the user is, and records traits about them. A NULL user_id needs options->anonymous_id,
-/// or SEGMENT_STATEFUL. With that the user id is remembered, and the traits for as long as all of
-/// them together have at most 8192 bytes of JSON; traits beyond that are sent and not remembered,
-/// and those known before stay.
+/// Says who the user is, and records traits about them. With SEGMENT_STATEFUL the user id is
+/// remembered, and the traits for as long as all of them together have at most 8192 bytes of JSON;
+/// traits beyond that are sent and not remembered, and those known before stay.
+///   traits  "email", "plan", ...; NULL: none.
 #[unsafe(no_mangle)]
 pub extern "C" fn segment_identify(
     client: Option<&segment_client>,
@@ -113,8 +113,9 @@ pub extern "C" fn segment_identify(
     send(client, &Arguments { call: Call::Identify, user_id, subject: None, payload: traits, options })
 }
 
-/// Says what the user did. A NULL user_id needs options->anonymous_id, or
-/// SEGMENT_STATEFUL.
+/// Says what the user did.
+///   event       What it is called: "Level Completed". Required.
+///   properties  Of the event; NULL: none.
 #[unsafe(no_mangle)]
 pub extern "C" fn segment_track(
     client: Option<&segment_client>,
@@ -127,8 +128,9 @@ pub extern "C" fn segment_track(
     send(client, &Arguments { call: Call::Track, user_id, subject, payload: properties, options })
 }
 
-/// Says which web page the user saw. The name is optional. A NULL user_id needs
-/// options->anonymous_id, or SEGMENT_STATEFUL.
+/// Says which web page the user saw.
+///   name        May be NULL.
+///   properties  "url", "path", "referrer", ...; NULL: none.
 #[unsafe(no_mangle)]
 pub extern "C" fn segment_page(
     client: Option<&segment_client>,
@@ -141,8 +143,9 @@ pub extern "C" fn segment_page(
     send(client, &Arguments { call: Call::Page, user_id, subject, payload: properties, options })
 }
 
-/// Says which screen of an app the user saw. The name is optional. A NULL user_id needs
-/// options->anonymous_id, or SEGMENT_STATEFUL.
+/// Says which screen of an app the user saw.
+///   name        May be NULL.
+///   properties  Of the screen; NULL: none.
 #[unsafe(no_mangle)]
 pub extern "C" fn segment_screen(
     client: Option<&segment_client>,
@@ -155,8 +158,9 @@ pub extern "C" fn segment_screen(
     send(client, &Arguments { call: Call::Screen, user_id, subject, payload: properties, options })
 }
 
-/// Says which company, team or account the user belongs to, and records traits about it. A NULL
-/// user_id needs options->anonymous_id, or SEGMENT_STATEFUL.
+/// Says which company, team or account the user belongs to, and records traits about it.
+///   group_id  Its id in your database. Required.
+///   traits    Of the group; NULL: none.
 #[unsafe(no_mangle)]
 pub extern "C" fn segment_group(
     client: Option<&segment_client>,
@@ -169,8 +173,9 @@ pub extern "C" fn segment_group(
     send(client, &Arguments { call: Call::Group, user_id, subject, payload: traits, options })
 }
 
-/// Says that user_id was known as previous_id before. With SEGMENT_STATEFUL a NULL previous_id is
-/// the one that is known.
+/// Says that the user was known by another id before.
+///   user_id      The id from now on.
+///   previous_id  The one before; NULL with SEGMENT_STATEFUL: the one that is known.
 #[unsafe(no_mangle)]
 pub extern "C" fn segment_alias(
     client: Option<&segment_client>,
@@ -184,7 +189,9 @@ pub extern "C" fn segment_alias(
 
 /// Queues a whole message in JSON, {"type":"track",...}: for bindings, imports, and what the calls
 /// above lack. What it lacks (messageId, timestamp, context; with SEGMENT_STATEFUL the ids) is
-/// added as for the calls above; what it says of the user is not remembered. The text needs no NUL.
+/// added as for the calls above; what it says of the user is not remembered.
+///   json    The message. It needs no NUL at its end.
+///   length  How many bytes it has.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn segment_enqueue(
     client: Option<&segment_client>,

@@ -14,7 +14,7 @@ use crate::text::Text;
 pub struct segment_object(pub(crate) Object);
 
 /// Changes an object. What fails marks it, and is this thread's last error too.
-fn change(object: Option<&mut segment_object>, change: impl FnOnce(&mut Object) -> Result<(), Error>) {
+pub(crate) fn change(object: Option<&mut segment_object>, change: impl FnOnce(&mut Object) -> Result<(), Error>) {
     guard_or((), || {
         let object = &mut object.ok_or_else(|| null("object"))?.0;
         let before = object.error().is_some();
@@ -121,7 +121,7 @@ pub extern "C" fn segment_object_set_time(object: Option<&mut segment_object>, k
     set(object, &key, Value::TimeMs(unix_ms));
 }
 
-/// Sets any JSON value, checked and copied as it is.
+/// Sets any JSON value. It is checked, and kept as it is but for the white space between its parts.
 #[unsafe(no_mangle)]
 pub extern "C" fn segment_object_set_json(object: Option<&mut segment_object>, key: Text, json: Text) {
     change(object, |object| {
@@ -163,6 +163,17 @@ pub extern "C" fn segment_object_push_str(object: Option<&mut segment_object>, l
     change(object, |object| {
         let list = list.required("list")?;
         object.push(list, item.required(list)?);
+        Ok(())
+    });
+}
+
+/// Appends any JSON value, as segment_object_set_json sets it, to the list of this name, which is
+/// made if it is not there; what is no list marks the object.
+#[unsafe(no_mangle)]
+pub extern "C" fn segment_object_push_json(object: Option<&mut segment_object>, list: Text, json: Text) {
+    change(object, |object| {
+        let list = list.required("list")?;
+        object.push(list, Value::Json(json.required(list)?));
         Ok(())
     });
 }

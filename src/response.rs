@@ -30,6 +30,7 @@ pub extern "C" fn segment_response_status(response: Option<&segment_response>) -
 }
 
 /// The body, with a NUL behind it; NULL for NULL. It belongs to the response.
+///   length_or_null  Set to its length without that NUL.
 #[unsafe(no_mangle)]
 pub extern "C" fn segment_response_body(
     response: Option<&segment_response>,

@@ -11,7 +11,7 @@ use segment_native::{Error, split_header};
 use crate::error::null;
 
 /// A string as C passes it: UTF-8 that ends with a NUL, or NULL. The header says `const char *`
-/// (see cbindgen.toml).
+/// (see tools/header).
 #[repr(transparent)]
 #[derive(Debug, Clone, Copy)]
 pub struct Text(*const c_char);
@@ -66,6 +66,22 @@ fn path(bytes: &[u8], argument: &str) -> Result<PathBuf, Error> {
 pub(crate) unsafe fn with_length<'a>(start: *const c_char, length: usize, argument: &str) -> Result<&'a str, Error> {
     if start.is_null() {
         return Err(null(argument));
+    }
+    // SAFETY: the caller's promise.
+    utf8(unsafe { bytes(start, length, argument) }?, argument)
+}
+
+/// A text of this length or, for 0, one that ends with a NUL.
+///
+/// # Safety
+/// `start` is NULL, or such a text can be read there for as long as it is used.
+pub(crate) unsafe fn counted<'a>(start: *const c_char, length: usize, argument: &str) -> Result<&'a str, Error> {
+    if start.is_null() {
+        return Err(null(argument));
+    }
+    if length == 0 {
+        // SAFETY: the caller's promise.
+        return utf8(unsafe { CStr::from_ptr(start) }.to_bytes(), argument);
     }
     // SAFETY: the caller's promise.
     utf8(unsafe { bytes(start, length, argument) }?, argument)

@@ -13,8 +13,9 @@ use crate::object::segment_object;
 use crate::text;
 
 /// With SEGMENT_STATEFUL, the anonymous id: made once, and again by segment_reset. Returns its
-/// length without the NUL (0: there is none, or an error) and writes a copy with a NUL if it fits
-/// into `capacity` bytes; else the buffer becomes "".
+/// length without the NUL; 0: there is none, or an error.
+///   buffer    For a copy with a NUL; "" if it does not fit. May be NULL with a capacity of 0.
+///   capacity  How many bytes may be written there.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn segment_anonymous_id(
     client: Option<&segment_client>,
@@ -25,9 +26,8 @@ pub unsafe extern "C" fn segment_anonymous_id(
     unsafe { copy_id(client, Client::anonymous_id, buffer, capacity) }
 }
 
-/// With SEGMENT_STATEFUL, the user id that segment_identify or segment_alias was given last.
-/// Returns its length without the NUL (0: there is none, or an error) and writes a copy with a NUL
-/// if it fits into `capacity` bytes; else the buffer becomes "".
+/// With SEGMENT_STATEFUL, the user id that segment_identify or segment_alias was given last. Buffer,
+/// capacity and what is returned are those of segment_anonymous_id.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn segment_user_id(
     client: Option<&segment_client>,
@@ -62,10 +62,11 @@ pub extern "C" fn segment_reset(client: Option<&segment_client>) -> segment_stat
     guard(|| required(client)?.reset())
 }
 
-/// From now on every message says what the user agreed to: a boolean for each category, in
-/// context.consent.categoryPreferences; NULL: nothing any more. With SEGMENT_STATEFUL a new choice
-/// is tracked as "Segment Consent Preference Updated"; where that is refused, nothing has changed.
-/// Another process with this spool_dir knows of it from its next request on.
+/// From now on every message says what the user agreed to, in context.consent.categoryPreferences.
+/// With SEGMENT_STATEFUL a new choice is tracked as "Segment Consent Preference Updated"; where that
+/// is refused, nothing has changed. Another process with this spool_dir knows of it from its next
+/// request on.
+///   categories  A boolean for each category; NULL: messages say nothing of it any more.
 #[unsafe(no_mangle)]
 pub extern "C" fn segment_set_consent(
     client: Option<&segment_client>,

@@ -41,14 +41,26 @@ void seen_clear(segment_object* object) {
     if (object) object->members.clear();
 }
 void seen_str(segment_object* o, const char* name, const char* value) { (*o)[name] = '"' + std::string(value) + '"'; }
-void seen_int(segment_object* o, const char* name, std::int64_t value) { (*o)[name] = std::to_string(value); }
-void seen_double(segment_object* o, const char* name, double value) { (*o)[name] = std::to_string(value); }
-void seen_bool(segment_object* o, const char* name, bool value) { (*o)[name] = value ? "true" : "false"; }
-void seen_null(segment_object* o, const char* name) { (*o)[name] = "null"; }
-void seen_time(segment_object* o, const char* name, std::int64_t ms) { (*o)[name] = "@" + std::to_string(ms); }
 void seen_json(segment_object* o, const char* name, const char* json) { (*o)[name] = json; }
 void seen_object(segment_object* o, const char* name, const segment_object* value) {
     (*o)[name] = seen_last = value->text();
+}
+std::string seen_value(const segment_member& member) {
+    const segment_value& value = member.value;
+    const auto text = [&] { return member.length ? std::string(value.str, member.length) : std::string(value.str); };
+    switch (member.kind) {
+        case SEGMENT_KIND_STR: return '"' + text() + '"';
+        case SEGMENT_KIND_INT: return std::to_string(value.integer);
+        case SEGMENT_KIND_DOUBLE: return std::to_string(value.number);
+        case SEGMENT_KIND_BOOL: return value.boolean ? "true" : "false";
+        case SEGMENT_KIND_TIME: return '@' + std::to_string(value.unix_ms);
+        case SEGMENT_KIND_NULL: return "null";
+        case SEGMENT_KIND_JSON: return text();
+        default: return "?";
+    }
+}
+void seen_members(segment_object* o, const segment_member* members, std::size_t count) {
+    for (; count > 0; ++members, --count) (*o)[members->key] = seen_value(*members);
 }
 void seen_push_str(segment_object* o, const char* list, const char* item) {
     o->push(list, '"' + std::string(item) + '"');
@@ -63,11 +75,7 @@ void seen_push_object(segment_object* o, const char* list, const segment_object*
 #define segment_object_free seen_free
 #define segment_object_clear seen_clear
 #define segment_object_set_str seen_str
-#define segment_object_set_int seen_int
-#define segment_object_set_double seen_double
-#define segment_object_set_bool seen_bool
-#define segment_object_set_null seen_null
-#define segment_object_set_time seen_time
+#define segment_object_set_members seen_members
 #define segment_object_set_json seen_json
 #define segment_object_set_object seen_object
 #define segment_object_push_str seen_push_str

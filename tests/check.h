@@ -104,4 +104,21 @@ static inline int sum(void) {
     return failed != 0;
 }
 
+/* The setter marks the object: the call that uses it fails for this reason. Then the object is as good as new. */
+#define MARKS(object, setter, status, word) \
+    (forget(), (setter), REFUSED(segment_error_status(), (status), (word)), \
+     REFUSED(segment_track(client, "u", "E", (object), NULL), (status), (word)), \
+     segment_object_clear(object), ACCEPTED(segment_track(client, "u", "E", (object), NULL)))
+
+#define CLOSED_PORT "http://127.0.0.1:9" /* nobody answers there */
+
+/* Delivers to where nobody listens. */
+static inline segment_config lost(segment_config config) {
+    config.size = sizeof config;
+    config.write_key = "KEY";
+    config.endpoint = CLOSED_PORT;
+    config.shutdown_ms = 1;
+    return config;
+}
+
 #endif

@@ -1,20 +1,43 @@
-//! include/segment.h is written from src/, and never by hand.
+//! What is written from src/ is never written by hand.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
+
+use segment_header::model::{self, Model};
+
+const VERSION: &str = env!("CARGO_PKG_VERSION");
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().nth(2).expect("the root of the repository").to_owned()
+}
+
+fn is_fresh(name: &str, text: &str) -> bool {
+    let path = root().join("include").join(name);
+    let is_fresh = std::fs::read_to_string(&path).is_ok_and(|before| before == text);
+    if !is_fresh {
+        std::fs::write(&path, text).expect("include/ can be written");
+    }
+    is_fresh
+}
+
+fn read() -> Model {
+    model::read(&root().join("src"))
+}
 
 #[test]
-fn the_header_is_fresh() {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().nth(2).expect("the root of the repository");
-    let mut config = cbindgen::Config::from_file(root.join("cbindgen.toml")).expect("cbindgen.toml can be read");
-    let version = env!("CARGO_PKG_VERSION");
-    config.after_includes = config.after_includes.map(|text| text.replace("@VERSION@", version));
-    let bindings = cbindgen::Builder::new().with_crate(root).with_config(config).generate().expect("src/ can be read");
-    let mut header = Vec::new();
-    bindings.write(&mut header);
-    let path = root.join("include/segment.h");
-    if std::fs::read(&path).is_ok_and(|before| before == header) {
-        return;
-    }
-    std::fs::write(&path, header).expect("include/segment.h can be written");
-    panic!("include/segment.h was stale; it has been written anew: look at the difference and commit it");
+fn the_header_and_its_manifest_are_fresh() {
+    let model = read();
+    let template = include_str!("../segment.h.in");
+    let files = [
+        ("segment.h", segment_header::header(template, &model, VERSION)),
+        ("segment.abi.json", segment_header::manifest(&model, VERSION)),
+    ];
+    let stale: Vec<_> = files.iter().filter(|(name, text)| !is_fresh(name, text)).map(|(name, _)| name).collect();
+    assert!(stale.is_empty(), "written anew in include/: {stale:?}; look at the difference and commit it");
+}
+
+#[test]
+#[should_panic(expected = "not in the template: [\"segment_free\"")]
+fn what_the_template_does_not_name_is_found() {
+    let template = include_str!("../segment.h.in").replace("@segment_free\n", "");
+    segment_header::header(&template, &read(), VERSION);
 }
