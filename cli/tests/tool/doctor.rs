@@ -82,6 +82,31 @@ fn a_password_in_the_endpoint_is_neither_shown_nor_looked_up() {
 }
 
 #[test]
+fn the_public_apis_host_is_named_and_not_asked() {
+    for (url, advice) in [
+        ("https://eu1.api.segmentapis.com/v1", "--endpoint eu"),
+        ("https://api.segmentapis.com", "https://api.segment.io"),
+    ] {
+        let mut command = command(url, &["doctor", "--send"]);
+        let done = finish(command.env("SEGMENT_WRITE_KEY", GOOD_KEY), b"");
+        assert_eq!(done.code, 1, "{}", done.out);
+        assert!(done.out.contains("BAD  endpoint") && done.out.contains("Public API"), "{}", done.out);
+        assert!(done.out.contains(advice) && !done.out.contains("connection"), "{}", done.out);
+    }
+}
+
+#[test]
+fn a_whole_batch_url_is_understood() {
+    let server = Server::new();
+    let url = format!("{}/collect/b?key=SECRET", server.url);
+    let mut command = command(&url, &["doctor", "--send"]);
+    let done = finish(command.env("SEGMENT_WRITE_KEY", GOOD_KEY), b"");
+    assert!(done.out.contains("ok   endpoint") && !done.out.contains("SECRET"), "{}", done.out);
+    let lines: Vec<String> = server.requests().iter().map(|request| request.line.clone()).collect();
+    assert_eq!(lines, ["GET /collect/", "POST /collect/b?key=SECRET"]);
+}
+
+#[test]
 fn what_is_wrong_has_advice() {
     let server = Server::new();
     let (verdict_of, advice) = verdict(&nowhere(), GOOD_KEY, &[], "connection");
