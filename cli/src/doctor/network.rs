@@ -219,7 +219,13 @@ fn clock(answer: &HttpResponse) -> Option<Finding> {
 fn event(connection: &Connection, key: &str) -> Finding {
     const CHECK: &str = "event";
     let mut config = connection.config_with(key);
-    config.on_log = None;
+    let denied = std::sync::Arc::new(std::sync::Mutex::new(None));
+    let told = denied.clone();
+    config.on_log = Some(Box::new(move |_, line| {
+        if let Some((_, words)) = line.split_once("as delivered, but the answer denies it: ") {
+            *lock(&told) = Some(words.to_owned());
+        }
+    }));
     config.retry_max = 2;
     let fate = std::sync::Arc::new(std::sync::Mutex::new(None));
     let told = fate.clone();
@@ -232,6 +238,10 @@ fn event(connection: &Connection, key: &str) -> Finding {
         client.flush(connection.timeout + Duration::from_secs(5))
     });
     let fate = lock(&fate).take();
+    if let (Some(Ok(())), Some(words)) = (&fate, lock(&denied).take()) {
+        let advice = format!("look at what the server says: {words}");
+        return Finding::doubtful(CHECK, "the answer is a success, but its body denies it", advice);
+    }
     match (sent, fate) {
         (_, Some(Ok(()))) => Finding::good(
             CHECK,

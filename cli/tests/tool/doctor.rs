@@ -43,6 +43,10 @@ fn one_event_is_sent_if_asked_for() {
     assert_eq!(server.messages()[0]["event"], "Segment Doctor");
     server.always(Answer::status(403));
     assert_eq!(verdict(&server.url, GOOD_KEY, &["--send"], "event").0, "bad");
+    server.always(Answer { body: Some(r#"{"ok":false,"errors":["quota"]}"#), ..Answer::status(200) });
+    let (verdict_of, advice) = verdict(&server.url, GOOD_KEY, &["--send"], "event");
+    assert_eq!(verdict_of, "doubtful");
+    assert!(advice.contains(r#"{"ok":false,"errors":["quota"]}"#), "{advice}");
 }
 
 #[test]

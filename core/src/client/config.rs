@@ -228,7 +228,7 @@ impl Config {
         let region = Region::of(&self.endpoint);
         let read = Endpoint::read;
         Ok(Prepared {
-            tracking: Endpoint::tracking(&self.endpoint)?,
+            tracking: Endpoint::tracking("endpoint", &self.endpoint)?,
             public: read("public_endpoint", &self.public_endpoint, region.public, Region::of("eu").public)?,
             profile: read("profile_endpoint", &self.profile_endpoint, region.profile, Region::of("eu").profile)?,
             #[cfg(feature = "oauth")]
@@ -245,10 +245,10 @@ impl Config {
 }
 
 impl fmt::Debug for Config {
-    /// Without the write key, which has no business in a log.
+    /// Without the write key and without the endpoint's query, which may hold one: they have no business in a log.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Config")
-            .field("endpoint", &self.endpoint.split('?').next().unwrap_or_default()) // a query may hold a key
+            .field("endpoint", &self.endpoint.split('?').next().unwrap_or_default())
             .field("flush_at", &self.flush_at)
             .field("flush_interval", &self.flush_interval)
             .field("uploads", &self.uploads)
@@ -413,5 +413,8 @@ mod tests {
     #[test]
     fn the_write_key_is_not_printed() {
         assert!(!format!("{:?}", Config::new("SECRET")).contains("SECRET"));
+        let endpoint = "https://host/batch?key=SECRET".to_owned();
+        let shown = format!("{:?}", Config { endpoint, ..Config::new("WRITE_KEY") });
+        assert!(shown.contains("https://host/batch") && !shown.contains("SECRET"), "{shown}");
     }
 }

@@ -57,26 +57,28 @@ pub(crate) struct Endpoint {
 }
 
 impl Endpoint {
-    /// Reads the setting `endpoint`: what [`read`](Endpoint::read) takes, or the whole URL of batches, known by a path
-    /// that ends in `/batch` or `/b`. That may have a query. The base is what is left without that last part.
-    pub(crate) fn tracking(text: &str) -> Result<Self, Error> {
+    /// Reads the setting `name` for the Tracking API: what [`read`](Endpoint::read) takes, or the whole URL of batches,
+    /// known by a path that ends in `/batch` or `/b`. That may have a query. The base is what is left without that last
+    /// part.
+    pub(crate) fn tracking(name: &str, text: &str) -> Result<Self, Error> {
+        let read = |text| Endpoint::read(name, text, US_ENDPOINT, EU_ENDPOINT);
         let (url, query) = text.split_once('?').unwrap_or((text, ""));
         let Some(above) = above_batch(url) else {
-            return Endpoint::read("endpoint", text, US_ENDPOINT, EU_ENDPOINT).map_err(|error| match query {
+            return read(text).map_err(|error| match query {
                 "" => error,
                 _ => Error::invalid(format!("{error}, unless its path ends in /batch or /b")),
             });
         };
-        let mut endpoint = Endpoint::read("endpoint", above, US_ENDPOINT, EU_ENDPOINT)?;
+        let mut endpoint = read(above)?;
         let mut whole = url.trim_end_matches('/').to_owned();
         if !query.is_empty() {
             whole.extend(["?", query]);
         }
         if whole.contains('#') {
-            return Err(Error::invalid("endpoint must not hold a fragment"));
+            return Err(Error::invalid(format!("{name} must not hold a fragment")));
         }
         if whole.parse::<Uri>().is_err() {
-            return Err(Error::invalid("endpoint must be a URL like https://api.segment.io"));
+            return Err(Error::invalid(format!("{name} must be a URL like https://api.segment.io")));
         }
         endpoint.batch = Some(whole).filter(|whole| *whole != endpoint.batch());
         Ok(endpoint)
@@ -239,7 +241,7 @@ mod tests {
     use super::*;
 
     fn read(endpoint: &str) -> Result<Endpoint, Error> {
-        Endpoint::tracking(endpoint)
+        Endpoint::tracking("endpoint", endpoint)
     }
 
     #[test]

@@ -156,7 +156,7 @@ fn pause(folder: &Path) -> Option<Pause> {
 
 /// The name of the queue that a client with these settings has; an error if `endpoint` is no URL.
 pub fn queue_name(endpoint: &str, write_key: &str) -> Result<String, Error> {
-    Ok(spool::queue_name(&Endpoint::tracking(endpoint)?.identity(), write_key))
+    Ok(spool::queue_name(&Endpoint::tracking("endpoint", endpoint)?.identity(), write_key))
 }
 
 /// The `spool_dir` that a folder belongs to: one queue, or all that is kept below the one name in a `spool_dir`.
