@@ -157,7 +157,12 @@ struct segment_config {
     // SEGMENT_QUEUE_FULL. Default: 64 MiB.
     uint64_t queue_max_bytes;
     const char *write_key;              // Your source's write key.
-    const char *endpoint;               // "https://api.segment.io"; "eu" is short for the EU host.
+
+    // "https://api.segment.io"; "eu" is short for the EU host. A URL whose path ends in /batch or
+    // /b is the whole URL of batches, and may have a query: "https://api.segment.io/v1/b" is where
+    // Segment's libraries for devices send. segment_call then goes below what is left without
+    // that last part and a /v1 before it.
+    const char *endpoint;
 
     // Accepted messages are kept in this folder until delivered, and survive whatever becomes of
     // the process; it is made if it is not there, and should be the library's own. Several

@@ -674,7 +674,8 @@ struct OAuth {
 struct Config {
     std::string write_key{};                     ///< your source's write key
     std::string endpoint{};                      ///< "https://api.segment.io"; "eu" is short for
-                                                 ///< the EU host
+                                                 ///< the EU host; a URL whose path ends in /batch
+                                                 ///< or /b is the whole URL of batches
     std::string spool_dir{};                     ///< accepted messages survive the process here;
                                                  ///< "": in memory only
     bool sync = false;                           ///< with spool_dir: survive a loss of power too

@@ -79,7 +79,10 @@ pub struct segment_config {
     pub queue_max_bytes: u64,
     /// Your source's write key.
     pub write_key: Text,
-    /// "https://api.segment.io"; "eu" is short for the EU host.
+    /// "https://api.segment.io"; "eu" is short for the EU host. A URL whose path ends in /batch or
+    /// /b is the whole URL of batches, and may have a query: "https://api.segment.io/v1/b" is where
+    /// Segment's libraries for devices send. segment_call then goes below what is left without
+    /// that last part and a /v1 before it.
     pub endpoint: Text,
     /// Accepted messages are kept in this folder until delivered, and survive whatever becomes of
     /// the process; it is made if it is not there, and should be the library's own. Several

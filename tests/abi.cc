@@ -722,6 +722,25 @@ static void a_transport_of_the_hosts_own_delivers() {
     CHECK(client.stats().requests == 5 && balances(client.stats()));
 }
 
+static void an_endpoint_may_be_the_whole_url_of_batches() {
+    Network network;
+    Config config = network.config();
+    config.endpoint = "https://tracking.example/collect/b?tenant=7";
+    std::vector<std::string> warnings;
+    config.on_log = [&warnings](Level level, const char* line) {
+        if (level == Level::warning) warnings.emplace_back(line);
+    };
+    network.answer = [](const Network::Asked&) { return HttpAnswer{200, R"({"ok":false,"error":"quota"})", {}}; };
+    const Client client(config);
+    CHECK(client.track("u-42", "E") && client.flush(patience()));
+    CHECK(network.asked.at(0).url == "https://tracking.example/collect/b?tenant=7");
+    CHECK(client.stats().delivered == 1 && warnings.size() == 1 && has(warnings.at(0), R"("error":"quota")"));
+    Request request;
+    request.path = "/v1/track";
+    CHECK(client.call(request).status() == 200);
+    CHECK(network.asked.at(1).url == "https://tracking.example/collect/v1/track");
+}
+
 static void a_call_is_answered_whatever_the_status() {
     Network network;
     Config config = network.config();
@@ -908,6 +927,7 @@ int main() {
     who_opted_out_is_left_alone();
     before_send_keeps_replaces_or_drops();
     a_transport_of_the_hosts_own_delivers();
+    an_endpoint_may_be_the_whole_url_of_batches();
     a_call_is_answered_whatever_the_status();
     all_pages_of_a_list_are_turned();
     many_threads_share_a_client();

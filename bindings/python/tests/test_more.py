@@ -466,6 +466,15 @@ class TestCall:
         with pytest.raises(InvalidError, match="api must be"):
             make().call("GET", "/", api="private")
 
+    def test_host_may_be_the_whole_url_of_batches(self, make, collector):
+        client = make(host=f"{collector.url}/collect/b/?tenant=7")
+        client.track("u", "E")
+        assert client.flush(PATIENCE)
+        assert client.call("POST", "/v1/track", {"userId": "u", "event": "E"}).status == 200
+        assert [path for path, _, _ in collector.requests] == ["/collect/b?tenant=7", "/collect/v1/track"]
+        with pytest.raises(InvalidError, match="unless its path ends in /batch or /b"):
+            make(host=f"{collector.url}/collect?tenant=7")
+
     def test_pages_follow_each_other(self, make, collector):
         def page(names, following):
             pagination = {"current": "x"} | ({"next": following} if following else {})

@@ -11,7 +11,7 @@ use crate::json::object::Object;
 use crate::json::{scan, write};
 use crate::message::message;
 use crate::message::rules::{MAX_BATCH_BYTES, MAX_MESSAGE_BYTES};
-use crate::net::endpoint::{EU_ENDPOINT, Endpoint, Region, US_ENDPOINT};
+use crate::net::endpoint::{Endpoint, Region, US_ENDPOINT};
 use crate::net::header;
 use crate::net::transport::{OnHttp, UPLOADS_MAX};
 use crate::queue::queue::Overflow;
@@ -30,7 +30,8 @@ pub struct Config {
     /// The write key of your source.
     pub write_key: String,
     /// Where to send: `https://api.segment.io`. `"eu"` is short for the EU's host; a proxy of your own is given by its
-    /// URL, with or without `/v1`.
+    /// URL, with or without `/v1`. A URL whose path ends in `/batch` or `/b` is taken whole, with its query if it has
+    /// one: `https://api.segment.io/v1/b` is where Segment's libraries for devices send.
     pub endpoint: String,
     /// A folder in which accepted messages are kept until they are delivered; they survive whatever becomes of the
     /// process. It is made if it is not there; let it be a folder of its own. A relative path is taken from where the
@@ -227,7 +228,7 @@ impl Config {
         let region = Region::of(&self.endpoint);
         let read = Endpoint::read;
         Ok(Prepared {
-            tracking: read("endpoint", &self.endpoint, US_ENDPOINT, EU_ENDPOINT)?,
+            tracking: Endpoint::tracking("endpoint", &self.endpoint)?,
             public: read("public_endpoint", &self.public_endpoint, region.public, Region::of("eu").public)?,
             profile: read("profile_endpoint", &self.profile_endpoint, region.profile, Region::of("eu").profile)?,
             #[cfg(feature = "oauth")]
@@ -244,10 +245,10 @@ impl Config {
 }
 
 impl fmt::Debug for Config {
-    /// Without the write key, which has no business in a log.
+    /// Without the write key and without the endpoint's query, which may hold one: they have no business in a log.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Config")
-            .field("endpoint", &self.endpoint)
+            .field("endpoint", &self.endpoint.split('?').next().unwrap_or_default())
             .field("flush_at", &self.flush_at)
             .field("flush_interval", &self.flush_interval)
             .field("uploads", &self.uploads)
@@ -412,5 +413,8 @@ mod tests {
     #[test]
     fn the_write_key_is_not_printed() {
         assert!(!format!("{:?}", Config::new("SECRET")).contains("SECRET"));
+        let endpoint = "https://host/batch?key=SECRET".to_owned();
+        let shown = format!("{:?}", Config { endpoint, ..Config::new("WRITE_KEY") });
+        assert!(shown.contains("https://host/batch") && !shown.contains("SECRET"), "{shown}");
     }
 }

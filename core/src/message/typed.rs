@@ -1,7 +1,7 @@
 //! Names that Segment has given a meaning, with their types: traits of users and groups, revenue, products.
 //!
-//! The names are those of Segment's documentation (segment.com/docs, under Connections, Spec). They are conveniences:
-//! what they write could be set by name as well.
+//! The names are those of [Segment's specification](https://www.twilio.com/docs/segment/connections/spec). They are
+//! conveniences: what they write could be set by name as well.
 
 use std::ops::{Deref, DerefMut};
 
@@ -93,7 +93,8 @@ macro_rules! traits {
 
 traits! {
     /// What is known about a user, for [`identify`](crate::Client::identify). The methods set the traits that Segment
-    /// has reserved (segment.com/docs: Connections, Spec, Identify), [`with`](Traits::with) sets all others.
+    /// [has reserved](https://www.twilio.com/docs/segment/connections/spec/identify), [`with`](Traits::with) sets all
+    /// others.
     ///
     /// ```
     /// use segment_native::{Address, Client, Company, Config, Traits};
@@ -177,8 +178,9 @@ impl Traits {
 }
 
 traits! {
-    /// What is known about a group, for [`group`](crate::Client::group). The methods set the traits that Segment has
-    /// reserved (segment.com/docs: Connections, Spec, Group), [`with`](GroupTraits::with) sets all others.
+    /// What is known about a group, for [`group`](crate::Client::group). The methods set the traits that Segment
+    /// [has reserved](https://www.twilio.com/docs/segment/connections/spec/group), [`with`](GroupTraits::with) sets all
+    /// others.
     ///
     /// ```
     /// use segment_native::{Client, Config, GroupTraits};
@@ -272,9 +274,9 @@ impl From<Company<'_>> for Object {
     }
 }
 
-/// What an event earned: its properties `revenue` and `currency` (segment.com/docs: Connections, Spec, Track).
-/// Segment's `value` is another thing, what an event is worth to you without money changing hands: a property like any
-/// other.
+/// What an event earned: its properties
+/// [`revenue` and `currency`](https://www.twilio.com/docs/segment/connections/spec/track). Segment's `value` is another
+/// thing, what an event is worth to you without money changing hands: a property like any other.
 ///
 /// ```
 /// use segment_native::{Object, Revenue};
@@ -311,8 +313,9 @@ impl Object {
     }
 }
 
-/// A product, as the events of a shop have it (segment.com/docs: Connections, Spec, Ecommerce v2): alone as the
-/// properties of `Product Viewed`, or one of the `products` of `Order Completed`. What is `None` is not written.
+/// A product, as [the events of a shop](https://www.twilio.com/docs/segment/connections/spec/ecommerce/v2) have it:
+/// alone as the properties of `Product Viewed`, or one of the `products` of `Order Completed`. What is `None` is not
+/// written.
 ///
 /// ```
 /// use segment_native::{Object, Product, Revenue};

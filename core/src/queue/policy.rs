@@ -71,8 +71,8 @@ pub(crate) enum Verdict {
     Spoilt,
 }
 
-/// What a status means (segment-api.md, section 6; the newest SDKs agree on it but for 3xx, where the stricter reading
-/// is taken: a redirect was not delivered, and it is never followed with a write key in the body).
+/// What a status means. The newest SDKs agree on it but for 3xx, where the stricter reading is taken: a redirect was
+/// not delivered, and it is never followed with a write key in the body.
 pub(crate) fn judge(outcome: Outcome, limits: Limits) -> Verdict {
     let oauth = limits.oauth;
     let (status, retry_after, html) = match outcome {

@@ -34,3 +34,4 @@ mod spool;
 mod tls;
 mod typed;
 mod uploads;
+mod works_with;

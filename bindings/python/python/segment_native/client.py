@@ -25,7 +25,7 @@ class Client(_native.Client):
     Args:
         write_key: The write key of your source.
         host: Where to send: Segment in the United States. ``"eu"`` is short for the EU's host; a proxy of your own is
-            given by its URL.
+            given by its URL. One whose path ends in ``/batch`` or ``/b`` is the whole URL of batches.
         debug: Log every message, to the logger ``segment``, and have it print.
         max_queue_size: How many messages may wait; a call that finds the queue full returns ``(False, message)``. None,
             zero or less: as many as fit into ``queue_max_bytes``.
