@@ -414,6 +414,15 @@ void segment_object_push_object(struct segment_object *object,
 // the object.
 void segment_object_push_str(struct segment_object *object, const char * list, const char * item);
 
+// The JSON of a member, for segment_set_context say; with a NULL key that of the whole object.
+// Returns its length without the NUL (0: there is no such member, or an error: the object is
+// marked) and writes a copy with a NUL if it fits into `capacity` bytes; else the buffer becomes
+// "".
+size_t segment_object_get_json(const struct segment_object *object,
+                               const char * key,
+                               char *buffer,
+                               size_t capacity);
+
 // Empties an object for reuse; marks are forgotten, memory is kept.
 void segment_object_clear(struct segment_object *object);
 
@@ -511,6 +520,18 @@ segment_status segment_alias(const struct segment_client *client,
 segment_status segment_enqueue(const struct segment_client *client,
                                const char *json,
                                size_t length);
+
+// Sets one member of the context of every later message: a level, a build, an experiment. From any
+// thread; it waits for nothing, and nothing waits for it. `json` is the value, "\"E1M1\"" or "7"
+// or "{\"name\": \"E1M1\"}"; NULL removes what was set. The member goes over config.context (two
+// objects of the same name are merged) and under options->context. "consent", "traits" and
+// "library" are refused: they are set in other ways. SEGMENT_TOO_LARGE, and nothing has changed, if
+// all that is set here would have more than 16,000 bytes of JSON together, or would leave no room
+// for a message. It lasts as long as the client, whoever its user is; a forked child begins with
+// its parent's.
+segment_status segment_set_context(const struct segment_client *client,
+                                   const char * key,
+                                   const char * json);
 
 // With SEGMENT_STATEFUL, the anonymous id: made once, and again by segment_reset. Returns its
 // length without the NUL (0: there is none, or an error) and writes a copy with a NUL if it fits
