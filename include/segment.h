@@ -58,8 +58,9 @@
 // times a second.
 #define SEGMENT_SYNC 32
 
-// segment_config.flags: add os, device, locale, timezone to context; the locale is the
-// environment's.
+// segment_config.flags: add os, device, runtime (Wine, sandbox, container, emulation), locale and
+// timezone to context; docs/device.md lists them. Of the environment it reads the locale, and
+// signs of Steam, snaps and containers.
 #define SEGMENT_DEVICE_CONTEXT 64
 
 // segment_config.flags: with SEGMENT_STATEFUL, track Application Installed, Updated (both only

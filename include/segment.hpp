@@ -623,7 +623,7 @@ struct Config {
                                                  ///< there is one
     bool lifecycle = false;                      ///< with stateful: track Application Installed,
                                                  ///< Updated, Opened
-    bool device_context = false;                 ///< add os, device, locale and timezone to context
+    bool device_context = false;                 ///< add what docs/device.md lists to context
     bool strict = false;                         ///< refuse what is only doubtful; else on_log
                                                  ///< warns of it
     bool gzip = true;                            ///< compress bodies

@@ -445,7 +445,6 @@ class TestPeople:
             ("traits", None, "traits"),
             ("level", float("nan"), "value: not a finite number"),
             ("level", object(), "value: a value of type object has no JSON"),
-            ("level", [{1: object}], "value"),
         ]:
             with pytest.raises(InvalidError, match=word):
                 client.set_context(key, value)
@@ -453,7 +452,7 @@ class TestPeople:
             client.set_context("level", "x" * 16_000)
         with pytest.raises(TooLargeError):
             client.set_context("level", ["x" * 20_000] * 2)
-        assert client.stats().refused == 7
+        assert client.stats().refused == 6
 
     def test_who_opts_out_is_left_alone(self, make, collector, tmp_path):
         collector.script = [(500, {})] * 20

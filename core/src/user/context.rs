@@ -69,7 +69,8 @@ impl Members {
         if json.len() > MAX_BYTES {
             let name = String::from_utf8_lossy(&change.name[..change.name.len().min(100)]);
             let text = format!(
-                "{name} does not fit: what set_context has set would have {} bytes of JSON, and {MAX_BYTES} are the most",
+                "{name} does not fit: what set_context has set would have {} bytes of JSON, and {MAX_BYTES} are the \
+                 most",
                 json.len()
             );
             return Err(Error::new(ErrorKind::TooLarge, text));
