@@ -146,7 +146,9 @@ struct segment_config {
     // With spool_dir, survive power loss too, by syncing in the background ten times a second.
 #define SEGMENT_SYNC 32
 
-    // Add os, device, locale, timezone to context; the locale is the environment's.
+    // Add os, device, runtime (Wine, sandbox, container, emulation), locale and
+    // timezone to context; docs/device.md lists them. Of the environment it reads the locale, and
+    // signs of Steam, snaps and containers.
 #define SEGMENT_DEVICE_CONTEXT 64
 
     // With SEGMENT_STATEFUL, track Application Installed, Updated (both only with a spool_dir that
@@ -413,6 +415,17 @@ SEGMENT_API segment_status segment_alias(const segment_client *client, const cha
 SEGMENT_API segment_status segment_enqueue(const segment_client *client, const char *json,
                                            size_t length);
 
+// Sets one member of the context of every later message: a level, a build, an experiment. From any
+// thread; it waits for nothing, and nothing waits for it. `json` is the value, "\"E1M1\"" or "7"
+// or "{\"name\": \"E1M1\"}"; NULL removes what was set. The member goes over config.context (two
+// objects of the same name are merged) and under options->context. "consent", "traits" and
+// "library" are refused: they are set in other ways. SEGMENT_TOO_LARGE, and nothing has changed, if
+// all that is set here would have more than 16,000 bytes of JSON together, or would leave no room
+// for a message. It lasts as long as the client, whoever its user is; a forked child begins with
+// its parent's.
+SEGMENT_API segment_status segment_set_context(const segment_client *client, const char *key,
+                                               const char *json);
+
 /* ---- 4. Objects --------------------------------------------------------------------------------
  *
  * For one thread at a time. Nothing waits. A setter that fails marks the object and sets
@@ -466,6 +479,13 @@ SEGMENT_API void segment_object_push_object(segment_object *object, const char *
 // made if it is not there; what is no list marks the object.
 SEGMENT_API void segment_object_push_json(segment_object *object, const char *list,
                                           const char *json);
+
+// The JSON of a member, for segment_set_context say; with a NULL key that of the whole object.
+// Returns its length without the NUL (0: there is no such member, or an error: the object is
+// marked) and writes a copy with a NUL if it fits into `capacity` bytes; else the buffer becomes
+// "".
+SEGMENT_API size_t segment_object_get_json(const segment_object *object, const char *key,
+                                           char *buffer, size_t capacity);
 
 // Empties an object for reuse; marks are forgotten, memory is kept.
 SEGMENT_API void segment_object_clear(segment_object *object);

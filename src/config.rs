@@ -35,7 +35,9 @@ pub const SEGMENT_STATEFUL: u32 = 8;
 pub const SEGMENT_STRICT: u32 = 16;
 /// segment_config.flags: with spool_dir, survive power loss too, by syncing in the background ten times a second.
 pub const SEGMENT_SYNC: u32 = 32;
-/// segment_config.flags: add os, device, locale, timezone to context; the locale is the environment's.
+/// segment_config.flags: add os, device, runtime (Wine, sandbox, container, emulation), locale and
+/// timezone to context; docs/device.md lists them. Of the environment it reads the locale, and
+/// signs of Steam, snaps and containers.
 pub const SEGMENT_DEVICE_CONTEXT: u32 = 64;
 /// segment_config.flags: with SEGMENT_STATEFUL, track Application Installed, Updated (both only with a spool_dir that
 /// can be written) and Opened when a client is made, by the version and build of app in context.

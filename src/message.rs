@@ -5,7 +5,7 @@
 
 use std::ffi::c_char;
 
-use segment_native::{Call, Error, Message, Object, Options, Time};
+use segment_native::{Call, Error, Message, Object, Options, Time, Value};
 
 use crate::client::{required, segment_client};
 use crate::error::{guard, segment_status};
@@ -203,5 +203,23 @@ pub unsafe extern "C" fn segment_enqueue(
         // SAFETY: the header asks for NULL or `length` bytes that stay as they are until the call returns.
         let json = unsafe { text::with_length(json, length, "json") };
         client.enqueue(json.map_err(|error| client.refuse(error))?)
+    })
+}
+
+/// Sets one member of the context of every later message: a level, a build, an experiment. From any
+/// thread; it waits for nothing, and nothing waits for it. `json` is the value, "\"E1M1\"" or "7"
+/// or "{\"name\": \"E1M1\"}"; NULL removes what was set. The member goes over config.context (two
+/// objects of the same name are merged) and under options->context. "consent", "traits" and
+/// "library" are refused: they are set in other ways. SEGMENT_TOO_LARGE, and nothing has changed, if
+/// all that is set here would have more than 16,000 bytes of JSON together, or would leave no room
+/// for a message. It lasts as long as the client, whoever its user is; a forked child begins with
+/// its parent's.
+#[unsafe(no_mangle)]
+pub extern "C" fn segment_set_context(client: Option<&segment_client>, key: Text, json: Text) -> segment_status {
+    guard(|| {
+        let client = required(client)?;
+        let read = || Ok((key.required("key")?, json.get("json")?));
+        let (key, json) = read().map_err(|error| client.refuse(error))?;
+        client.set_context(key, json.map(Value::Json))
     })
 }

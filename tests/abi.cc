@@ -335,6 +335,8 @@ static void without_a_client_every_call_is_invalid() {
         REFUSED(client->reset(), "client");
         REFUSED(client->set_consent({{"Analytics", true}}), "client");
         REFUSED(client->forget_consent(), "client");
+        REFUSED(client->set_context("level", 1), "client");
+        REFUSED(client->forget_context("level"), "client");
         REFUSED(client->opt_out(), "client");
         REFUSED(client->opt_in(), "client");
         CHECK(client->stats().accepted == 0 && client->stats().refused == 0);
@@ -893,6 +895,39 @@ static void many_threads_share_a_client() {
     CHECK(client.flush(patience()) && accepted == 1000 && client.stats().delivered == 1000 && balances(client.stats()));
 }
 
+static void a_running_program_sets_its_context() {
+    std::string seen;
+    Config config = dry_run();
+    config.context = {{"app", {{"name", "abi"}}}, {"level", 0}};
+    config.before_send = [&seen](std::string_view json) {
+        seen = json;
+        return Edit::keep();
+    };
+    const Client client(config);
+    CHECK(client.set_context("level", "E1M1 \"Hangar\"") && client.set_context("app", {{"build", 512}}));
+    CHECK(client.set_context("tags", List{"a", "b"}) && client.set_context("session"sv, Object{{"id", "s"}}));
+    CHECK(client.set_context("none", nullptr) && client.set_context("json", segment::Json{"[1, 2]"}));
+    CHECK(client.track("u-42", "E"));
+    CHECK(has(seen, R"("level":"E1M1 \"Hangar\"","tags":["a","b"],"session":{"id":"s"},"none":null,"json":[1,2]})"));
+    CHECK(has(seen, R"("app":{"name":"abi","build":512})"));
+    const std::string large(10'000, 'x');
+    CHECK(client.set_context("large", large) && client.track("u-42", "E") && has(seen, large));
+    CHECK(client.set_context("more", large).status() == segment::Status::too_large);
+    for (const char* key : {"large", "level", "app", "tags", "session", "none", "json", "never set"}) {
+        CHECK(client.forget_context(key));
+    }
+    CHECK(client.track("u-42", "E") && has(seen, R"("app":{"name":"abi"},"level":0})"));
+    REFUSED(client.set_context("consent", true), "consent");
+    REFUSED(client.set_context("level", std::nan("")), "\"level\" is not a finite number");
+    REFUSED(client.set_context("level", segment::Json{"{"}), "\"level\" is not JSON");
+    REFUSED(client.set_context("level", "cut\0here"sv), "value: \"level\" has a NUL");
+    REFUSED(client.set_context("cut\0here"sv, 1), "key has a NUL");
+    REFUSED(client.set_context(nullptr, 1), "key");
+    REFUSED(client.forget_context(nullptr), "key");
+    REFUSED(client.forget_context("cut\0here"sv), "key has a NUL");
+    CHECK(client.track("u-42", "E") && has(seen, R"("level":0)"));
+}
+
 #if __cplusplus >= 202002L
 static void designated_initializers_work() {
     const Client client({.write_key = "WRITE_KEY", .dry_run = true, .flush_interval = 1s, .context = {{"a", 1}}});
@@ -931,6 +966,7 @@ int main() {
     a_call_is_answered_whatever_the_status();
     all_pages_of_a_list_are_turned();
     many_threads_share_a_client();
+    a_running_program_sets_its_context();
 #if __cplusplus >= 202002L
     designated_initializers_work();
 #endif

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use pyo3::prelude::*;
 use pyo3::types::{PyBool, PyDict, PyString, PyTuple};
 use pyo3::{PyTraverseError, PyTypeInfo, PyVisit};
-use segment_native::{Api, Call, Error, ErrorKind, Object, Options, Request, Time};
+use segment_native::{Api, Call, Error, ErrorKind, Object, Options, Request, Time, Value};
 
 use crate::call::Response;
 use crate::ending::Inside;
@@ -383,6 +383,26 @@ impl Client {
             let core = self.core(py)?;
             let categories = categories.is_some().then_some(&object);
             raising(py, || core.client.set_consent(categories))
+        })
+    }
+
+    /// Sets one member of the context of every later message, or removes it (None).
+    #[pyo3(signature = (key, value))]
+    fn set_context(&self, py: Python<'_>, key: &str, value: &Bound<'_, PyAny>) -> PyResult<()> {
+        guard(py, || {
+            let core = self.core(py)?;
+            let mut object = Object::new();
+            if !value.is_none() {
+                let set = value::set(&mut object, key, value);
+                set.map_err(|problem| {
+                    core.client.refuse(Error::invalid("value"));
+                    problem.in_argument("value").raise(py)
+                })?;
+            }
+            raising(py, || match object.error() {
+                Some(error) => Err(core.client.refuse(error.clone())),
+                None => core.client.set_context(key, object.get_json(key).map(Value::Json)),
+            })
         })
     }
 

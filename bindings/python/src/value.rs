@@ -68,6 +68,14 @@ pub(crate) fn fill(object: &mut Object, dict: &Bound<'_, PyDict>) -> Result<(), 
     Ok(())
 }
 
+/// Sets a member, whose value must be one that JSON can say.
+pub(crate) fn set(object: &mut Object, name: &str, value: &Bound<'_, PyAny>) -> Result<(), Problem> {
+    object.set_with(name, true, |writer| match write(writer, value)? {
+        true => Ok(true),
+        false => Err(Error::invalid(format!("a value of type {} has no JSON", value.get_type().name()?)).into()),
+    })
+}
+
 /// The text of a string. What is no Unicode, a lone surrogate, is replaced.
 pub(crate) fn text<'a>(string: &'a Bound<'_, PyString>) -> Cow<'a, str> {
     string.to_str().map_or_else(|_| string.to_string_lossy(), Cow::Borrowed)

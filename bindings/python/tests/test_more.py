@@ -21,7 +21,7 @@ from pathlib import Path
 import pytest
 import segment_native
 from collector import PATIENCE, until
-from segment_native import APIError, Client, Error, InvalidError
+from segment_native import APIError, Client, Error, InvalidError, TooLargeError
 
 
 class TestMessage:
@@ -424,6 +424,35 @@ class TestPeople:
         for wrong in ({"Advertising": "yes"}, {}):
             with pytest.raises(InvalidError):
                 client.set_consent(wrong)
+
+    def test_a_running_program_sets_its_context(self, make, collector):
+        client = make(context={"app": {"name": "shop"}, "level": 0})
+        client.set_context("level", 'E1M1 "Hangar"')
+        client.set_context("app", {"build": 512, "released": date(2026, 1, 2)})
+        client.track("u", "With")
+        client.set_context("level", 7.5)
+        client.track("u", "Over", context={"level": [1]})
+        for key in ("level", "app", "never set"):
+            client.set_context(key, None)
+        client.track("u", "Without")
+        client.flush()
+        level, app = zip(*((m["context"]["level"], m["context"]["app"]) for m in collector.messages))
+        assert level == ('E1M1 "Hangar"', [1], 0)
+        built = {"name": "shop", "build": 512, "released": "2026-01-02"}
+        assert app == (built, built, {"name": "shop"})
+        for key, value, word in [
+            ("consent", {}, "consent"),
+            ("traits", None, "traits"),
+            ("level", float("nan"), "value: not a finite number"),
+            ("level", object(), "value: a value of type object has no JSON"),
+        ]:
+            with pytest.raises(InvalidError, match=word):
+                client.set_context(key, value)
+        with pytest.raises(TooLargeError):
+            client.set_context("level", "x" * 16_000)
+        with pytest.raises(TooLargeError):
+            client.set_context("level", ["x" * 20_000] * 2)
+        assert client.stats().refused == 6
 
     def test_who_opts_out_is_left_alone(self, make, collector, tmp_path):
         collector.script = [(500, {})] * 20

@@ -13,17 +13,18 @@ use crate::base::time;
 use crate::client::callbacks::Host;
 use crate::client::config::{Config, Prepared};
 use crate::client::process::{MakeTransport, Process, Template};
-use crate::json::object::Object;
+use crate::json::object::{Object, Value};
 use crate::message::device;
 use crate::message::doubts::{self, Doubt};
 use crate::message::message::{self, Base, Message, Options};
-use crate::message::rules::Call;
+use crate::message::rules::{self, Call};
 use crate::net::endpoint::Endpoint;
 #[cfg(feature = "oauth")]
 use crate::net::oauth;
 use crate::net::transport::{ByHost, DryRun, Transport};
 use crate::queue::queue::Settings;
 use crate::queue::state::Stats;
+use crate::user::context::Change;
 use crate::user::identity::{Identity, Known};
 
 /// A queue of messages, and the thread that delivers them.
@@ -288,6 +289,49 @@ impl Client {
             self.push(process, out, &known, &mut |_| Ok(()))
         });
         queued.map_err(|error| self.refuse(error))
+    }
+
+    /// Sets one member of the context of every later message (a level, a build, an experiment), or removes it (None).
+    /// It goes over [`Config::context`], merged with it where both have an object of this name, and under the
+    /// [`Options::context`] of a message. What this sets has at most 16,000 bytes of JSON together. It is about the
+    /// program, not its user: [`reset`](Client::reset) and [`opt_out`](Client::opt_out) leave it as it is. It lasts as
+    /// long as the client; a forked child begins with its parent's.
+    ///
+    /// It waits for nothing, and calls of other threads go on meanwhile.
+    ///
+    /// ```
+    /// use segment_native::{Client, Config, Object, Value};
+    ///
+    /// # let client = Client::new(Config { dry_run: true, ..Config::new("WRITE_KEY") })?;
+    /// client.set_context("level", Value::from("E1M1"))?;
+    /// client.set_context("app", Value::from(&Object::from([("build", 512)])))?;
+    /// client.set_context("level", None)?;
+    /// # Ok::<(), segment_native::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`ErrorKind::Invalid`] for `consent`, `traits` and `library`, which are set in other ways;
+    /// [`ErrorKind::TooLarge`] for too much, or if no room would be left for a message. Nothing has changed then.
+    pub fn set_context<'a>(&self, key: &str, value: impl Into<Option<Value<'a>>>) -> Result<(), Error> {
+        let set = Change::new(key, value.into()).and_then(|change| {
+            self.identity().set_context(&change, |before, after| self.refuse_without_room(key, before, after))
+        });
+        set.map_err(|error| self.refuse(error))
+    }
+
+    /// What takes room away must leave enough for a message.
+    fn refuse_without_room(&self, key: &str, before: &Known, after: &Known) -> Result<(), Error> {
+        let (before, after) = (before.context_for(false), after.context_for(false));
+        let smallest = message::smallest_bytes(after, &self.prepared().integrations, self.identity().is_stateful());
+        if smallest <= rules::MAX_MESSAGE_BYTES || after.len() <= before.len() {
+            return Ok(());
+        }
+        let text = format!(
+            "\"{key}\" leaves no room for a message: the smallest would have {smallest} bytes with all its fields; \
+             Segment takes {}",
+            rules::MAX_MESSAGE_BYTES
+        );
+        Err(Error::new(ErrorKind::TooLarge, text))
     }
 
     /// Counts a call that failed before it got here, and gives the error back. For bindings, whose arguments may be

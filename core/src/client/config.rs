@@ -75,7 +75,8 @@ pub struct Config {
     /// Refuse what is only doubtful (see [`doubts`](crate::doubts)), not just what Segment would discard: no. Else it
     /// is warned about, once each, in the log.
     pub strict: bool,
-    /// Add the operating system, the kind of device, the locale and the time zone to every message's context: no.
+    /// Add the operating system, the device, what stands between it and the program (Wine, a sandbox, a container, an
+    /// emulator), the locale and the time zone to every message's context: no. `docs/device.md` lists the members.
     pub device_context: bool,
     /// With `stateful`: track `Application Installed`, `Application Updated` and `Application Opened`, from the `app`
     /// in the context: no. The first two only with a spool that can be written.

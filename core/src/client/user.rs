@@ -243,7 +243,7 @@ impl Client {
 
     /// Which release of the app this is, if its life is tracked.
     fn release(&self) -> Option<App> {
-        let context = &self.identity().known().context;
+        let context = self.identity().settled_context();
         scan::member(context, "app").map(App::read).filter(|_| self.config().lifecycle)
     }
 

@@ -286,6 +286,17 @@ impl Object {
         String::from_utf8(out).map_err(|_| Error::new(ErrorKind::Internal, "an object is not UTF-8"))
     }
 
+    /// The JSON of a member's value; none if there is no such member, or the object is marked.
+    pub fn get_json(&self, name: &str) -> Option<&str> {
+        if self.error.is_some() {
+            return None;
+        }
+        let mut quoted = Vec::new();
+        write::string(&mut quoted, name);
+        let (_, value) = self.members().find(|(other, _)| *other == quoted)?;
+        std::str::from_utf8(value).ok()
+    }
+
     /// The members, as [`scan::members`] gives those of a compact object: the name with its quotes, and the value.
     pub(crate) fn members(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
         self.members

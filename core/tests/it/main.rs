@@ -6,6 +6,7 @@ mod call;
 #[cfg(unix)]
 mod child;
 mod consent;
+mod context;
 mod delivery;
 mod departures;
 mod descriptors;

@@ -65,7 +65,8 @@ class Client(_native.Client):
             thread.
         context: Part of every message's context.
         integrations: Every message's integrations.
-        device_context: Add the operating system, locale and time zone to every message's context.
+        device_context: Add the operating system, the device, its sandbox or container, the locale and the time zone to
+            every message's context.
         lifecycle: With ``stateful``: track ``Application Installed``, ``Updated`` and ``Opened``.
         headers: A dict of headers for every request to the Tracking API.
         ca_file: A file with PEM certificates to trust besides the system's.
