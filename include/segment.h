@@ -41,7 +41,9 @@
 #define SEGMENT_DRY_RUN 2
 
 // segment_config.flags: a full queue makes room by dropping its oldest sealed chunks, never one
-// that is just being sent; if there is none, SEGMENT_QUEUE_FULL.
+// that is just being sent; if there is none, SEGMENT_QUEUE_FULL. on_delivery is told of what is
+// dropped, with SEGMENT_QUEUE_FULL. What an earlier run or another process had left in spool_dir
+// only counts.
 #define SEGMENT_DROP_OLDEST 4
 
 // segment_config.flags: the client remembers who the user is, in spool_dir if there is one: see
@@ -146,7 +148,7 @@ typedef struct segment_oauth {
 typedef struct segment_delivery {
     // sizeof(segment_delivery)
     uint32_t size;
-    // SEGMENT_OK: Segment acknowledged them.
+    // SEGMENT_OK: Segment acknowledged them. SEGMENT_QUEUE_FULL: they were dropped for room.
     segment_status status;
     // Of the last answer; 0: there was none.
     int32_t http_status;
@@ -154,7 +156,7 @@ typedef struct segment_delivery {
     uint32_t attempts;
     // How many messages.
     uint32_t message_count;
-    // The size of the last request's body, as sent.
+    // The size of the last request's body, as sent; 0 if nobody knows any more.
     uint32_t body_bytes;
     // message_count of them.
     const char *const *message_ids;
@@ -240,11 +242,14 @@ typedef struct segment_config {
     const char * public_endpoint;
     // "https://profiles.segment.com", or the EU's.
     const char * profile_endpoint;
-    // What became of messages. Always on the delivery thread, as on_log. Callbacks must not throw
-    // or longjmp; inside them segment_flush and segment_shutdown return SEGMENT_INVALID, and
-    // segment_free does nothing.
+    // What became of messages: delivered, given up, or dropped by SEGMENT_DROP_OLDEST (status
+    // SEGMENT_QUEUE_FULL). At most 4 MiB of dropped messages are held to be told of: of how many
+    // more, or of how many in files that cannot be read, it is not told, on_log says. Always on
+    // the delivery thread, as on_log. Callbacks must not throw or longjmp; inside them
+    // segment_flush and segment_shutdown return SEGMENT_INVALID, and segment_free does nothing.
     void (*on_delivery)(void *userdata, const struct segment_delivery *delivery);
-    // Level 0 error, 1 warning, 2 info, 3 debug.
+    // Level 0 error, 1 warning, 2 info, 3 debug. Also told of calls that fail, once for each kind
+    // of error; not of SEGMENT_QUEUE_FULL, SEGMENT_CLOSED and SEGMENT_OPTED_OUT.
     void (*on_log)(void *userdata, int32_t level, const char *message);
     // Sees each message on the calling thread, before anything is kept: returns json itself, a
     // replacement (copied at once, it stays yours), or NULL to drop it: the call then returns
@@ -300,6 +305,8 @@ typedef struct segment_stats {
     uint32_t last_http_status;
     // How many requests for messages are under way.
     uint32_t uploads;
+    // Of failed: those whose lines in spool_dir were not as they had been written.
+    uint64_t damaged;
 } segment_stats;
 
 // The optional fields of a message. Zero means that there is none.

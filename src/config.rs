@@ -23,7 +23,9 @@ pub const SEGMENT_NO_GZIP: u32 = 1;
 /// segment_config.flags: do everything but send; what would be sent counts as delivered.
 pub const SEGMENT_DRY_RUN: u32 = 2;
 /// segment_config.flags: a full queue makes room by dropping its oldest sealed chunks, never one
-/// that is just being sent; if there is none, SEGMENT_QUEUE_FULL.
+/// that is just being sent; if there is none, SEGMENT_QUEUE_FULL. on_delivery is told of what is
+/// dropped, with SEGMENT_QUEUE_FULL. What an earlier run or another process had left in spool_dir
+/// only counts.
 pub const SEGMENT_DROP_OLDEST: u32 = 4;
 /// segment_config.flags: the client remembers who the user is, in spool_dir if there is one: see
 /// segment_reset. Without it, nothing is remembered and both ids are yours.
@@ -131,11 +133,14 @@ pub struct segment_config {
     pub public_endpoint: Text,
     /// "https://profiles.segment.com", or the EU's.
     pub profile_endpoint: Text,
-    /// What became of messages. Always on the delivery thread, as on_log. Callbacks must not throw
-    /// or longjmp; inside them segment_flush and segment_shutdown return SEGMENT_INVALID, and
-    /// segment_free does nothing.
+    /// What became of messages: delivered, given up, or dropped by SEGMENT_DROP_OLDEST (status
+    /// SEGMENT_QUEUE_FULL). At most 4 MiB of dropped messages are held to be told of: of how many
+    /// more, or of how many in files that cannot be read, it is not told, on_log says. Always on
+    /// the delivery thread, as on_log. Callbacks must not throw or longjmp; inside them
+    /// segment_flush and segment_shutdown return SEGMENT_INVALID, and segment_free does nothing.
     pub on_delivery: Option<unsafe extern "C" fn(userdata: *mut c_void, delivery: *const segment_delivery)>,
-    /// Level 0 error, 1 warning, 2 info, 3 debug.
+    /// Level 0 error, 1 warning, 2 info, 3 debug. Also told of calls that fail, once for each kind
+    /// of error; not of SEGMENT_QUEUE_FULL, SEGMENT_CLOSED and SEGMENT_OPTED_OUT.
     pub on_log: Option<unsafe extern "C" fn(userdata: *mut c_void, level: i32, message: *const c_char)>,
     /// Sees each message on the calling thread, before anything is kept: returns json itself, a
     /// replacement (copied at once, it stays yours), or NULL to drop it: the call then returns

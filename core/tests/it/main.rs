@@ -32,5 +32,6 @@ mod seed;
 mod server;
 mod spool;
 mod tls;
+mod told;
 mod typed;
 mod uploads;

@@ -61,8 +61,8 @@ class Client(_native.Client):
         strict: Refuse what is only doubtful, not just what Segment would discard.
         before_send: Called with each message on the calling thread; returns it, or a dict in its place, or None to drop
             it.
-        on_delivery: Called with a :class:`Delivery` for messages that were delivered or given up, on the delivery
-            thread.
+        on_delivery: Called with a :class:`Delivery` for messages that were delivered, given up or dropped by
+            ``drop_oldest``, on the delivery thread.
         context: Part of every message's context.
         integrations: Every message's integrations.
         device_context: Add the operating system, locale and time zone to every message's context.
