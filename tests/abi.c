@@ -526,7 +526,7 @@ static void on_delivery(void *userdata, const segment_delivery *d) {
     if (d->status == SEGMENT_OK) seen->delivered += d->message_count;
     else if (d->status == SEGMENT_NETWORK) seen->failed += d->message_count;
     else if (d->status == SEGMENT_TIMEOUT) seen->lost += d->message_count;
-    else seen->wrong = true;
+    else if (d->status != SEGMENT_QUEUE_FULL) seen->wrong = true;
     if (d->status == SEGMENT_NETWORK) seen->wrong |= d->attempts == 0 || d->body_bytes == 0 || d->http_status != 0;
 }
 

@@ -185,7 +185,7 @@ fn log(level: Level, line: &str) {
 /// What became of some messages.
 #[pyclass(frozen, get_all, module = "segment_native._native")]
 pub(crate) struct Delivery {
-    /// None: Segment acknowledged them. Else why they were given up, or dropped for room (`QueueFullError`).
+    /// None: Segment acknowledged them. Else why they were given up, or dropped for room: an `Error`.
     error: Option<Py<PyAny>>,
     /// The HTTP status of the last answer; None if there was no answer.
     http_status: Option<u16>,
