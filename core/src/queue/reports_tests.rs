@@ -3,6 +3,8 @@
 use std::time::Duration;
 
 use super::*;
+use crate::queue::outgoing::Work;
+use crate::queue::policy::Pace;
 use crate::queue::queue::{Overflow, Queue, Settings};
 use crate::user::person::Wish;
 
@@ -15,7 +17,7 @@ fn queue(tells_dropped: bool) -> Queue {
         queue_max_bytes: 10 * (MESSAGE.len() as u64 + 1),
         overflow: Overflow::DropOldest,
         flush_at: u32::MAX,
-        flush_interval: Duration::MAX,
+        flush_interval: Duration::from_secs(3_600),
         uploads: 1,
         sync: false,
         tells_dropped,
@@ -136,4 +138,27 @@ fn no_room_to_be_told_is_no_reason_to_read_a_file() {
     reports.add(dropped(1, 1, HELD_MAX_BYTES));
     assert!(!reports.begin_reading(&dropped(2, 3, 100), 100));
     assert_eq!(reports.untold(), 3);
+}
+
+#[test]
+fn telling_holds_up_nothing_else_and_nothing_else_holds_up_telling() {
+    let (queue, mut pace) = (queue(true), Pace::new(1));
+    fill(&queue);
+    for round in 0..3 {
+        let Work::Tell(lines) = queue.next(&mut pace) else { panic!("there is something to tell, round {round}") };
+        assert_eq!(lines.len(), usize::from(round == 0));
+        // The host is slow, and more is dropped all the time: what is to be sent has its turn.
+        let Work::Send { number, .. } = queue.next(&mut pace) else { panic!("and to send, round {round}") };
+        queue.not_under_way(number);
+    }
+    queue.set_paused(true);
+    assert!((0..3).all(|_| matches!(queue.next(&mut pace), Work::Tell(_))), "then there is nothing else to do");
+    queue.set_paused(false);
+    drop(queue.stop_taking());
+    assert!((0..3).all(|_| matches!(queue.next(&mut pace), Work::Tell(_))), "nor is it slept over");
+    queue.end();
+    assert!(matches!(queue.next(&mut pace), Work::Tell(_)), "nor forgotten at the end");
+    queue.take_dropped().expect("a chunk");
+    queue.has_told_dropped();
+    assert!(matches!(queue.next(&mut pace), Work::End));
 }
