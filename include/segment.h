@@ -130,7 +130,8 @@ struct segment_config {
 #define SEGMENT_DRY_RUN 2
 
     // A full queue makes room by dropping its oldest sealed chunks, never one that is just being
-    // sent; if there is none, SEGMENT_QUEUE_FULL.
+    // sent; if there is none, SEGMENT_QUEUE_FULL. on_delivery is told of what is dropped, with
+    // SEGMENT_QUEUE_FULL. What an earlier run or another process had left in spool_dir only counts.
 #define SEGMENT_DROP_OLDEST 4
 
     // The client remembers who the user is, in spool_dir if there is one: see segment_reset.
@@ -146,9 +147,9 @@ struct segment_config {
     // With spool_dir, survive power loss too, by syncing in the background ten times a second.
 #define SEGMENT_SYNC 32
 
-    // Add os, device, runtime (Wine, sandbox, container, emulation), locale and
-    // timezone to context; docs/device.md lists them. Of the environment it reads the locale, and
-    // signs of Steam, snaps and containers.
+    // Add os, device, runtime (Wine, sandbox, container, emulation), locale and timezone to
+    // context; docs/device.md lists them. Of the environment it reads the locale, and signs of
+    // Steam, snaps and containers.
 #define SEGMENT_DEVICE_CONTEXT 64
 
     // With SEGMENT_STATEFUL, track Application Installed, Updated (both only with a spool_dir that
@@ -218,12 +219,16 @@ struct segment_config {
     // Default: "https://profiles.segment.com", or the EU's if endpoint is there.
     const char *profile_endpoint;
 
-    // Told what became of messages, on the delivery thread. Inside any of the callbacks
-    // segment_flush and segment_shutdown return SEGMENT_INVALID, and segment_free does nothing.
+    // Told what became of messages: delivered, given up, or dropped by SEGMENT_DROP_OLDEST (status
+    // SEGMENT_QUEUE_FULL), on the delivery thread. At most 4 MiB of dropped messages are held to
+    // be told of; of how many more it is not told, or of how many in files that cannot be read,
+    // on_log says. Inside any of the callbacks segment_flush and segment_shutdown return
+    // SEGMENT_INVALID, and segment_free does nothing.
     void (*on_delivery)(void *userdata, const segment_delivery *delivery);
 
     // Told what a person may want to read, on the delivery thread. Level: 0 error, 1 warning,
-    // 2 info, 3 debug.
+    // 2 info, 3 debug. Calls that fail are among it, once for each kind of error, but for
+    // SEGMENT_QUEUE_FULL, SEGMENT_CLOSED and SEGMENT_OPTED_OUT.
     void (*on_log)(void *userdata, int32_t level, const char *message);
 
     // Sees each message on the calling thread, before anything is kept: returns json itself, a
@@ -327,6 +332,9 @@ struct segment_stats {
     // The HTTP status of the last answer to a batch; 0: there was none.
     uint32_t last_http_status;
     uint32_t uploads;                   // How many requests for messages are under way.
+
+    // Of failed: those whose lines in spool_dir were not as they had been written.
+    uint64_t damaged;
 };
 
 #define SEGMENT_STATS_INIT SEGMENT_INIT(segment_stats)
@@ -677,11 +685,15 @@ SEGMENT_API void segment_response_free(segment_response *response);
 // What became of some messages.
 struct segment_delivery {
     uint32_t size;                      // sizeof(segment_delivery)
-    segment_status status;              // SEGMENT_OK: Segment acknowledged them.
+
+    // SEGMENT_OK: Segment acknowledged them. SEGMENT_QUEUE_FULL: they were dropped for room.
+    segment_status status;
     int32_t http_status;                // Of the last answer; 0: there was none.
     uint32_t attempts;                  // How many requests were made for them.
     uint32_t message_count;             // How many messages.
-    uint32_t body_bytes;                // The size of the last request's body, as sent.
+
+    // The size of the last request's body, as sent; 0 if nobody knows any more.
+    uint32_t body_bytes;
     const char *const *message_ids;     // message_count of them.
     const char *error;                  // A sentence; NULL on success.
 };

@@ -733,7 +733,10 @@ struct Config {
     std::string profile_endpoint{};              ///< "https://profiles.segment.com", or the EU's
     /// Callbacks, on the delivery thread. In them flush and shutdown return Status::invalid, and
     /// the client must not be destroyed: it would leak. An exception thrown in one ends there.
+    /// on_delivery is told of messages that were delivered (Status::ok), given up, or dropped by
+    /// drop_oldest (Status::queue_full).
     std::function<void(const Delivery&)> on_delivery{};
+    /// Also told of calls that fail, once for each kind of error.
     std::function<void(Level, const char* message)> on_log{};
     /// Sees each message on the calling thread, before anything is kept. It must not call this
     /// client. If it throws, the message is not kept, and the call returns Status::invalid.
@@ -842,7 +845,7 @@ private:
 };
 
 /// accepted == delivered + failed + dropped + queued, always. What is refused for a NUL never
-/// reaches C to be counted.
+/// reaches C to be counted, or logged.
 using Stats = segment_stats;
 
 /// A queue, and the thread that delivers it. Check it once made:

@@ -57,6 +57,8 @@ pub struct segment_stats {
     pub last_http_status: u32,
     /// How many requests for messages are under way.
     pub uploads: u32,
+    /// Of failed: those whose lines in spool_dir were not as they had been written.
+    pub damaged: u64,
 }
 
 // SAFETY: repr(C), begins with its size, has no holes, and all fields may be zero.
@@ -84,6 +86,7 @@ impl From<Stats> for segment_stats {
             paused_until_ms: stats.paused_until_ms.unwrap_or_default(),
             last_http_status: stats.last_http_status.map_or(0, u32::from),
             uploads: stats.uploads,
+            damaged: stats.damaged,
         }
     }
 }

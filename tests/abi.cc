@@ -938,6 +938,43 @@ static void designated_initializers_work() {
 }
 #endif
 
+static void what_is_dropped_is_told_and_calls_that_fail_are_logged() {
+    std::mutex lock;
+    std::multiset<std::string> delivered, dropped;
+    std::vector<std::string> lines;
+    Config config = dry_run();
+    config.drop_oldest = true;
+    config.queue_max_bytes = 130'000;
+    config.shutdown = patience();
+    config.on_delivery = [&](const Delivery& delivery) {
+        const std::lock_guard<std::mutex> guard(lock);
+        auto& told = delivery.status == Status::queue_full ? dropped : delivered;
+        for (const auto& id : delivery.message_ids) told.insert(std::string(id));
+        if (delivery.status == Status::queue_full) CHECK(delivery.error.find("full") != std::string::npos);
+    };
+    config.on_log = [&](Level, const char* line) {
+        const std::lock_guard<std::mutex> guard(lock);
+        if (std::string_view(line).substr(0, 13) == "a call failed") lines.emplace_back(line);
+    };
+    Client client(config);
+    CHECK(client && client.pause());
+    Options options;
+    for (int n = 0; n < 40; ++n) {
+        options.message_id = std::to_string(n);
+        CHECK(client.track("u", "E", {{"p", std::string(10'000, 'x')}}, options));
+        static_cast<void>(client.track("u", ""));
+        static_cast<void>(client.track(nullptr, "E"));
+    }
+    const Stats stats = client.stats();
+    CHECK(stats.dropped > 20 && stats.refused == 80 && stats.damaged == 0);
+    CHECK(client.resume() && client.flush(patience()));
+    client = Client();  // no callback runs any more
+    CHECK(dropped.size() == stats.dropped && delivered.size() == 40 - stats.dropped);
+    for (int n = 0; n < 40; ++n) CHECK(dropped.count(std::to_string(n)) + delivered.count(std::to_string(n)) == 1);
+    CHECK(dropped.count("0") == 1 && delivered.count("39") == 1);
+    CHECK(lines.size() == 2 && lines[0].find("event") != std::string::npos);
+}
+
 int main() {
     every_expression_comes_to_the_json_it_looks_like();
     every_call_is_accepted_and_delivered();
@@ -967,6 +1004,7 @@ int main() {
     all_pages_of_a_list_are_turned();
     many_threads_share_a_client();
     a_running_program_sets_its_context();
+    what_is_dropped_is_told_and_calls_that_fail_are_logged();
 #if __cplusplus >= 202002L
     designated_initializers_work();
 #endif

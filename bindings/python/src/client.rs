@@ -319,7 +319,7 @@ impl Client {
                 Err(_) => message::text(message, "message", "message must be a Message, a dict or JSON text"),
             };
             let json = json.map_err(|problem| {
-                core.client.refuse(Error::invalid("message"));
+                core.client.refuse(problem.to_error(py));
                 problem.raise(py)
             })?;
             raising(py, || core.client.enqueue(&json))?;
@@ -536,7 +536,7 @@ impl Core {
         self.send_seen(py, arguments, scratch, &mut json, &mut reached).map_err(|problem| {
             if !reached {
                 // It failed before the core could count it.
-                self.client.refuse(Error::invalid("an argument"));
+                self.client.refuse(problem.to_error(py));
             }
             (problem, json.take())
         })?;

@@ -193,6 +193,40 @@ class TestCallbacks:
         assert isinstance(bad.error, APIError) and bad.error.status == 400 and bad.http_status == 400
         assert "Delivery of 1 messages" in repr(bad)
 
+    @pytest.mark.parametrize("spooled", [False, True])
+    def test_what_a_full_queue_drops_is_told(self, make, tmp_path, spooled):
+        told, failed = [], []
+        spool = {"spool_dir": tmp_path} if spooled else {}
+        client = make(send=False, drop_oldest=True, queue_max_bytes=130_000, upload_interval=PATIENCE, upload_size=1000,
+                      on_delivery=told.append, on_error=lambda error, messages: failed.append((error, messages)),
+                      **spool)
+        client.pause()
+        for n in range(40):
+            client.track("u", "E", {"p": "x" * 10_000}, message_id=str(n))
+        client.resume()
+        assert client.flush(PATIENCE)
+        stats = client.stats()
+        dropped = [id for d in told if d.error is not None for id in d.message_ids]
+        delivered = [id for d in told if d.error is None for id in d.message_ids]
+        assert 20 < stats.dropped < 40 and sorted(map(int, dropped)) == list(range(stats.dropped))
+        assert sorted(map(int, delivered)) == list(range(stats.dropped, 40))
+        kinds = {d.error.kind for d in told if d.error is not None} | {error.kind for error, _ in failed}
+        assert kinds == {"queue_full"}
+        assert all(d.messages[0]["messageId"] == d.message_ids[0] for d in told)
+        assert sorted(m["messageId"] for _, messages in failed for m in messages) == sorted(dropped)
+
+    def test_calls_that_fail_are_logged_once(self, make, caplog):
+        client = make()
+        for _ in range(10):
+            for call in (lambda: client.track("", "E"), lambda: client.track("u", ""), lambda: client.track("u", 7),
+                         lambda: client.enqueue({"type": "nothing"}), lambda: client.enqueue(7)):
+                with pytest.raises(InvalidError):
+                    call()
+        assert client.stats().refused == 50
+        client.shutdown()
+        lines = sorted(r.getMessage() for r in caplog.records if r.getMessage().startswith("a call failed"))
+        assert len(lines) == 5 and all(line.endswith("(logged once)") for line in lines), lines
+
     def test_before_send_keeps_changes_and_drops(self, make, collector):
         def edit(message):
             if message["event"] == "Drop":

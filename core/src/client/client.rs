@@ -81,6 +81,7 @@ impl Client {
                 uploads => uploads,
             },
             sync: config.sync,
+            tells_dropped: config.on_delivery.is_some(),
         };
         let context = std::mem::take(&mut prepared.context);
         let home = config.spool_dir.as_deref().map(|folder| Arc::new(Home::new(storage.clone(), folder)));
@@ -335,9 +336,16 @@ impl Client {
     }
 
     /// Counts a call that failed before it got here, and gives the error back. For bindings, whose arguments may be
-    /// wrong in ways that Rust's cannot.
+    /// wrong in ways that Rust's cannot. The log says it once for each kind of error: not everybody looks at what each
+    /// call returns.
     pub fn refuse(&self, error: Error) -> Error {
-        self.process().refused.fetch_add(1, Ordering::Relaxed);
+        let process = self.process();
+        process.refused.fetch_add(1, Ordering::Relaxed);
+        // A queue that is full says so itself, each time anew. The others are no mistakes.
+        let is_expected = matches!(error.kind(), ErrorKind::QueueFull | ErrorKind::Closed | ErrorKind::OptedOut);
+        if self.template.host.logs() && !is_expected {
+            process.warn_of_failed_call(&error);
+        }
         error
     }
 

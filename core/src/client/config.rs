@@ -106,9 +106,11 @@ pub struct Config {
     pub before_send: Option<BeforeSend>,
     /// HTTP by the host instead of our own.
     pub transport: Option<OnHttp>,
-    /// Told what became of messages.
+    /// Told what became of messages: delivered, given up, or dropped for room (see
+    /// [`Overflow::DropOldest`](crate::Overflow::DropOldest)).
     pub on_delivery: Option<OnDelivery>,
-    /// Told what a person may want to read.
+    /// Told what a person may want to read. Of calls that fail it is told too, once for each kind of error; not where
+    /// the queue is full, the client was shut down or the user opted out.
     pub on_log: Option<OnLog>,
 }
 

@@ -116,9 +116,36 @@ pub(crate) fn give_up_all(shared: &Shared) {
             host.log(Level::Error, || format!("{} lost: {error}", messages(lost, "was", "were")));
         }
         for (batch, part) in left {
-            host.delivery(&batch, &part, Some(&error), None, 0);
+            host.delivery(&batch, &part, Some(&error), part.http_status, 0);
         }
     });
+}
+
+/// Tells the host of a chunk that was dropped for room, if there is one; whether there was, and this is still the same
+/// process. It is taken out in the same telling, as above.
+fn tell_dropped(shared: &Shared) -> bool {
+    let generation = fork::generation();
+    let mut is_told = false;
+    shared.callbacks.tell(|host| {
+        let Some((batch, parts)) = shared.queue.take_dropped() else { return };
+        let error = Error::new(ErrorKind::QueueFull, "the queue was full: the oldest messages were dropped");
+        for part in &parts {
+            host.delivery(&batch, part, Some(&error), part.http_status, 0);
+        }
+        is_told = fork::generation() == generation;
+        if is_told {
+            shared.queue.has_told_dropped();
+        }
+    });
+    is_told
+}
+
+/// Tells the host of all that was dropped for room, in the place of the delivery thread, and how much is missing.
+pub(crate) fn tell_rest(shared: &Shared) {
+    while tell_dropped(shared) {}
+    if let Some(sentence) = shared.queue.close_reports() {
+        shared.callbacks.log(Level::Warning, || sentence);
+    }
 }
 
 struct Worker {
@@ -180,8 +207,13 @@ impl Worker {
                 self.land(shared, landed);
                 !self.is_forked()
             }
-            Work::Log(lines) => {
-                shared.callbacks.tell(|host| lines.into_iter().for_each(|(level, line)| host.log(level, || line)));
+            Work::Tell(lines) => {
+                if !lines.is_empty() {
+                    shared.callbacks.tell(|host| lines.into_iter().for_each(|(level, line)| host.log(level, || line)));
+                }
+                if !self.is_forked() {
+                    tell_dropped(shared);
+                }
                 !self.is_forked()
             }
             Work::Ask => true, // which is what every turn begins with
@@ -358,6 +390,7 @@ impl Worker {
         if self.is_departing {
             self.is_back(shared);
         }
+        shared.queue.has_told_dropped();
         let (outcome, chance) = (Outcome::Unreached, id::fraction());
         shared.queue.settle(self.number, &mut self.pace, outcome, self.epoch, shared.limits, chance);
         shared.queue.landed(self.number, Arc::default(), shared.limits);

@@ -762,6 +762,47 @@ fn who_ends_a_client_that_syncs_has_had_it_synced() {
 }
 
 #[test]
+fn what_was_dropped_and_cannot_be_read_is_counted_and_said() {
+    let folder = Folder::new();
+    let (told, lines) = (Arc::new(AtomicUsize::new(0)), Arc::new(Mutex::new(Vec::new())));
+    let (count, log) = (told.clone(), lines.clone());
+    let small = Config {
+        queue_max_bytes: 200_000,
+        overflow: crate::Overflow::DropOldest,
+        on_delivery: Some(Box::new(move |delivery| _ = count.fetch_add(delivery.message_ids.len(), Ordering::SeqCst))),
+        on_log: Some(Box::new(move |_, line| log.lock().expect("no panic").push(line.to_owned()))),
+        ..config(&folder)
+    };
+    let client = client(small, Disk, &Receiver::default());
+    client.pause(); // nothing is read to be sent
+    let queue = &client.process().shared.queue;
+    let first: Vec<String> = (0..500).map(|n| format!("{n} {}", "x".repeat(60))).collect();
+    assert!(first.iter().all(|id| track(&client, id)) && client.stats().dropped == 0);
+    wait_for("what is full is cut", || queue.lock().errands.sleeps);
+    let queue_folder = std::fs::read_dir(folder.home()).expect("there").flatten().find(|entry| entry.path().is_dir());
+    let chunks = std::fs::read_dir(queue_folder.expect("there").path()).expect("there").flatten().map(|e| e.path());
+    let mut chunks: Vec<PathBuf> = chunks.filter(|path| owner_of(path).is_some()).collect();
+    chunks.sort();
+    let gone = Batch::checked(std::fs::read(&chunks[0]).expect("the oldest")).len();
+    std::fs::remove_file(&chunks[0]).expect("deleted");
+    let mut n = 0;
+    while client.stats().dropped == 0 {
+        assert!(track(&client, &format!("more {n} {}", "x".repeat(60))));
+        n += 1;
+    }
+    assert_eq!(client.stats().dropped, gone as u64, "the oldest");
+    let what = format!("on_delivery is not told of {gone} messages that were dropped for room: ");
+    let said = || lines.lock().expect("no panic").iter().filter(|line| line.starts_with(&what)).cloned().collect();
+    wait_for("it is said", || !Vec::is_empty(&said()));
+    let said: Vec<String> = said();
+    assert!(said.len() == 1 && said[0].contains(" cannot be read: "), "{said:?}");
+    balanced(&client);
+    drop(client);
+    wait_for_the_end(&folder.0);
+    assert_eq!(told.load(Ordering::SeqCst), 0);
+}
+
+#[test]
 fn the_mark_of_a_folder_survives_a_loss_of_power() {
     let folder = Folder::new();
     let calls = Arc::new(Mutex::new(Vec::new()));

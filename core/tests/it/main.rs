@@ -33,6 +33,7 @@ mod seed;
 mod server;
 mod spool;
 mod tls;
+mod told;
 mod typed;
 mod uploads;
 mod works_with;

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use crate::base::storage::Appending;
 use crate::net::transport::Transport;
-use crate::simulator::book::{Book, REFUSED};
+use crate::simulator::book::{Book, May, REFUSED};
 use crate::simulator::disk::{Access, Disk, Trouble, is_chunk, is_rejected};
 use crate::simulator::server::{Server, Way};
 use crate::simulator::threads::{self, Random, World};
@@ -176,7 +176,8 @@ impl Machine {
         if let Some(stats) = &stats {
             self.check(stats);
             self.book.kills(process, stats.in_memory);
-            self.drops(stats);
+            let untold = client.as_ref().map_or(0, |client| untold(client));
+            self.drops(process, stats, untold);
         }
         self.world.note(|| format!("process {process} is killed: {stats:?}"));
         self.world.kill(process);
@@ -195,10 +196,14 @@ impl Machine {
         self.book.loses_power(synced);
     }
 
-    /// Where the queue refuses what is too much, nothing is dropped but for the user's choices.
-    fn drops(&self, stats: &Stats) {
+    /// Where the queue refuses what is too much, nothing is dropped but for the user's choices. What was found and is
+    /// dropped only counts.
+    fn drops(&self, process: usize, stats: &Stats, untold: u64) {
         if self.plan.overflow == Overflow::DropOldest {
-            self.book.drops(stats.dropped);
+            let known = self.book.told_dropped(process) + untold;
+            let is_plausible = known <= stats.dropped;
+            self.world.check(is_plausible, || format!("of {known} dropped messages the host knows: {stats:?}"));
+            self.book.drops(process, stats.dropped, untold);
         }
     }
 
@@ -222,10 +227,11 @@ impl Machine {
         let plan = &self.plan;
         let (book, world) = (self.book.clone(), self.world.clone());
         // Where the disk takes everything, nothing but what the server refuses is given up.
-        let gives_up = !self.takes_everything();
+        let is_troubled = !self.takes_everything();
+        let may = May { give_up: is_troubled, drop: plan.overflow == Overflow::DropOldest, repeat: is_troubled };
         let on_delivery: crate::OnDelivery = Box::new(move |delivery| {
             if !threads::is_ghost() {
-                book.told(delivery.message_ids, delivery.error, gives_up);
+                book.told(process, delivery.message_ids, delivery.error, may);
             }
         });
         let noted = world.clone();
@@ -350,6 +356,9 @@ impl Machine {
         let took = self.world.now() - began;
         if flushed.is_ok() {
             self.book.settles(&taken);
+            if self.takes_everything() && self.plan.choices == 0 && untold(client) == 0 {
+                self.book.is_told(process, &taken);
+            }
         }
         self.world.check(took <= time + Duration::from_millis(50), || format!("a flush of {time:?} took {took:?}"));
     }
@@ -384,7 +393,13 @@ impl Machine {
         let stats = client.stats();
         self.world.note(|| format!("ended with {stats:?}"));
         self.check(&stats);
-        self.drops(&stats);
+        let untold = untold(&client);
+        self.drops(process, &stats, untold);
+        if self.plan.choices == 0 && stats.recovered == 0 {
+            let told = self.book.told_dropped(process);
+            let is_told = told + untold == stats.dropped;
+            self.world.check(is_told, || format!("the host was told of {told} dropped, not of {untold}: {stats:?}"));
+        }
         self.book.ends(process);
         self.clients().retain(|(number, _)| *number != process);
         drop(client);
@@ -426,7 +441,7 @@ impl Machine {
         let Plan { moody, kills, loses_power, choices, latency, .. } = self.plan;
         let is_easy = self.takes_everything() && moody == 0 && !kills && !loses_power && choices == 0;
         let is_once = is_easy && latency < Duration::from_secs(1) && self.is_once.load(Ordering::SeqCst);
-        self.book.closes(drops_any, is_once && self.plan.overflow == Overflow::Refuse);
+        self.book.closes(drops_any, is_once);
     }
 
     fn deliver(&self, process: usize) {
@@ -449,7 +464,12 @@ impl Machine {
         // It does not wait for anything but answers, and a pause that the server demanded of somebody before.
         let most = LONGEST_PAUSE + (self.plan.latency + Duration::from_millis(100)) * stats.requests as u32;
         self.world.check(took <= most, || format!("all is delivered after {took:?}, {most:?} are the most: {stats:?}"));
-        self.drops(&client.stats());
+        self.drops(process, &client.stats(), untold(&client));
         self.check(&client.stats());
     }
+}
+
+/// Of how many dropped messages a client has not told its host, and never will.
+fn untold(client: &Client) -> u64 {
+    client.process().shared.queue.lock().reports.untold()
 }

@@ -30,7 +30,8 @@ class Client(_native.Client):
         max_queue_size: How many messages may wait; a call that finds the queue full returns ``(False, message)``. None,
             zero or less: as many as fit into ``queue_max_bytes``.
         send: Whether anything is sent. No: everything else happens.
-        on_error: Called as ``on_error(error, messages)`` when messages are given up, on the delivery thread.
+        on_error: Called as ``on_error(error, messages)`` when messages are given up or dropped by ``drop_oldest``, on
+            the delivery thread.
         gzip: Compress what is sent.
         max_retries: How often a request is tried again before its messages are given up. With a ``spool_dir`` nothing
             is given up for having failed often.
@@ -61,8 +62,8 @@ class Client(_native.Client):
         strict: Refuse what is only doubtful, not just what Segment would discard.
         before_send: Called with each message on the calling thread; returns it, or a dict in its place, or None to drop
             it.
-        on_delivery: Called with a :class:`Delivery` for messages that were delivered or given up, on the delivery
-            thread.
+        on_delivery: Called with a :class:`Delivery` for messages that were delivered, given up or dropped by
+            ``drop_oldest`` (then ``error.kind`` is ``"queue_full"``), on the delivery thread.
         context: Part of every message's context.
         integrations: Every message's integrations.
         device_context: Add the operating system, the device, its sandbox or container, the locale and the time zone to
