@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use crate::base::error::{Error, ErrorKind};
 use crate::base::hooks::{BeforeSend, OnDelivery, OnLog};
+use crate::base::more::More;
 use crate::json::object::Object;
 use crate::json::{scan, write};
 use crate::message::message;
@@ -19,7 +20,8 @@ use crate::queue::queue::Overflow;
 /// Longer than any client lives, and short enough to be added to any time.
 pub(crate) const TIME_MAX: Duration = Duration::from_secs(10 * 365 * 86_400);
 
-/// The settings of a [`Client`](crate::Client). Only the write key has no default.
+/// The settings of a [`Client`](crate::Client). Only the write key has no default. Settings may be added: a literal
+/// ends with `..Config::new(key)`.
 ///
 /// ```
 /// use segment_native::Config;
@@ -71,8 +73,10 @@ pub struct Config {
     /// The client remembers who the user is: see [`Client::reset`](crate::Client::reset). No: both ids are the
     /// caller's, and nothing is remembered.
     pub stateful: bool,
-    /// Refuse what is only doubtful (see [`doubts`](crate::doubts)), not just what Segment would discard: no. Else it
-    /// is warned about, once each, in the log.
+    /// Refuse what is only doubtful, not just what Segment would discard: no. Doubtful are reserved traits and
+    /// e-commerce properties of the wrong type, custom traits that are reserved ones in another spelling, amounts that
+    /// are no numbers, currencies that are not ISO 4217, times in the future, e-mail addresses as user ids. Else the
+    /// log warns of it, once for each kind and name.
     pub strict: bool,
     /// Add the operating system, the kind of device, the locale and the time zone to every message's context: no.
     pub device_context: bool,
@@ -108,6 +112,8 @@ pub struct Config {
     pub on_delivery: Option<OnDelivery>,
     /// Told what a person may want to read.
     pub on_log: Option<OnLog>,
+    #[doc(hidden)]
+    pub _more: More,
 }
 
 impl Config {
@@ -147,6 +153,7 @@ impl Config {
             transport: None,
             on_delivery: None,
             on_log: None,
+            _more: More::default(),
         }
     }
 

@@ -8,6 +8,7 @@ use std::ops::{Deref, DerefMut};
 use jiff::civil::Date;
 
 use crate::base::error::Error;
+use crate::base::more::More;
 use crate::base::time;
 use crate::json::object::{Object, Value};
 use crate::message::message::Time;
@@ -231,6 +232,8 @@ pub struct Address<'a> {
     pub postal_code: Option<&'a str>,
     /// The country.
     pub country: Option<&'a str>,
+    #[doc(hidden)]
+    pub _more: More,
 }
 
 impl From<Address<'_>> for Object {
@@ -258,6 +261,8 @@ pub struct Company<'a> {
     pub employee_count: Option<u64>,
     /// What the company has subscribed to.
     pub plan: Option<&'a str>,
+    #[doc(hidden)]
+    pub _more: More,
 }
 
 impl From<Company<'_>> for Object {
@@ -274,7 +279,7 @@ impl From<Company<'_>> for Object {
 
 /// What an event earned: its properties `revenue` and `currency` (segment.com/docs: Connections, Spec, Track).
 /// Segment's `value` is another thing, what an event is worth to you without money changing hands: a property like any
-/// other.
+/// other. An amount of a currency is all of it: there will be no other fields.
 ///
 /// ```
 /// use segment_native::{Object, Revenue};
@@ -355,6 +360,8 @@ pub struct Product<'a> {
     pub url: Option<&'a str>,
     /// The URL of its picture.
     pub image_url: Option<&'a str>,
+    #[doc(hidden)]
+    pub _more: More,
 }
 
 impl From<Product<'_>> for Object {
@@ -416,13 +423,16 @@ mod tests {
         object.to_json().expect_err("marked").to_string()
     }
 
-    const ADDRESS: Address<'_> = Address {
-        street: Some("6th St"),
-        city: Some("San Francisco"),
-        state: Some("CA"),
-        postal_code: Some("94103"),
-        country: Some("USA"),
-    };
+    fn address() -> Address<'static> {
+        Address {
+            street: Some("6th St"),
+            city: Some("San Francisco"),
+            state: Some("CA"),
+            postal_code: Some("94103"),
+            country: Some("USA"),
+            ..Address::default()
+        }
+    }
 
     #[test]
     fn traits_of_users_have_segments_names_and_types() {
@@ -432,9 +442,10 @@ mod tests {
             industry: Some("Technology"),
             employee_count: Some(329),
             plan: Some("enterprise"),
+            ..Company::default()
         };
         let traits = Traits::new()
-            .address(ADDRESS)
+            .address(address())
             .age(32)
             .avatar("https://example.com/a.png")
             .birthday(1990, 1, 31)
@@ -569,6 +580,7 @@ mod tests {
             coupon: Some("MAY"),
             url: Some("https://example.com/p"),
             image_url: Some("https://example.com/p.jpg"),
+            ..Product::default()
         };
         assert_eq!(
             value(&product.into()),
