@@ -260,6 +260,16 @@ typedef struct segment_config {
                          struct segment_response *response);
     // Handed to all four.
     void *userdata;
+    // The write key that your program had before this one, after an update that has left its
+    // source: with spool_dir, what waits there for it is delivered too, with write_key to
+    // endpoint, with the same message ids, and counted as recovered. NULL: it goes on waiting for
+    // a client with that key, and on_log tells of it. A process that still runs with the former
+    // key keeps what is its own until it ends. One that is write_key itself changes nothing.
+    const char * former_write_key;
+    // The same for the endpoint that your program had before, say in another region; "eu" is
+    // short for the EU host. What waits for it is sent to endpoint and nowhere else. With both,
+    // what waits for either key at either endpoint is delivered.
+    const char * former_endpoint;
 } segment_config;
 
 // Counts of messages since the client was made. accepted == delivered + failed + dropped + queued,

@@ -16,6 +16,7 @@ use crate::net::endpoint::{EU_ENDPOINT, Endpoint, Region, US_ENDPOINT};
 use crate::net::header;
 use crate::net::transport::{OnHttp, UPLOADS_MAX};
 use crate::queue::queue::Overflow;
+use crate::queue::spool;
 
 /// Longer than any client lives, and short enough to be added to any time.
 pub(crate) const TIME_MAX: Duration = Duration::from_secs(10 * 365 * 86_400);
@@ -112,6 +113,14 @@ pub struct Config {
     pub on_delivery: Option<OnDelivery>,
     /// Told what a person may want to read.
     pub on_log: Option<OnLog>,
+    /// With a spool: the write key that the program had before. What waits in the folder for it is delivered too, with
+    /// the write key that it has now, to where it sends now: with the same message ids, and counted as recovered.
+    /// Without this, it waits for a client of that key. Of processes that still run with it, what they leave at their
+    /// end. None, or the same as `write_key`: nothing.
+    pub former_write_key: Option<String>,
+    /// The same for an endpoint that the program has left, for another region say: what waits in the folder for it is
+    /// sent where the program sends now. With both, what waits for either of the keys at either of the endpoints is.
+    pub former_endpoint: Option<String>,
     #[doc(hidden)]
     pub _more: More,
 }
@@ -153,6 +162,8 @@ impl Config {
             transport: None,
             on_delivery: None,
             on_log: None,
+            former_write_key: None,
+            former_endpoint: None,
             _more: More::default(),
         }
     }
@@ -179,6 +190,7 @@ impl Config {
             }
             Err(error) => {
                 (self.spool_dir, self.sync) = (None, false);
+                (self.former_write_key, self.former_endpoint) = (None, None);
                 Ok(Some(error))
             }
         }
@@ -233,8 +245,10 @@ impl Config {
         let envelope = Envelope::new(&self.write_key);
         let region = Region::of(&self.endpoint);
         let read = Endpoint::read;
+        let tracking = read("endpoint", &self.endpoint, US_ENDPOINT, EU_ENDPOINT)?;
         Ok(Prepared {
-            tracking: read("endpoint", &self.endpoint, US_ENDPOINT, EU_ENDPOINT)?,
+            former_queues: self.former_queues(&tracking)?,
+            tracking,
             public: read("public_endpoint", &self.public_endpoint, region.public, Region::of("eu").public)?,
             profile: read("profile_endpoint", &self.profile_endpoint, region.profile, Region::of("eu").profile)?,
             #[cfg(feature = "oauth")]
@@ -247,6 +261,36 @@ impl Config {
             integrations,
             envelope,
         })
+    }
+}
+
+impl Config {
+    /// The names of the queues that the program has left: those of the former write key or endpoint, or of both.
+    fn former_queues(&self, tracking: &Endpoint) -> Result<Vec<String>, Error> {
+        let (mut keys, mut endpoints) = (vec![self.write_key.as_str()], vec![tracking.identity()]);
+        if let Some(key) = &self.former_write_key {
+            check_credential("former_write_key", key)?;
+            keys.push(key);
+        }
+        if let Some(endpoint) = &self.former_endpoint {
+            if endpoint.is_empty() {
+                return Err(Error::invalid("former_endpoint must not be empty"));
+            }
+            endpoints.push(Endpoint::read("former_endpoint", endpoint, US_ENDPOINT, EU_ENDPOINT)?.identity());
+        }
+        let given = self.former_write_key.as_ref().map(|_| "former_write_key");
+        if let (Some(name), None) =
+            (given.or(self.former_endpoint.as_ref().map(|_| "former_endpoint")), &self.spool_dir)
+        {
+            return Err(Error::invalid(format!("{name} needs a spool_dir")));
+        }
+        let pairs = endpoints.iter().flat_map(|endpoint| keys.iter().map(move |key| spool::queue_name(endpoint, key)));
+        let mut names: Vec<String> = pairs.collect();
+        let own = names.remove(0);
+        names.retain(|name| *name != own);
+        names.sort();
+        names.dedup();
+        Ok(names)
     }
 }
 
@@ -271,6 +315,8 @@ const LIBRARY: &str =
 #[derive(Debug)]
 pub(crate) struct Prepared {
     pub(crate) tracking: Endpoint,
+    /// The names of the queues whose messages are delivered too.
+    pub(crate) former_queues: Vec<String>,
     pub(crate) public: Endpoint,
     pub(crate) profile: Endpoint,
     #[cfg(feature = "oauth")]
@@ -369,6 +415,50 @@ mod tests {
         }
         let context = Object::new().with("x", f64::NAN);
         assert_eq!(problem(Config { context, ..Config::new("k") }), "context: \"x\" is not a finite number");
+    }
+
+    #[test]
+    fn a_wrong_former_source_is_named() {
+        let config = |key: Option<&str>, endpoint: Option<&str>| Config {
+            spool_dir: Some("/spool".into()),
+            former_write_key: key.map(str::to_owned),
+            former_endpoint: endpoint.map(str::to_owned),
+            ..Config::new("k")
+        };
+        assert_eq!(problem(config(Some(""), None)), "former_write_key must not be empty");
+        let colon = "former_write_key must be printable ASCII without spaces and colons";
+        assert_eq!(problem(config(Some("a:b"), None)), colon);
+        assert_eq!(problem(config(None, Some(""))), "former_endpoint must not be empty");
+        assert_eq!(problem(config(None, Some("ftp://x"))), "former_endpoint must begin with https:// or http://");
+        for (key, endpoint, name) in
+            [(Some("a"), None, "write_key"), (None, Some("eu"), "endpoint"), (Some("a"), Some("eu"), "write_key")]
+        {
+            let in_memory = Config { spool_dir: None, ..config(key, endpoint) };
+            assert_eq!(problem(in_memory), format!("former_{name} needs a spool_dir"));
+        }
+    }
+
+    #[test]
+    fn every_pair_but_the_present_one_was_a_former_source() {
+        let names = |key: Option<&str>, endpoint: Option<&str>| {
+            let config = Config {
+                spool_dir: Some("/spool".into()),
+                former_write_key: key.map(str::to_owned),
+                former_endpoint: endpoint.map(str::to_owned),
+                ..Config::new("k")
+            };
+            config.prepare().expect("good settings").former_queues
+        };
+        let sorted = |pairs: &[(&str, &str)]| {
+            let mut names: Vec<String> = pairs.iter().map(|(endpoint, key)| spool::queue_name(endpoint, key)).collect();
+            names.sort();
+            names
+        };
+        assert_eq!(names(None, None), sorted(&[]));
+        assert_eq!(names(Some("k"), Some("https://API.segment.io:443/v1")), sorted(&[]), "the present one");
+        assert_eq!(names(Some("a"), None), sorted(&[(US_ENDPOINT, "a")]));
+        assert_eq!(names(None, Some("eu")), sorted(&[(EU_ENDPOINT, "k")]));
+        assert_eq!(names(Some("a"), Some("eu")), sorted(&[(US_ENDPOINT, "a"), (EU_ENDPOINT, "k"), (EU_ENDPOINT, "a")]));
     }
 
     #[test]
