@@ -135,10 +135,10 @@ impl Spool {
         }
     }
 
-    /// Adopts what waits in the folders of these names too.
+    /// Adopts what waits in the folders of these names too; its own is none of them.
     pub(crate) fn with_formers(self, names: &[String]) -> Self {
-        let formers = names.iter().map(|name| self.home.path().join(name)).filter(|former| *former != self.folder);
-        Spool { formers: formers.collect(), ..self }
+        let formers = names.iter().map(|name| self.home.path().join(name)).collect();
+        Spool { formers, ..self }
     }
 
     /// The folders of which all is delivered here, its own first.
