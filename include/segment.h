@@ -243,6 +243,18 @@ struct segment_config {
     // segment_opt_out is called it goes on with.
     int32_t (*transport)(void *userdata, const segment_http *request, segment_response *response);
     void *userdata;                     // Handed to all four.
+
+    // The write key that your program had before this one, after an update that has left its
+    // source: with spool_dir, what waits there for it is delivered too, with write_key to
+    // endpoint, with the same message ids, and counted as recovered. NULL: it goes on waiting for
+    // a client with that key, and on_log tells of it. A process that still runs with the former
+    // key keeps what is its own until it ends. One that is write_key itself changes nothing.
+    const char *former_write_key;
+
+    // The same for the endpoint that your program had before, say in another region; "eu" is
+    // short for the EU host. What waits for it is sent to endpoint and nowhere else. With both,
+    // what waits for either key at either endpoint is delivered.
+    const char *former_endpoint;
 };
 
 #define SEGMENT_CONFIG_INIT SEGMENT_INIT(segment_config)

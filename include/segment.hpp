@@ -731,6 +731,9 @@ struct Config {
     std::string public_endpoint{};               ///< "https://api.segmentapis.com", or the EU's if
                                                  ///< endpoint is there
     std::string profile_endpoint{};              ///< "https://profiles.segment.com", or the EU's
+    std::string former_write_key{};              ///< before an update: with spool_dir, what waits
+                                                 ///< for it is sent with write_key to endpoint
+    std::string former_endpoint{};               ///< the same for an endpoint
     /// Callbacks, on the delivery thread. In them flush and shutdown return Status::invalid, and
     /// the client must not be destroyed: it would leak. An exception thrown in one ends there.
     /// on_delivery is told of messages that were delivered (Status::ok), given up, or dropped by
@@ -1153,6 +1156,8 @@ inline Client::Client(const Config& config) {
     c.profile_token = detail::optional(config.profile_token, "profile_token", error_);
     c.public_endpoint = detail::optional(config.public_endpoint, "public_endpoint", error_);
     c.profile_endpoint = detail::optional(config.profile_endpoint, "profile_endpoint", error_);
+    c.former_write_key = detail::optional(config.former_write_key, "former_write_key", error_);
+    c.former_endpoint = detail::optional(config.former_endpoint, "former_endpoint", error_);
     if (!error_.empty()) return;
 
     callbacks_.reset(

@@ -7,7 +7,7 @@
 use std::ffi::c_char;
 use std::time::Duration;
 
-use segment_native::{Client, Error, Stats};
+use segment_native::{Client, Error, Stats, bindings};
 
 use crate::config::{self, segment_config};
 use crate::error::{guard, guard_or, null, segment_status};
@@ -134,11 +134,11 @@ pub unsafe extern "C" fn segment_free(client: *mut segment_client) {
         // SAFETY: the header asks for NULL, or for what `segment_new` gave and nobody has freed. It is no `Box` yet: a
         // callback that is running may use the client until it returns.
         let Some(shared) = (unsafe { client.as_ref() }) else { return Ok(()) };
-        if shared.0.is_in_callback() {
+        if bindings::is_in_callback(&shared.0) {
             // Whoever called us back is still using the client, and must be able to return to it.
             return Err(Error::invalid("segment_free must not be called from a callback of the same client"));
         }
-        shared.0.end();
+        bindings::end(&shared.0);
         // SAFETY: `segment_new` made it in a `Box`. No callback runs any more, and nobody else uses it.
         drop(unsafe { Box::from_raw(client) });
         Ok(())

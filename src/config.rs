@@ -164,6 +164,16 @@ pub struct segment_config {
     >,
     /// Handed to all four.
     pub userdata: *mut c_void,
+    /// The write key that your program had before this one, after an update that has left its
+    /// source: with spool_dir, what waits there for it is delivered too, with write_key to
+    /// endpoint, with the same message ids, and counted as recovered. NULL: it goes on waiting for
+    /// a client with that key, and on_log tells of it. A process that still runs with the former
+    /// key keeps what is its own until it ends. One that is write_key itself changes nothing.
+    pub former_write_key: Text,
+    /// The same for the endpoint that your program had before, say in another region; "eu" is
+    /// short for the EU host. What waits for it is sent to endpoint and nowhere else. With both,
+    /// what waits for either key at either endpoint is delivered.
+    pub former_endpoint: Text,
 }
 
 // SAFETY: repr(C), begins with its size, has no holes (a test compiles it with -Wpadded), and all fields may be zero.
@@ -214,6 +224,8 @@ pub(crate) fn read(config: *const segment_config) -> Result<Config, Error> {
     config.profile_token = owned(&given.profile_token, "profile_token")?;
     config.public_endpoint = filled(&given.public_endpoint, "public_endpoint")?.unwrap_or_default();
     config.profile_endpoint = filled(&given.profile_endpoint, "profile_endpoint")?.unwrap_or_default();
+    config.former_write_key = filled(&given.former_write_key, "former_write_key")?;
+    config.former_endpoint = filled(&given.former_endpoint, "former_endpoint")?;
     config.on_delivery = on_delivery(given.on_delivery, given.userdata);
     config.on_log = on_log(given.on_log, given.userdata);
     config.before_send = before_send(given.before_send, given.userdata);

@@ -5,7 +5,7 @@
 
 use std::ffi::c_char;
 
-use segment_native::{Call, Error, Message, Object, Options, Time, Value};
+use segment_native::{Call, Error, Message, Object, Options, Time, Value, bindings};
 
 use crate::client::{required, segment_client};
 use crate::error::{guard, segment_status};
@@ -55,8 +55,8 @@ struct Arguments<'a> {
 fn send(client: Option<&segment_client>, arguments: &Arguments<'_>) -> segment_status {
     guard(|| {
         let client = required(client)?;
-        let options = sized::read(arguments.options).map_err(|error| client.refuse(error))?;
-        let message = read(arguments, options.as_ref()).map_err(|error| client.refuse(error))?;
+        let options = sized::read(arguments.options).map_err(|error| bindings::refuse(client, error))?;
+        let message = read(arguments, options.as_ref()).map_err(|error| bindings::refuse(client, error))?;
         client.send(&message)
     })
 }
@@ -91,6 +91,7 @@ fn read_options(given: &segment_options) -> Result<Options<'_>, Error> {
         context: borrow(&given.context),
         integrations: borrow(&given.integrations),
         category: given.category.get("category")?,
+        ..Options::default()
     })
 }
 
@@ -202,7 +203,7 @@ pub unsafe extern "C" fn segment_enqueue(
         let client = required(client)?;
         // SAFETY: the header asks for NULL or `length` bytes that stay as they are until the call returns.
         let json = unsafe { text::with_length(json, length, "json") };
-        client.enqueue(json.map_err(|error| client.refuse(error))?)
+        client.enqueue(json.map_err(|error| bindings::refuse(client, error))?)
     })
 }
 
@@ -219,7 +220,7 @@ pub extern "C" fn segment_set_context(client: Option<&segment_client>, key: Text
     guard(|| {
         let client = required(client)?;
         let read = || Ok((key.required("key")?, json.get("json")?));
-        let (key, json) = read().map_err(|error| client.refuse(error))?;
+        let (key, json) = read().map_err(|error| bindings::refuse(client, error))?;
         client.set_context(key, json.map(Value::Json))
     })
 }

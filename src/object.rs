@@ -6,7 +6,7 @@
 
 use std::ffi::c_char;
 
-use segment_native::{Error, Object, Value};
+use segment_native::{Error, Object, Value, bindings};
 
 use crate::error::{guard_or, null, remember};
 use crate::text::{self, Text};
@@ -22,7 +22,7 @@ pub(crate) fn change(object: Option<&mut segment_object>, change: impl FnOnce(&m
         let object = &mut object.ok_or_else(|| null("object"))?.0;
         let before = object.error().is_some();
         if let Err(error) = change(object) {
-            object.mark(error);
+            bindings::mark(object, error);
         }
         match object.error() {
             Some(error) if !before => Err(error.clone()),
@@ -77,7 +77,7 @@ pub extern "C" fn segment_object_parse(json: Text) -> Option<Box<segment_object>
         let parsed = json.required("json").and_then(Object::parse);
         let object = parsed.unwrap_or_else(|error| {
             remember(&error);
-            Object::failed(error)
+            bindings::failed_object(error)
         });
         Ok(Some(Box::new(segment_object(object))))
     })

@@ -7,6 +7,7 @@
 #include <cmath>
 #include <cstdio>
 #include <cstdlib>
+#include <filesystem>
 #include <functional>
 #include <limits>
 #include <memory>
@@ -15,6 +16,7 @@
 #include <set>
 #include <string>
 #include <string_view>
+#include <system_error>
 #include <thread>
 #include <tuple>
 #include <utility>
@@ -370,6 +372,8 @@ static void a_bad_config_makes_no_client() {
     CHECK(error([](Config& config) { config.profile_token = "cut\0here"sv; }, "profile_token has a NUL"));
     CHECK(error([](Config& config) { config.public_endpoint = "no endpoint"; }, "public_endpoint"));
     CHECK(error([](Config& config) { config.profile_endpoint = "no endpoint"; }, "profile_endpoint"));
+    CHECK(error([](Config& config) { config.former_write_key = "cut\0here"sv; }, "former_write_key has a NUL"));
+    CHECK(error([](Config& config) { config.former_endpoint = "eu"; }, "former_endpoint needs a spool_dir"));
     const auto oauth_error = [&error](void (*spoil)(segment::OAuth&), const char* word) {
         static void (*spoil_oauth)(segment::OAuth&);
         spoil_oauth = spoil;
@@ -928,6 +932,37 @@ static void a_running_program_sets_its_context() {
     CHECK(client.track("u-42", "E") && has(seen, R"("level":0)"));
 }
 
+static void what_waits_for_a_former_source_is_sent_to_this_one() {
+    char folder[] = "/tmp/segment-abi++-XXXXXX";
+    CHECK(mkdtemp(folder) != nullptr);
+    Network network;
+    Config before = network.config();
+    before.write_key = "OLD";
+    before.endpoint = "https://before.example";
+    before.spool_dir = folder;
+    before.shutdown = 1ms;
+    Options options;
+    options.message_id = "kept";
+    {
+        Client client(before);
+        client.pause();
+        CHECK(client.track("u-42", "E", {}, options));
+    }
+    Config now = network.config();
+    now.endpoint = "https://now.example";
+    now.spool_dir = folder;
+    now.former_write_key = before.write_key;
+    now.former_endpoint = before.endpoint;
+    {
+        const Client client(now);
+        CHECK(client.flush(patience()) && client.stats().recovered == 1 && client.stats().delivered == 1);
+        CHECK(network.asked.size() == 1 && network.asked.at(0).url == "https://now.example/v1/batch");
+        CHECK(has(network.bodies(), "\"kept\"") && has(network.bodies(), "\"writeKey\":\"WRITE_KEY\""));
+    }
+    std::error_code error;
+    CHECK(std::filesystem::remove_all(folder, error) > 0);
+}
+
 #if __cplusplus >= 202002L
 static void designated_initializers_work() {
     const Client client({.write_key = "WRITE_KEY", .dry_run = true, .flush_interval = 1s, .context = {{"a", 1}}});
@@ -1005,6 +1040,7 @@ int main() {
     many_threads_share_a_client();
     a_running_program_sets_its_context();
     what_is_dropped_is_told_and_calls_that_fail_are_logged();
+    what_waits_for_a_former_source_is_sent_to_this_one();
 #if __cplusplus >= 202002L
     designated_initializers_work();
 #endif

@@ -10,7 +10,7 @@ use axum::http::{HeaderMap, Method, StatusCode, Uri, header};
 use axum::middleware;
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::{MethodRouter, get, post};
-use segment_native::rules::Call;
+use segment_native::Call;
 use serde::Deserialize;
 use serde_json::json;
 use tower_http::cors::{AllowHeaders, Any, CorsLayer};

@@ -594,6 +594,8 @@ class TestSettings:
             ({"timeout": -1}, "timeout must be a number of seconds"),
             ({"host": "ftp://x"}, "endpoint"),
             ({"sync": True}, "sync needs a spool_dir"),
+            ({"former_write_key": "OLD"}, "former_write_key needs a spool_dir"),
+            ({"former_endpoint": ""}, "former_endpoint must not be empty"),
             ({"max_retries": "many"}, "max_retries"),
             ({"headers": {"Bad Name": "x"}}, "headers"),
             ({"context": {"x": float("nan")}}, 'context: "x": not a finite number'),

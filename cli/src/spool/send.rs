@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
-use segment_native::survey::{self, Kind};
+use segment_native::bindings::survey::{self, Kind};
 use segment_native::{Client, Stats};
 use serde_json::json;
 

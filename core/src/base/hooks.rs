@@ -21,7 +21,7 @@ pub struct Delivery<'a> {
     pub messages: &'a [&'a [u8]],
 }
 
-/// How much a log line matters.
+/// How much a log line matters. There are these four levels and no others.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Level {
     /// Messages were lost.
@@ -42,6 +42,7 @@ pub type OnLog = Box<dyn Fn(Level, &str) + Send + Sync>;
 
 /// What is to become of a message.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Edit {
     /// It goes as it is.
     Keep,

@@ -124,7 +124,7 @@ mod tests {
     use super::*;
 
     fn answer(status: u16, body: &str) -> Answer {
-        Answer::read(Ok(HttpResponse { status, headers: Vec::new(), body: body.into() }))
+        Answer::read(Ok(HttpResponse { status, body: body.into(), ..HttpResponse::default() }))
     }
 
     #[test]

@@ -45,7 +45,7 @@ pub struct Client {
     process: PerProcess<Process>,
 }
 /// Who is shown a message before it is queued, and may refuse it.
-pub(crate) type Seen<'a> = &'a mut dyn FnMut(&[u8]) -> Result<(), Error>;
+pub type Seen<'a> = &'a mut dyn FnMut(&[u8]) -> Result<(), Error>;
 
 impl Client {
     /// Makes a client. Without a spool nothing is sent, and no thread started, before the first message.
@@ -263,9 +263,8 @@ impl Client {
     }
 
     /// The same, and shows the message as it was written, once more if `before_send` put another in its place; before
-    /// it is queued, so that one which the queue does not take is seen too. An error refuses it. For bindings.
-    #[doc(hidden)]
-    pub fn send_seen(&self, message: &Message<'_>, seen: Seen<'_>) -> Result<(), Error> {
+    /// it is queued, so that one which the queue does not take is seen too. An error refuses it.
+    pub(crate) fn send_seen(&self, message: &Message<'_>, seen: Seen<'_>) -> Result<(), Error> {
         let process = self.process();
         let sent = match message.call {
             Call::Identify | Call::Alias if self.identity().is_stateful() => {
@@ -335,10 +334,9 @@ impl Client {
         Err(Error::new(ErrorKind::TooLarge, text))
     }
 
-    /// Counts a call that failed before it got here, and gives the error back. For bindings, whose arguments may be
-    /// wrong in ways that Rust's cannot. The log says it once for each kind of error: not everybody looks at what each
-    /// call returns.
-    pub fn refuse(&self, error: Error) -> Error {
+    /// Counts a call that failed, and gives the error back. The log says it once for each kind of error: not everybody
+    /// looks at what each call returns.
+    pub(crate) fn refuse(&self, error: Error) -> Error {
         let process = self.process();
         process.refused.fetch_add(1, Ordering::Relaxed);
         // A queue that is full says so itself, each time anew. The others are no mistakes.
@@ -468,9 +466,8 @@ impl Client {
         self.shutdown_waiting(timeout, timeout)
     }
 
-    /// The same, but waits no longer than `wait` meanwhile. For bindings whose runtime must be heard between two waits.
-    #[doc(hidden)]
-    pub fn shutdown_waiting(&self, timeout: Duration, wait: Duration) -> Result<(), Error> {
+    /// The same, but waits no longer than `wait` meanwhile.
+    pub(crate) fn shutdown_waiting(&self, timeout: Duration, wait: Duration) -> Result<(), Error> {
         self.refuse_in_callback("shutdown")?;
         let process = self.process();
         process.start_if_needed();
@@ -480,10 +477,8 @@ impl Client {
         Err(self.not_in_time("not all messages were delivered in time"))
     }
 
-    /// Does what dropping the client does, while others may still hold it: afterwards no callback runs. For bindings
-    /// whose runtime ends before its objects do.
-    #[doc(hidden)]
-    pub fn end(&self) {
+    /// Does what dropping the client does, while others may still hold it: afterwards no callback runs.
+    pub(crate) fn end(&self) {
         let in_callback = self.is_in_callback();
         // A child that never used its parent's client has nothing to end.
         let Some(process) = self.process.own() else { return };
@@ -529,7 +524,7 @@ impl Client {
     }
 
     /// Whether this thread is inside a callback of this client.
-    pub fn is_in_callback(&self) -> bool {
+    pub(crate) fn is_in_callback(&self) -> bool {
         self.process.own().is_some_and(|process| process.shared.callbacks.is_running_here())
     }
 

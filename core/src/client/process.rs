@@ -81,6 +81,7 @@ impl Template {
             let (key, endpoint) = (&config.write_key, &self.prepared.tracking.identity());
             let Settings { room, queue_max_bytes, .. } = settings;
             Spool::new(self.storage.clone(), home.clone(), key, endpoint, room, queue_max_bytes)
+                .with_formers(&self.prepared.former_queues)
         });
         let authorization = self.authorization();
         let oauth = !matches!(authorization, Authorization::Basic(_));

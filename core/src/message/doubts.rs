@@ -1,7 +1,7 @@
 //! Doubtful data, in tables: Segment takes it, and destinations misread it.
 //!
 //! Segment reserves names in traits and properties and says what their values mean. It checks none of them: an age sent
-//! as a text arrives, and is lost in a destination that expects a number. [`rules`](crate::rules) is what Segment
+//! as a text arrives, and is lost in a destination that expects a number. [`rules`](super::rules) is what Segment
 //! refuses; this is what it lets pass. It is looked for on the caller's thread, so where nothing is doubtful nothing is
 //! allocated.
 

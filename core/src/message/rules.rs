@@ -19,7 +19,7 @@ pub const MAX_BATCH_MESSAGES: usize = 2_500;
 /// A message id may have this many characters. Segment says both "limited to 100" and "fewer than 100".
 pub const MAX_MESSAGE_ID_CHARS: usize = 99;
 
-/// The six calls of Segment's specification.
+/// The six calls of Segment's specification. There are no others.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Call {
     /// Who the user is.

@@ -8,6 +8,7 @@ use std::ops::{Deref, DerefMut};
 use jiff::civil::Date;
 
 use crate::base::error::Error;
+use crate::base::more::More;
 use crate::base::time;
 use crate::json::object::{Object, Value};
 use crate::message::message::Time;
@@ -233,6 +234,8 @@ pub struct Address<'a> {
     pub postal_code: Option<&'a str>,
     /// The country.
     pub country: Option<&'a str>,
+    #[doc(hidden)]
+    pub _more: More,
 }
 
 impl From<Address<'_>> for Object {
@@ -260,6 +263,8 @@ pub struct Company<'a> {
     pub employee_count: Option<u64>,
     /// What the company has subscribed to.
     pub plan: Option<&'a str>,
+    #[doc(hidden)]
+    pub _more: More,
 }
 
 impl From<Company<'_>> for Object {
@@ -276,7 +281,8 @@ impl From<Company<'_>> for Object {
 
 /// What an event earned: its properties
 /// [`revenue` and `currency`](https://www.twilio.com/docs/segment/connections/spec/track). Segment's `value` is another
-/// thing, what an event is worth to you without money changing hands: a property like any other.
+/// thing, what an event is worth to you without money changing hands: a property like any other. An amount of a
+/// currency is all of it: there will be no other fields.
 ///
 /// ```
 /// use segment_native::{Object, Revenue};
@@ -358,6 +364,8 @@ pub struct Product<'a> {
     pub url: Option<&'a str>,
     /// The URL of its picture.
     pub image_url: Option<&'a str>,
+    #[doc(hidden)]
+    pub _more: More,
 }
 
 impl From<Product<'_>> for Object {
@@ -419,13 +427,16 @@ mod tests {
         object.to_json().expect_err("marked").to_string()
     }
 
-    const ADDRESS: Address<'_> = Address {
-        street: Some("6th St"),
-        city: Some("San Francisco"),
-        state: Some("CA"),
-        postal_code: Some("94103"),
-        country: Some("USA"),
-    };
+    fn address() -> Address<'static> {
+        Address {
+            street: Some("6th St"),
+            city: Some("San Francisco"),
+            state: Some("CA"),
+            postal_code: Some("94103"),
+            country: Some("USA"),
+            ..Address::default()
+        }
+    }
 
     #[test]
     fn traits_of_users_have_segments_names_and_types() {
@@ -435,9 +446,10 @@ mod tests {
             industry: Some("Technology"),
             employee_count: Some(329),
             plan: Some("enterprise"),
+            ..Company::default()
         };
         let traits = Traits::new()
-            .address(ADDRESS)
+            .address(address())
             .age(32)
             .avatar("https://example.com/a.png")
             .birthday(1990, 1, 31)
@@ -572,6 +584,7 @@ mod tests {
             coupon: Some("MAY"),
             url: Some("https://example.com/p"),
             image_url: Some("https://example.com/p.jpg"),
+            ..Product::default()
         };
         assert_eq!(
             value(&product.into()),

@@ -59,6 +59,7 @@ pub(crate) struct Queue {
 
 /// What to do with a new message when the queue is full.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Overflow {
     /// Refuse it.
     #[default]

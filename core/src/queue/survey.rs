@@ -3,7 +3,7 @@
 //!
 //! ```no_run
 //! let mut messages = 0;
-//! for queue in segment_native::survey::queues("/var/lib/game/segment".as_ref())? {
+//! for queue in segment_native::bindings::survey::queues("/var/lib/game/segment".as_ref())? {
 //!     for file in &queue.files {
 //!         messages += file.read()?.map_or(0, |content| content.messages.len());
 //!     }

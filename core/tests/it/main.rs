@@ -15,6 +15,8 @@ mod ends;
 mod exit;
 mod features;
 #[cfg(unix)]
+mod former;
+#[cfg(unix)]
 mod front;
 mod hosts;
 mod identity;

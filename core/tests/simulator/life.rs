@@ -27,6 +27,9 @@ const TROUBLES: [Trouble; 7] = [
 /// The server demands no longer one.
 const LONGEST_PAUSE: Duration = Duration::from_secs(20);
 
+/// The process that delivers all that is left.
+const LAST: usize = 1_000;
+
 /// What a world is like.
 #[derive(Debug, Clone)]
 struct Plan {
@@ -47,6 +50,8 @@ struct Plan {
     sets_clock: bool,
     beside: usize,
     no_threads: usize,
+    /// An update changes the write key: some processes run with the former one, and others deliver what those leave.
+    moves: bool,
 }
 
 impl Plan {
@@ -77,6 +82,7 @@ impl Plan {
             sets_clock: random.once_in(5),
             beside: 1 + random.below(3),
             no_threads: random.pick(&[0, 0, 0, 3, 20]),
+            moves: has_spool && random.once_in(4),
         }
     }
 }
@@ -239,6 +245,7 @@ impl Machine {
             noted.note(|| format!("log: {line}"));
             noted.check(threads::is_ghost() || !line.contains("a bug"), || line.to_owned());
         });
+        let is_former = plan.moves && process != LAST && self.draw(|random| random.once_in(2));
         let config = self.draw(|random| Config {
             spool_dir: plan.has_spool.then(|| PathBuf::from("/spool")),
             sync: plan.sync,
@@ -254,7 +261,8 @@ impl Machine {
             gzip: false,
             on_delivery: Some(on_delivery),
             on_log: Some(on_log),
-            ..Config::new("key")
+            former_write_key: (plan.moves && !is_former).then(|| "former".to_owned()),
+            ..Config::new(if is_former { "former" } else { "key" })
         });
         let server = self.server.clone();
         let transport = move || Box::new(Way::new(server.clone(), process)) as Box<dyn Transport>;
@@ -422,7 +430,7 @@ impl Machine {
             return;
         }
         let machine = self.clone();
-        let last = self.world.spawn("last", 1_000, move || machine.deliver(1_000));
+        let last = self.world.spawn("last", LAST, move || machine.deliver(LAST));
         self.world.join(last);
         if self.plan.has_spool {
             let left: Vec<PathBuf> =
@@ -430,7 +438,8 @@ impl Machine {
             self.world.check(left.is_empty(), || format!("these are left in the folder: {left:?}"));
             let rejected: usize =
                 self.disk.files().iter().filter(|(path, _)| is_rejected(path)).map(|(_, c)| c.len()).sum();
-            let most = (1 << 20).min(self.plan.queue_max_bytes / 8);
+            let queues = if self.plan.moves { 2 } else { 1 };
+            let most = queues * (1 << 20).min(self.plan.queue_max_bytes / 8);
             // Who is killed right after it kept something has not deleted the oldest.
             let is_cut_short = self.plan.kills || self.plan.loses_power || self.disk.has_troubles();
             let holds = rejected as u64 <= most || is_cut_short;

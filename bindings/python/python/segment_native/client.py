@@ -73,6 +73,8 @@ class Client(_native.Client):
         ca_file: A file with PEM certificates to trust besides the system's.
         access_token, profile_token: For :meth:`call` to the Public API and the Profile API.
         public_endpoint, profile_endpoint: Where these are, if not at Segment.
+        former_write_key, former_endpoint: With a spool: what the program had before as ``write_key`` and as ``host``.
+            What waits in the folder for it is delivered too, with ``write_key``, to ``host``.
 
     Raises:
         InvalidError: A setting is wrong. It is an ``AssertionError`` and a ``ValueError``.
@@ -126,6 +128,8 @@ class Client(_native.Client):
         profile_token=None,
         public_endpoint=None,
         profile_endpoint=None,
+        former_write_key=None,
+        former_endpoint=None,
     ):
         if not isinstance(write_key, str):
             raise _support.must_have("write_key", "str", write_key)
@@ -202,6 +206,8 @@ class Client(_native.Client):
                 "profile_token": profile_token,
                 "public_endpoint": public_endpoint,
                 "profile_endpoint": profile_endpoint,
+                "former_write_key": former_write_key,
+                "former_endpoint": former_endpoint,
             }
         )
         _support.watch(self)
