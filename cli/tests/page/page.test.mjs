@@ -196,7 +196,7 @@ describe("the details", () => {
     ]);
     await eventually(
       () => page.$$eval("#detail .flaws a", (links) => links.map((link) => [link.textContent, link.href])),
-      ["delivery-overview", "spec/ecommerce/v2"].map((page) => [
+      ["delivery-overview", "spec/track"].map((page) => [
         page,
         `https://www.twilio.com/docs/segment/connections/${page}`,
       ]),

@@ -9,7 +9,7 @@ use std::time::Duration;
 use crate::child::Folder;
 use crate::patience::{NEVER, patience, wait_for_the_end, wait_until};
 use crate::server::{Reply, Server, nobody};
-use segment_native::{Client, Config, Error, ErrorKind, Level, Object, Options, Overflow, Stats};
+use segment_native::{Client, Config, Error, ErrorKind, Level, Object, Options, Overflow, Stats, bindings};
 
 const QUEUE_MAX_BYTES: u64 = 200_000;
 
@@ -72,8 +72,8 @@ impl Host {
     /// What the host was told of messages that were dropped, by their ids.
     fn dropped(&self) -> HashMap<String, Told> {
         let told = self.told.lock().expect("no panic");
-        let dropped = told.iter().filter_map(|(id, told)| match told.as_slice() {
-            [told] => Some((id.clone(), told.clone())),
+        let dropped = told.iter().map(|(id, told)| match told.as_slice() {
+            [told] => (id.clone(), told.clone()),
             more => panic!("{id} is told of {} times", more.len()),
         });
         dropped.filter(|(_, told)| told.kind == Some(ErrorKind::QueueFull)).collect()
@@ -158,7 +158,7 @@ fn what_the_end_of_a_client_finds_dropped_is_told_before_it_ends() {
         host.client.pause();
         host.track(ids("m", 0..2_000));
         let Host { client, told, .. } = host;
-        client.end();
+        bindings::end(&client);
         let stats = client.stats();
         balanced(&stats);
         let told = told.lock().expect("no panic");
@@ -231,7 +231,7 @@ fn a_call_that_fails_is_told_to_the_log_once_for_each_kind_of_error() {
     host.client.shutdown(Duration::ZERO).expect_err("nobody listens");
     // These are no mistakes.
     assert_eq!(host.client.track("u", "Event", None, None).map_err(|error| error.kind()), Err(ErrorKind::Closed));
-    host.client.end();
+    bindings::end(&host.client);
     let mut lines = host.lines("a call failed");
     lines.sort();
     let said = ["categories: ", "event ", "properties: ", "type ", "user_id or anonymous_id "];
@@ -250,7 +250,7 @@ fn a_full_queue_and_a_user_who_opted_out_are_no_mistakes_of_the_call() {
     host.client.opt_out().expect("kept");
     let refused = host.client.track("u", "Event", None, None);
     assert_eq!(refused.map_err(|error| error.kind()), Err(ErrorKind::OptedOut));
-    host.client.end();
+    bindings::end(&host.client);
     assert_eq!(host.lines("a call failed"), [""; 0]);
     assert_eq!(host.lines("the queue is full").len(), 1, "which says so itself");
 }
