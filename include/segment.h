@@ -67,6 +67,28 @@
 // of app in context.
 #define SEGMENT_LIFECYCLE 128
 
+// segment_config.flags: nothing is kept or sent before the user has been asked. Until
+// segment_opt_in or segment_opt_out was called once, in this run or an earlier one with this
+// spool_dir, messages, ids and a consent are held in memory, within queue_max_bytes
+// (segment_stats.held counts the messages); nothing is written below spool_dir, and nothing sent,
+// nor what waits there from earlier.
+// segment_flush and segment_shutdown return SEGMENT_TIMEOUT at once, segment_free is quick,
+// segment_call to the Tracking API returns SEGMENT_OPTED_OUT. A yes lets go what is held, a no
+// erases it; what is still held at the end counts as dropped. Another process with this spool_dir
+// follows the answer within 30 s. A spool_dir that cannot be read counts as a no; so does
+// DO_NOT_TRACK in the environment, unless it is empty or 0, until somebody says yes. See
+// segment_opt_state.
+#define SEGMENT_ASK_FIRST 256
+
+// segment_opt_state: the user has not answered yet.
+#define SEGMENT_CHOICE_NONE 0
+
+// segment_opt_state: the user has said yes.
+#define SEGMENT_CHOICE_IN 1
+
+// segment_opt_state: the user has said no.
+#define SEGMENT_CHOICE_OUT 2
+
 // segment_request.api: the Tracking API at `endpoint`, with the write key or OAuth.
 #define SEGMENT_TRACKING_API 0
 
@@ -275,7 +297,8 @@ typedef struct segment_stats {
     uint64_t delivered;
     // Refused for good, or given up.
     uint64_t failed;
-    // Oldest dropped for room, dropped by before_send, or thrown away because the user opted out.
+    // Oldest dropped for room, dropped by before_send, thrown away because the user opted out, or
+    // held (SEGMENT_ASK_FIRST) when the client ended.
     uint64_t dropped;
     // Waiting now.
     uint64_t queued;
@@ -300,6 +323,8 @@ typedef struct segment_stats {
     uint32_t last_http_status;
     // How many requests for messages are under way.
     uint32_t uploads;
+    // Of queued: held until the user has answered, with SEGMENT_ASK_FIRST.
+    uint64_t held;
 } segment_stats;
 
 // The optional fields of a message. Zero means that there is none.
@@ -540,11 +565,20 @@ segment_status segment_set_consent(const struct segment_client *client,
 // SEGMENT_STORAGE: it could not be kept, and is so in this process only.
 segment_status segment_opt_out(const struct segment_client *client);
 
-// The user wants to be known again. What was thrown away stays so. Where nobody knows what the user
-// wants, because what is kept in spool_dir cannot be read or was damaged, calls return
-// SEGMENT_STORAGE, and nothing is sent or thrown away; after damage until segment_opt_in or
-// segment_opt_out.
+// The user wants to be known, for the first time or again. What is held (SEGMENT_ASK_FIRST) is let
+// go: with spool_dir it is there when the call returns, unless that takes more than a second or the
+// disk fails (segment_stats.in_memory counts the rest). What was thrown away stays so. Where nobody
+// knows what the user wants, because what is kept in spool_dir cannot be read or was damaged, calls
+// return SEGMENT_STORAGE (with SEGMENT_ASK_FIRST: SEGMENT_OPTED_OUT), and nothing is sent or thrown
+// away; after damage until segment_opt_in or segment_opt_out. SEGMENT_STORAGE from segment_opt_in
+// itself: the yes could not be kept, and is so in this process only.
 segment_status segment_opt_in(const struct segment_client *client);
+
+// What the user has answered, in this run or an earlier one with this spool_dir, with or without
+// SEGMENT_ASK_FIRST: SEGMENT_CHOICE_NONE, _IN or _OUT. _OUT is also what counts as a no: what
+// spool_dir keeps of it cannot be read, or DO_NOT_TRACK is set (see SEGMENT_ASK_FIRST). Without a
+// client: SEGMENT_CHOICE_NONE, and segment_error() says so.
+int32_t segment_opt_state(const struct segment_client *client);
 
 // One request now, on this thread; the name of the host is looked up by another, which may be
 // started for it. Any HTTP status is an answer, 429 and redirects included; nothing is tried again.

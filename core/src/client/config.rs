@@ -71,6 +71,13 @@ pub struct Config {
     /// The client remembers who the user is: see [`Client::reset`](crate::Client::reset). No: both ids are the
     /// caller's, and nothing is remembered.
     pub stateful: bool,
+    /// Nothing is kept or sent before the user has been asked: until [`Client::opt_in`](crate::Client::opt_in) or
+    /// [`Client::opt_out`](crate::Client::opt_out) was called once, in this run or an earlier one with the same spool,
+    /// messages, ids and a consent are held in memory, within `queue_max_bytes`, nothing is written below `spool_dir`,
+    /// and nothing is sent. A yes releases what is held; a no, or the end of the client, drops it. A spool that cannot
+    /// be read counts as a no; and so does `DO_NOT_TRACK` in the environment, unless empty or `0`, until somebody says
+    /// yes. See [`Client::opt_state`](crate::Client::opt_state). No: who is not asked has not said no.
+    pub ask_first: bool,
     /// Refuse what is only doubtful (see [`doubts`](crate::doubts)), not just what Segment would discard: no. Else it
     /// is warned about, once each, in the log.
     pub strict: bool,
@@ -131,6 +138,7 @@ impl Config {
             context: Object::new(),
             integrations: Object::new(),
             stateful: false,
+            ask_first: false,
             strict: false,
             device_context: false,
             lifecycle: false,

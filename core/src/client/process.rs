@@ -85,7 +85,7 @@ impl Template {
         let authorization = self.authorization();
         let oauth = !matches!(authorization, Authorization::Basic(_));
         let limits = Limits { retry_max: config.retry_max, spooled: spool.is_some(), oauth };
-        let queue = Queue::new(settings, spool, self.identity.known().privacy.wish());
+        let queue = Queue::new(settings, spool, self.identity.known().wish);
         queue.set_paused(self.is_paused.load(Ordering::SeqCst));
         let shared = Shared {
             queue,
