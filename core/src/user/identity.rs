@@ -248,7 +248,8 @@ impl Identity {
             if !stored.is_answered() {
                 self.tell_of_a_no(&stored);
                 while !self.take_in(&self.known(), &stored) {}
-                return Held { identity: self, is_silent: true, folder: Ok(()), stored, others: None, _lock: lock };
+                let (folder, others) = (Ok(()), None);
+                return Held { identity: self, is_silent: true, folder, may_write: false, stored, others, _lock: lock };
             }
         }
         self.hold_with(lock, tries)
@@ -265,7 +266,8 @@ impl Identity {
             None if self.is_asked_to_keep => Err(io::Error::other("there is no folder for it")),
             None => Ok(()),
         };
-        let others = self.lock_out_others(tries);
+        let may_write = folder.is_ok() || self.home.as_deref().is_some_and(Home::is_marked);
+        let others = if may_write { self.lock_out_others(tries) } else { None };
         // Nobody else writes now: what is half written was so by somebody who died.
         if let Some(folder) = self.folder.as_deref().filter(|_| others.is_some()) {
             [PERSON, PRIVACY].iter().for_each(|name| self.storage.remove_unfinished(&folder.join(name)));
@@ -274,7 +276,7 @@ impl Identity {
         self.set_aside(&stored);
         // The delivery thread may be looking at the same time, and have seen less.
         while !self.take_in(&self.known(), &stored) {}
-        Held { identity: self, is_silent: false, folder, stored, others, _lock: lock }
+        Held { identity: self, is_silent: false, folder, may_write, stored, others, _lock: lock }
     }
 
     /// Looks at what other processes have changed.
@@ -506,6 +508,8 @@ pub(crate) struct Held<'a> {
     is_silent: bool,
     /// Whether the folder could be made.
     folder: io::Result<()>,
+    /// It is there, and marked as ours.
+    may_write: bool,
     stored: Stored,
     others: Option<Lock>,
     _lock: MutexGuard<'a, ()>,
@@ -649,6 +653,9 @@ impl Held<'_> {
 
     /// Somebody who opted out must not be tracked again because the power went.
     fn replace(&self, path: &Path, json: &str) -> io::Result<()> {
+        if !self.may_write {
+            return Err(io::ErrorKind::NotFound.into());
+        }
         self.remove_unfinished(path);
         self.identity.storage.replace_synced(path, json.as_bytes())
     }
