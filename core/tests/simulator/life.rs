@@ -174,8 +174,8 @@ impl Machine {
             let at = clients.iter().position(|(number, _)| *number == process);
             at.map(|at| clients.swap_remove(at).1)
         };
-        // On a disk that takes everything nothing is in memory only, unless the user is asked first, and it dies in the middle of whatever it does.
-        // Else it takes no step from here to the death of its threads.
+        // On a disk that takes everything nothing is in memory only, unless the user is asked first, and it dies in the
+        // middle of whatever it does. Else it takes no step from here to the death of its threads.
         let is_asked = !self.takes_everything() || self.plan.overflow == Overflow::DropOldest || self.plan.ask_first;
         let stats = client.as_ref().filter(|_| is_asked || self.draw(|random| random.once_in(2)));
         let stats = stats.map(|client| client.stats());
