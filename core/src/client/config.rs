@@ -75,8 +75,9 @@ pub struct Config {
     /// [`Client::opt_out`](crate::Client::opt_out) was called once, in this run or an earlier one with the same spool,
     /// messages, ids and a consent are held in memory, within `queue_max_bytes`, nothing is written below `spool_dir`,
     /// and nothing is sent. A yes releases what is held; a no, or the end of the client, drops it. A spool that cannot
-    /// be read counts as a no; and so does `DO_NOT_TRACK` in the environment, unless empty or `0`, until somebody says
-    /// yes. See [`Client::opt_state`](crate::Client::opt_state). No: who is not asked has not said no.
+    /// be read when the client is made counts as a no until it can be; and so does `DO_NOT_TRACK` in the environment,
+    /// unless empty or `0`, until somebody says yes. A forked child begins as its parent was; what is held is the
+    /// parent's. See [`Client::opt_state`](crate::Client::opt_state). No: who is not asked has not said no.
     pub ask_first: bool,
     /// Refuse what is only doubtful (see [`doubts`](crate::doubts)), not just what Segment would discard: no. Else it
     /// is warned about, once each, in the log.

@@ -174,7 +174,7 @@ impl Process {
 
     pub(crate) fn start_if_needed(&self) {
         let queue = &self.shared.queue;
-        if !self.started.load(Ordering::Relaxed) && (queue.spool.is_some() || queue.stats().queued > 0) {
+        if !self.started.load(Ordering::Relaxed) && queue.needs_worker() {
             self.start();
         }
     }

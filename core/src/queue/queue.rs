@@ -511,6 +511,14 @@ impl Queue {
         drop(self.settled.wait_timeout_while(self.lock(), time, is_busy));
     }
 
+    /// Whether there is anything to do for the delivery thread. Where what the user has answered cannot be read, and
+    /// counts as a no, nothing will ever be queued, and somebody is to say why.
+    pub(crate) fn needs_worker(&self) -> bool {
+        let state = self.lock();
+        let has_reason = state.choice.wish.is_unanswered && !state.log.lines.is_empty();
+        self.spool.is_some() || state.shelf.counts().messages > 0 || has_reason
+    }
+
     /// Whether the user is to be asked first, and has not answered.
     pub(crate) fn is_unanswered(&self) -> bool {
         self.lock().choice.wish.is_unanswered

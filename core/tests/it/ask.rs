@@ -14,7 +14,7 @@ use crate::child::{
 };
 use crate::patience::{NEVER, wait_for_the_end};
 use crate::server::{Reply, Server};
-use segment_native::{Api, Choice, Client, Config, ErrorKind, KILL_POINTS, Object, Overflow, Request, Stats};
+use segment_native::{Api, Choice, Client, Config, ErrorKind, KILL_POINTS, Object, OnLog, Overflow, Request, Stats};
 use serde_json::{Value, json};
 
 /// The programs that are told what the environment says, or that are killed.
@@ -189,9 +189,16 @@ fn who_never_answers_leaves_nothing_behind_and_keeps_nobody_waiting() {
     }
 }
 
-#[test]
-fn what_waits_from_an_earlier_version_stays_as_it_is_until_there_is_a_yes() {
-    let (server, folder) = (Server::new(|_, _| Reply::status(503)), Folder::new());
+/// Refuses with 503 until it is told to be good.
+fn refusing() -> (Server, Arc<AtomicBool>) {
+    let good = Arc::new(AtomicBool::new(false));
+    let is_good = good.clone();
+    (Server::new(move |_, _| Reply::status(if is_good.load(Ordering::SeqCst) { 200 } else { 503 })), good)
+}
+
+/// A run of an earlier version, which leaves three messages, a consent and a person; and how long to wait, longer than
+/// any client would.
+fn leave_something(server: &Server, folder: &Folder) -> Option<String> {
     let earlier = Client::new(Config { stateful: true, ..child::config(&server.url(), &folder.0) }).expect("good");
     earlier.set_consent(&Object::from([("ads", true)])).expect("kept");
     (0..3).for_each(|n| assert!(track(&earlier, &format!("earlier {n}"))));
@@ -199,44 +206,36 @@ fn what_waits_from_an_earlier_version_stays_as_it_is_until_there_is_a_yes() {
     assert_eq!(earlier.opt_state(), Choice::None);
     drop(earlier);
     wait_for_the_end(&folder.0);
+    let queue = fs::read_dir(folder.home()).expect("there").flatten().find(|entry| entry.path().is_dir());
+    fs::write(queue.expect("a queue").path().join("pace"), "1 3 4102444800000 0\n\n").expect("written");
+    anonymous
+}
+
+#[test]
+fn what_waits_from_an_earlier_version_stays_as_it_is_until_there_is_a_yes() {
+    let ((server, good), folder) = (refusing(), Folder::new());
+    let anonymous = leave_something(&server, &folder);
+    good.store(true, Ordering::SeqCst);
     let content = || -> Vec<_> {
         let of = |path: std::path::PathBuf| (fs::read(&path).expect("there"), path);
         folder.files().into_iter().map(of).collect()
     };
-    let (before, server) = (content(), Server::good());
-    let config = Config { endpoint: server.url(), ..asking("", &folder.0) };
-    // The folder of the messages is called by the endpoint.
-    let queue = fs::read_dir(folder.home()).expect("there").flatten().find(|entry| entry.path().is_dir());
-    let client = Client::new(config).expect("good settings");
+    let (before, asked) = (content(), server.begun());
+    let client = client(&server, &folder);
     client.identify("u", None, None).expect("held");
     assert_eq!(client.anonymous_id(), anonymous, "it is read, if there is one");
     assert_eq!(client.opt_state(), Choice::None);
     assert_eq!(client.flush(NEVER).expect_err("held").kind(), ErrorKind::Timeout);
     drop(client);
-    assert_eq!(content(), before);
-    assert!(queue.is_some() && server.connections() == 0);
-}
+    assert_eq!((content(), server.begun()), (before, asked));
 
-#[test]
-fn a_yes_sends_what_waited_in_the_folder_too() {
-    let good = Arc::new(AtomicBool::new(false));
-    let is_good = good.clone();
-    let server = Server::new(move |_, _| Reply::status(if is_good.load(Ordering::SeqCst) { 200 } else { 503 }));
-    let folder = Folder::new();
-    let earlier = Client::new(child::config(&server.url(), &folder.0)).expect("good settings");
-    (0..3).for_each(|n| assert!(track(&earlier, &format!("earlier {n}"))));
-    drop(earlier);
-    wait_for_the_end(&folder.0);
-    good.store(true, Ordering::SeqCst);
-    let asked = server.begun();
-    let client = client(&server, &folder);
+    let client = self::client(&server, &folder);
     assert!(track(&client, "held"));
-    assert_held(&client, 1);
-    assert_eq!(server.begun(), asked);
     client.opt_in().expect("kept");
     client.flush(patience()).expect("delivered");
     let stats = client.stats();
-    assert_eq!((stats.recovered, stats.delivered), (3, 4));
+    // One more of the earlier run tells of the consent.
+    assert_eq!((stats.recovered, stats.delivered, client.user_id(), client.anonymous_id()), (4, 5, None, anonymous));
 }
 
 #[test]
@@ -356,7 +355,17 @@ fn a_folder_that_cannot_be_read_is_a_no() {
         }
         make(&folder);
         let before = folder.files();
-        let client = client(&server, &folder);
+        let lines = Arc::new(Mutex::new(Vec::new()));
+        let log = lines.clone();
+        let on_log: OnLog = Box::new(move |_, line| log.lock().expect("no panic").push(line.to_owned()));
+        let config = Config { on_log: Some(on_log), ..asking(&server.url(), &folder.0) };
+        let client = Client::new(config).expect("good settings");
+        let says_why = |line: &String| {
+            line.contains("cannot be used")
+                || line.contains("which counts as a no")
+                || line.contains("whether the user has opted out")
+        };
+        assert!(wait_until(|| lines.lock().expect("no panic").iter().any(says_why)), "{name}");
         assert_eq!((client.opt_state(), client.anonymous_id()), (Choice::Out, None), "{name}");
         let error = client.track("u", "E", None, None).expect_err("a no");
         assert_eq!(error.kind(), ErrorKind::OptedOut, "{name}: {error}");
