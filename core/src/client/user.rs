@@ -124,14 +124,16 @@ impl Client {
         self.opt(true)
     }
 
-    /// The user wants to be known again. What was thrown away stays so, and a client that is
+    /// The user wants to be known, for the first time or again. What was held with
+    /// [`ask_first`](crate::Config::ask_first) is let go: with a spool it is there when this returns, unless that
+    /// takes more than a second or the disk fails. What was thrown away stays so; after a no, a client that is
     /// [stateful](crate::Config::stateful) begins with a new anonymous id. Where nobody knows what the user wants,
     /// because what the spool keeps of it cannot be read or was damaged, calls fail with [`ErrorKind::Storage`], and
     /// nothing is sent or thrown away; after damage until they opt in or out.
     ///
     /// # Errors
-    /// [`ErrorKind::Storage`] if it could not be kept: then the user has opted out again at the next start. The same
-    /// where they had not opted out here, and what other processes were told cannot be read: then nothing changes.
+    /// [`ErrorKind::Storage`] if it could not be kept: then it is so in this process only. The same where they had not
+    /// opted out here, and what other processes were told cannot be read: then nothing changes.
     pub fn opt_in(&self) -> Result<(), Error> {
         self.opt(false)
     }
@@ -142,8 +144,9 @@ impl Client {
     }
 
     /// What the user has answered, with or without [`ask_first`](crate::Config::ask_first), in this run or an earlier
-    /// one; another process with the same spool knows of it within 30 seconds. [`Choice::Out`] is also what counts as a
-    /// no: what the spool keeps of it cannot be read or was damaged, or, with `ask_first`, `DO_NOT_TRACK` is set.
+    /// one with the same spool. What another process is told is known within 30 seconds by one that waits for the
+    /// answer, by others from their next request on. [`Choice::Out`] is also what counts as a no: what the spool keeps
+    /// of it cannot be read or was damaged, or, with `ask_first`, `DO_NOT_TRACK` is set.
     pub fn opt_state(&self) -> Choice {
         let known = self.identity().known();
         if known.wish.opted_out { Choice::Out } else { known.privacy.choice() }

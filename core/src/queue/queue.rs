@@ -461,13 +461,12 @@ impl Queue {
         if wish == state.choice.wish || state.choice.opting_out > 0 && !wish.opted_out {
             return false;
         }
-        let is_released = wish.releases(&std::mem::replace(&mut state.choice.wish, wish));
-        if is_released {
+        let before = std::mem::replace(&mut state.choice.wish, wish);
+        if wish.releases(&before) {
             state.choice.certain = Some(wish);
             state.look.wanted = threads::now(); // the first request waits so long for what is in the folder
-        }
-        if wish.is_unanswered && wish.opted_out {
-            state.drop_held();
+        } else if before.holds() && wish.is_unanswered && wish.opted_out {
+            state.drop_held(); // what the folder says of it was damaged, which counts as a no
         }
         if wish.may_not_look() || state.choice.certain == Some(wish) {
             drop(state);

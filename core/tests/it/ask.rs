@@ -58,10 +58,16 @@ fn say_everything(client: &Client) -> u64 {
 }
 
 fn assert_held(client: &Client, messages: u64) {
+    assert_held_after(client, messages, 0);
+}
+
+/// The same after so many were dropped.
+fn assert_held_after(client: &Client, messages: u64, dropped_before: u64) {
     let stats = client.stats();
     balanced(&stats);
-    let Stats { queued, held, in_memory, requests, .. } = stats;
+    let Stats { queued, held, in_memory, requests, dropped, .. } = stats;
     assert_eq!((queued, held, in_memory, requests), (messages, messages, messages, 0), "{stats:?}");
+    assert_eq!(dropped, dropped_before);
     assert_eq!((client.opt_state(), client.is_opted_out()), (Choice::None, false));
 }
 
@@ -381,6 +387,26 @@ fn a_folder_that_cannot_be_read_is_a_no() {
         client.flush(patience()).expect("delivered");
         assert_eq!(server.events().len(), 1);
     }
+}
+
+#[test]
+fn what_is_damaged_while_messages_are_held_is_a_no_too() {
+    let ((server, good), folder) = (refusing(), Folder::new());
+    leave_something(&server, &folder);
+    good.store(true, Ordering::SeqCst);
+    let client = client(&server, &folder);
+    assert!(track(&client, "held"));
+    fs::write(folder.home().join("privacy.json"), "{").expect("written");
+    let before = folder.files();
+    assert_eq!(client.set_consent(None).expect_err("it looks first").kind(), ErrorKind::OptedOut);
+    let stats = client.stats();
+    assert_eq!((client.opt_state(), stats.dropped, stats.queued), (Choice::Out, 1, 0));
+    assert_eq!(folder.files(), before, "nobody knows whether what waits there is to be thrown away");
+    fs::remove_file(folder.home().join("privacy.json")).expect("gone");
+    client.reset().expect("it looks first");
+    assert_eq!(client.opt_state(), Choice::None);
+    assert!(track(&client, "held again"));
+    assert_held_after(&client, 1, 1);
 }
 
 fn told_by_the_environment() {
