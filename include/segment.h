@@ -156,6 +156,19 @@ struct segment_config {
     // can be written) and Opened when a client is made, by the version and build of app in context.
 #define SEGMENT_LIFECYCLE 128
 
+    // Nothing is kept or sent before the user has been asked. Until segment_opt_in or
+    // segment_opt_out was called once, in this run or an earlier one with this spool_dir, messages,
+    // ids and a consent are held in memory, within queue_max_bytes (segment_stats.held counts the
+    // messages); nothing is written below spool_dir, and nothing sent, nor what waits there from
+    // earlier. segment_flush and segment_shutdown return SEGMENT_TIMEOUT at once, segment_free is
+    // quick, segment_call to the Tracking API returns SEGMENT_OPTED_OUT. A yes lets go what is
+    // held, a no erases it; what is still held at the end counts as dropped. Another process with
+    // this spool_dir follows the answer within 30 s. A spool_dir that cannot be read in segment_new
+    // counts as a no until it can be; so does DO_NOT_TRACK in the environment, unless it is empty
+    // or 0, until somebody says yes. A forked child begins as its parent was; what is held is the
+    // parent's. See segment_opt_state.
+#define SEGMENT_ASK_FIRST 256
+
     // How many bytes of messages may wait, in memory or in spool_dir; beyond that calls return
     // SEGMENT_QUEUE_FULL. Default: 64 MiB.
     uint64_t queue_max_bytes;
@@ -324,7 +337,8 @@ struct segment_stats {
     uint64_t delivered;                 // Acknowledged by Segment.
     uint64_t failed;                    // Refused for good, or given up.
 
-    // Oldest dropped for room, dropped by before_send, or thrown away because the user opted out.
+    // Oldest dropped for room, dropped by before_send, thrown away because the user opted out, or
+    // held (SEGMENT_ASK_FIRST) when the client ended.
     uint64_t dropped;
     uint64_t queued;                    // Waiting now.
     uint64_t queued_bytes;              // The size of what is waiting.
@@ -344,6 +358,9 @@ struct segment_stats {
     // The HTTP status of the last answer to a batch; 0: there was none.
     uint32_t last_http_status;
     uint32_t uploads;                   // How many requests for messages are under way.
+
+    // Of queued: held until the user has answered, with SEGMENT_ASK_FIRST.
+    uint64_t held;
 
     // Of failed: those whose lines in spool_dir were not as they had been written.
     uint64_t damaged;
@@ -617,11 +634,24 @@ SEGMENT_API segment_status segment_set_consent(const segment_client *client,
 // SEGMENT_STORAGE: it could not be kept, and is so in this process only.
 SEGMENT_API segment_status segment_opt_out(const segment_client *client);
 
-// The user wants to be known again. What was thrown away stays so. Where nobody knows what the user
-// wants, because what is kept in spool_dir cannot be read or was damaged, calls return
-// SEGMENT_STORAGE, and nothing is sent or thrown away; after damage until segment_opt_in or
-// segment_opt_out.
+// The user wants to be known, for the first time or again. What is held (SEGMENT_ASK_FIRST) is let
+// go: with spool_dir it is there when the call returns, unless that takes more than a second or the
+// disk fails (segment_stats.in_memory counts the rest). What was thrown away stays so. Where nobody
+// knows what the user wants, because what is kept in spool_dir cannot be read or was damaged, calls
+// return SEGMENT_STORAGE (with SEGMENT_ASK_FIRST: SEGMENT_OPTED_OUT), and nothing is sent or thrown
+// away; after damage until segment_opt_in or segment_opt_out. SEGMENT_STORAGE from segment_opt_in
+// itself: the yes could not be kept, and is so in this process only.
 SEGMENT_API segment_status segment_opt_in(const segment_client *client);
+
+#define SEGMENT_CHOICE_NONE 0           // The user has not answered yet.
+#define SEGMENT_CHOICE_IN 1             // The user has said yes.
+#define SEGMENT_CHOICE_OUT 2            // The user has said no.
+
+// What the user has answered, in this run or an earlier one with this spool_dir, with or without
+// SEGMENT_ASK_FIRST: SEGMENT_CHOICE_NONE, _IN or _OUT. _OUT is also what counts as a no: what
+// spool_dir keeps of it cannot be read, or DO_NOT_TRACK is set (see SEGMENT_ASK_FIRST). Without a
+// client: SEGMENT_CHOICE_NONE, and segment_error() says so.
+SEGMENT_API int32_t segment_opt_state(const segment_client *client);
 
 /* ---- 6. Single calls ---------------------------------------------------------------------------
  *

@@ -60,6 +60,13 @@ enum class Status : std::int32_t {
 };
 static_assert(std::int32_t(Status::opted_out) == SEGMENT_OPTED_OUT);
 
+/// What the user has answered when they were asked: see Client::opt_state.
+enum class Choice : std::int32_t {
+    none = SEGMENT_CHOICE_NONE,
+    in = SEGMENT_CHOICE_IN,
+    out = SEGMENT_CHOICE_OUT
+};
+
 /// What became of a call: `if (!result) puts(result.message().c_str());`
 class Result {
 public:
@@ -698,6 +705,8 @@ struct Config {
     bool sync = false;                           ///< with spool_dir: survive a loss of power too
     bool stateful = false;                       ///< remember who the user is, in spool_dir if
                                                  ///< there is one
+    bool ask_first = false;                      ///< keep and send nothing before the user has
+                                                 ///< answered: see Client::opt_state
     bool lifecycle = false;                      ///< with stateful: track Application Installed,
                                                  ///< Updated, Opened
     bool device_context = false;                 ///< add what docs/device.md lists to context
@@ -947,7 +956,15 @@ public:
     /// Status::opted_out and nothing is sent; what waits is thrown away. Status::storage: it could
     /// not be kept, and holds in this process.
     Result opt_out() const { return Result(segment_opt_out(client_)); }
+    /// The user wants to be known, for the first time or again: what is held is let go.
     Result opt_in() const { return Result(segment_opt_in(client_)); }
+    /// What the user has answered, with or without Config::ask_first. With it, as long as that is
+    /// Choice::none, messages are held in memory (Stats::held), and nothing is written or sent;
+    /// opt_in lets them go, opt_out or the end of the client drops them. A spool_dir that cannot
+    /// be read is Choice::out; so is DO_NOT_TRACK in the environment, until somebody opts in.
+    [[nodiscard]] Choice opt_state() const noexcept {
+        return static_cast<Choice>(segment_opt_state(client_));
+    }
 
     /// ok once all that was accepted before is settled and on_delivery has run, else timeout. Zero
     /// starts it, no more.
@@ -1126,6 +1143,7 @@ inline Client::Client(const Config& config) {
     flag(config.sync, SEGMENT_SYNC);
     flag(config.device_context, SEGMENT_DEVICE_CONTEXT);
     flag(config.lifecycle, SEGMENT_LIFECYCLE);
+    flag(config.ask_first, SEGMENT_ASK_FIRST);
     c.queue_max_bytes = config.queue_max_bytes;
     c.write_key = detail::optional(config.write_key, "write_key", error_);
     c.endpoint = detail::optional(config.endpoint, "endpoint", error_);

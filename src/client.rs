@@ -32,7 +32,8 @@ pub struct segment_stats {
     pub delivered: u64,
     /// Refused for good, or given up.
     pub failed: u64,
-    /// Oldest dropped for room, dropped by before_send, or thrown away because the user opted out.
+    /// Oldest dropped for room, dropped by before_send, thrown away because the user opted out, or
+    /// held (SEGMENT_ASK_FIRST) when the client ended.
     pub dropped: u64,
     /// Waiting now.
     pub queued: u64,
@@ -57,6 +58,8 @@ pub struct segment_stats {
     pub last_http_status: u32,
     /// How many requests for messages are under way.
     pub uploads: u32,
+    /// Of queued: held until the user has answered, with SEGMENT_ASK_FIRST.
+    pub held: u64,
     /// Of failed: those whose lines in spool_dir were not as they had been written.
     pub damaged: u64,
 }
@@ -86,6 +89,7 @@ impl From<Stats> for segment_stats {
             paused_until_ms: stats.paused_until_ms.unwrap_or_default(),
             last_http_status: stats.last_http_status.map_or(0, u32::from),
             uploads: stats.uploads,
+            held: stats.held,
             damaged: stats.damaged,
         }
     }

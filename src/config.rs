@@ -44,6 +44,19 @@ pub const SEGMENT_DEVICE_CONTEXT: u32 = 64;
 /// can be written) and Opened when a client is made, by the version and build of app in context.
 pub const SEGMENT_LIFECYCLE: u32 = 128;
 
+/// segment_config.flags: nothing is kept or sent before the user has been asked. Until segment_opt_in or
+/// segment_opt_out was called once, in this run or an earlier one with this spool_dir, messages,
+/// ids and a consent are held in memory, within queue_max_bytes (segment_stats.held counts the
+/// messages); nothing is written below spool_dir, and nothing sent, nor what waits there from
+/// earlier. segment_flush and segment_shutdown return SEGMENT_TIMEOUT at once, segment_free is
+/// quick, segment_call to the Tracking API returns SEGMENT_OPTED_OUT. A yes lets go what is
+/// held, a no erases it; what is still held at the end counts as dropped. Another process with
+/// this spool_dir follows the answer within 30 s. A spool_dir that cannot be read in segment_new
+/// counts as a no until it can be; so does DO_NOT_TRACK in the environment, unless it is empty
+/// or 0, until somebody says yes. A forked child begins as its parent was; what is held is the
+/// parent's. See segment_opt_state.
+pub const SEGMENT_ASK_FIRST: u32 = 256;
+
 /// OAuth 2.0 instead of Basic authentication.
 #[repr(C)]
 #[derive(Clone, Copy)]
@@ -243,7 +256,8 @@ fn read_flags(flags: u32, config: &mut Config) -> Result<(), Error> {
         | SEGMENT_STRICT
         | SEGMENT_SYNC
         | SEGMENT_DEVICE_CONTEXT
-        | SEGMENT_LIFECYCLE;
+        | SEGMENT_LIFECYCLE
+        | SEGMENT_ASK_FIRST;
     if flags & !known != 0 {
         return Err(Error::invalid(format!("flags has unknown bits: {:#x}", flags & !known)));
     }
@@ -259,6 +273,7 @@ fn read_flags(flags: u32, config: &mut Config) -> Result<(), Error> {
     if config.sync && config.spool_dir.is_none() {
         return Err(Error::invalid("SEGMENT_SYNC needs spool_dir"));
     }
+    config.ask_first = is_set(SEGMENT_ASK_FIRST);
     config.device_context = is_set(SEGMENT_DEVICE_CONTEXT);
     config.lifecycle = is_set(SEGMENT_LIFECYCLE);
     if config.lifecycle && !config.stateful {

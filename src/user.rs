@@ -5,12 +5,19 @@
 
 use std::ffi::c_char;
 
-use segment_native::Client;
+use segment_native::{Choice, Client};
 
 use crate::client::{required, segment_client};
 use crate::error::{guard, guard_or, segment_status};
 use crate::object::segment_object;
 use crate::text;
+
+/// The user has not answered yet.
+pub const SEGMENT_CHOICE_NONE: i32 = 0;
+/// The user has said yes.
+pub const SEGMENT_CHOICE_IN: i32 = 1;
+/// The user has said no.
+pub const SEGMENT_CHOICE_OUT: i32 = 2;
 
 /// With SEGMENT_STATEFUL, the anonymous id: made once, and again by segment_reset. Returns its
 /// length without the NUL; 0: there is none, or an error.
@@ -85,11 +92,29 @@ pub extern "C" fn segment_opt_out(client: Option<&segment_client>) -> segment_st
     guard(|| required(client)?.opt_out())
 }
 
-/// The user wants to be known again. What was thrown away stays so. Where nobody knows what the user
-/// wants, because what is kept in spool_dir cannot be read or was damaged, calls return
-/// SEGMENT_STORAGE, and nothing is sent or thrown away; after damage until segment_opt_in or
-/// segment_opt_out.
+/// The user wants to be known, for the first time or again. What is held (SEGMENT_ASK_FIRST) is let
+/// go: with spool_dir it is there when the call returns, unless that takes more than a second or the
+/// disk fails (segment_stats.in_memory counts the rest). What was thrown away stays so. Where nobody
+/// knows what the user wants, because what is kept in spool_dir cannot be read or was damaged, calls
+/// return SEGMENT_STORAGE (with SEGMENT_ASK_FIRST: SEGMENT_OPTED_OUT), and nothing is sent or thrown
+/// away; after damage until segment_opt_in or segment_opt_out. SEGMENT_STORAGE from segment_opt_in
+/// itself: the yes could not be kept, and is so in this process only.
 #[unsafe(no_mangle)]
 pub extern "C" fn segment_opt_in(client: Option<&segment_client>) -> segment_status {
     guard(|| required(client)?.opt_in())
+}
+
+/// What the user has answered, in this run or an earlier one with this spool_dir, with or without
+/// SEGMENT_ASK_FIRST: SEGMENT_CHOICE_NONE, _IN or _OUT. _OUT is also what counts as a no: what
+/// spool_dir keeps of it cannot be read, or DO_NOT_TRACK is set (see SEGMENT_ASK_FIRST). Without a
+/// client: SEGMENT_CHOICE_NONE, and segment_error() says so.
+#[unsafe(no_mangle)]
+pub extern "C" fn segment_opt_state(client: Option<&segment_client>) -> i32 {
+    guard_or(SEGMENT_CHOICE_NONE, || {
+        Ok(match required(client)?.opt_state() {
+            Choice::In => SEGMENT_CHOICE_IN,
+            Choice::Out => SEGMENT_CHOICE_OUT,
+            _ => SEGMENT_CHOICE_NONE,
+        })
+    })
 }

@@ -341,6 +341,7 @@ static void without_a_client_every_call_is_invalid() {
         REFUSED(client->forget_context("level"), "client");
         REFUSED(client->opt_out(), "client");
         REFUSED(client->opt_in(), "client");
+        CHECK(client->opt_state() == segment::Choice::none);
         CHECK(client->stats().accepted == 0 && client->stats().refused == 0);
     }
 }
@@ -673,6 +674,28 @@ static void who_opted_out_is_left_alone() {
     CHECK(client.flush(patience()) && client.stats().dropped == 1 && balances(client.stats()) && network.asked.empty());
     CHECK(client.opt_in() && client.track("u-42", "Known again") && client.flush(patience()));
     CHECK(client.anonymous_id().size() == 36 && client.stats().delivered == 1 && !has(network.bodies(), "Waiting"));
+}
+
+static void who_is_asked_first_is_held_until_they_answer() {
+    Network network;
+    Config config = network.config();
+    config.ask_first = true;
+    config.stateful = true;
+    config.shutdown = 168h;
+    Request request;
+    request.path = "/v1/track";
+    for (const bool yes : {true, false}) {
+        const Client client(config);
+        CHECK(client.opt_state() == segment::Choice::none && client.track(nullptr, "Held"));
+        CHECK(client.flush(168h).status() == Status::timeout && client.stats().held == 1 && balances(client.stats()));
+        CHECK(client.call(request).result().status() == Status::opted_out && network.asked.empty());
+        if (!yes) break;  // the end of the client does not wait either
+        CHECK(client.opt_in() && client.opt_state() == segment::Choice::in && client.flush(patience()));
+        CHECK(client.stats().held == 0 && client.stats().delivered == 1 && has(network.bodies(), "Held"));
+        CHECK(client.opt_out() && client.opt_state() == segment::Choice::out);
+        network.asked.clear();
+    }
+    CHECK(network.asked.empty());
 }
 
 static void before_send_keeps_replaces_or_drops() {
@@ -1032,6 +1055,7 @@ int main() {
     a_stateful_client_knows_its_user();
     messages_say_what_the_user_agreed_to();
     who_opted_out_is_left_alone();
+    who_is_asked_first_is_held_until_they_answer();
     before_send_keeps_replaces_or_drops();
     a_transport_of_the_hosts_own_delivers();
     an_endpoint_may_be_the_whole_url_of_batches();

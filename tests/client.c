@@ -100,7 +100,7 @@ static void settings_are_honoured_or_refused_by_name(void) {
         {"profile_token", {.profile_token = BAD}}, {"public_endpoint", {.public_endpoint = "host"}},
         {"public_endpoint", {.public_endpoint = BAD}}, {"profile_endpoint", {.profile_endpoint = "https://h?a=1"}},
         {"profile_endpoint", {.profile_endpoint = BAD}},
-        {"flags", {.flags = 256}}, {"flags", {.flags = UINT32_C(1) << 31 | SEGMENT_DRY_RUN}},
+        {"flags", {.flags = 512}}, {"flags", {.flags = UINT32_C(1) << 31 | SEGMENT_DRY_RUN}},
         {"write_key", {.write_key = BAD}}, {"write_key", {.write_key = ""}}, {"write_key", {.write_key = "a:b"}},
         {"endpoint", {.endpoint = BAD}}, {"endpoint", {.endpoint = ""}},
         {"endpoint", {.endpoint = "ftp://host"}}, {"endpoint", {.endpoint = "https://me:pw@host"}},

@@ -48,6 +48,7 @@ pub use net::oauth::OAuth;
 pub use net::transport::{HttpRequest, HttpResponse, OnHttp};
 pub use queue::queue::Overflow;
 pub use queue::state::Stats;
+pub use user::person::Choice;
 
 /// The version of this library.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");

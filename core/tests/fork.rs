@@ -24,7 +24,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use child::*;
-use segment_native::{Client, Config, Edit, Object, Stats, bindings};
+use segment_native::{Choice, Client, Config, Edit, Object, Stats, bindings};
 
 /// Runs the tests, or one of the programs that they start.
 #[unsafe(no_mangle)]
@@ -54,6 +54,7 @@ fn child_main() {
         Some("fork while a request hangs") => fork_while_a_request_hangs(),
         Some("fork while threads identify") => fork_while_threads_identify(),
         Some("opt out in a child") => opt_out_in_a_child(),
+        Some("answer in a child") => answer_in_a_child(),
         Some(other) => panic!("no such part: {other}"),
         None => {}
     }
@@ -439,6 +440,40 @@ fn opt_out_in_a_child() {
     inherited.drop_in_this_process();
 }
 
+/// What is held is the parent's alone; who it is about, and that nobody has answered, the child knows too.
+fn answer_in_a_child() {
+    let config =
+        Config { ask_first: true, stateful: true, shutdown: NEVER, ..config(&told("URL"), Path::new(&told("FOLDER"))) };
+    let inherited = Inherited::new(Client::new(config).expect("good settings"));
+    let client = inherited.get();
+    let anonymous = client.anonymous_id();
+    let held = |name: &str| client.track(None, &format!("Event {name}"), None, None).expect("held");
+    (0..3).for_each(|_| held("parent"));
+    let pid = fork_to(|| {
+        assert_eq!((client.opt_state(), client.stats().held), (Choice::None, 0));
+        assert_eq!(client.anonymous_id(), anonymous);
+        held("never");
+        client.flush(NEVER).expect_err("held");
+        bindings::end(&client); // at once
+        assert_eq!(client.stats().dropped, 1);
+    });
+    expect_end(pid, "one that nobody answers", false);
+    assert!(!Path::new(&told("FOLDER")).join("segment-native").exists());
+    let pid = fork_to(|| {
+        held("child");
+        client.opt_in().expect("kept");
+        client.flush(patience()).expect("delivered");
+        assert_eq!((client.stats().delivered, client.anonymous_id()), (1, anonymous.clone()));
+    });
+    expect_end(pid, "one that is told", false);
+    assert_eq!(client.stats().held, 3);
+    client.set_consent(None).expect("as it is"); // it looks first
+    assert_eq!((client.opt_state(), client.anonymous_id()), (Choice::In, anonymous));
+    client.flush(patience()).expect("delivered");
+    assert_eq!(client.stats().delivered, 3);
+    inherited.drop_in_this_process();
+}
+
 /// The bound of a program that forks thousands of times. Each of its own waits has the usual one.
 fn bound() -> Duration {
     patience() * 10 * u32::try_from(rounds(1)).expect("few")
@@ -589,7 +624,20 @@ fn parents_and_children_heed_each_other_when_the_user_opts_out() {
     assert_eq!(events.iter().filter(|event| event.starts_with("Event child")).count(), 20);
 }
 
+fn a_child_holds_nothing_of_its_parents_and_each_follows_the_answer() {
+    let (beside, sink) = (Folder::new(), Sink::new(Mode::Good));
+    start("answer in a child", &sink, beside.text(), &beside, 0).succeeded();
+    let received = sink.received();
+    let mut events: Vec<_> = received.values().map(|message| message.event.as_str()).collect();
+    events.sort_unstable();
+    assert_eq!(events, ["Event child", "Event parent", "Event parent", "Event parent"]);
+}
+
 const TESTS: &[(&str, fn())] = &[
+    (
+        "a_child_holds_nothing_of_its_parents_and_each_follows_the_answer",
+        a_child_holds_nothing_of_its_parents_and_each_follows_the_answer,
+    ),
     (
         "a_process_forks_while_its_threads_track_and_nothing_is_lost",
         a_process_forks_while_its_threads_track_and_nothing_is_lost,

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use pyo3::prelude::*;
 use pyo3::types::{PyBool, PyDict, PyString, PyTuple};
 use pyo3::{PyTraverseError, PyTypeInfo, PyVisit};
-use segment_native::{Api, Call, Error, ErrorKind, Object, Options, Request, Time, Value, bindings};
+use segment_native::{Api, Call, Choice, Error, ErrorKind, Object, Options, Request, Time, Value, bindings};
 
 use crate::call::Response;
 use crate::ending::Inside;
@@ -444,7 +444,7 @@ impl Client {
         self.detached(py, |client| client.opt_out())
     }
 
-    /// The user wants to be known again.
+    /// The user wants to be known, for the first time or again: what is held, see `ask_first`, is let go.
     fn opt_in(&self, py: Python<'_>) -> PyResult<()> {
         self.detached(py, |client| client.opt_in())
     }
@@ -453,6 +453,17 @@ impl Client {
     #[getter]
     fn opted_out(&self, py: Python<'_>) -> PyResult<bool> {
         Ok(self.core(py)?.client.is_opted_out())
+    }
+
+    /// What the user has answered, with or without `ask_first`: "in", "out" or, as long as they have not, None. "out"
+    /// is also what counts as a no.
+    #[getter]
+    fn opt_state(&self, py: Python<'_>) -> PyResult<Option<&'static str>> {
+        Ok(match self.core(py)?.client.opt_state() {
+            Choice::In => Some("in"),
+            Choice::Out => Some("out"),
+            _ => None,
+        })
     }
 
     /// Forgets the user of a client that is stateful, at a logout for example; there is a new anonymous id.
@@ -695,7 +706,7 @@ fn wait(
             Ok(()) => return Ok(true),
             Err(error) if error.kind() != ErrorKind::Timeout => return Err(error::raise(py, &error)),
             // Nobody waits for what is not sent.
-            Err(_) if slice == left || client.is_paused() => return Ok(false),
+            Err(_) if slice == left || client.is_paused() || client.stats().held > 0 => return Ok(false),
             Err(_) => py.check_signals()?,
         }
     }

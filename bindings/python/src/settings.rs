@@ -104,6 +104,7 @@ pub(crate) fn config(settings: &Bound<'_, PyDict>) -> Result<Config, Problem> {
     from.put_object("context", &mut config.context)?;
     from.put_object("integrations", &mut config.integrations)?;
     from.put("stateful", &mut config.stateful)?;
+    from.put("ask_first", &mut config.ask_first)?;
     from.put("strict", &mut config.strict)?;
     from.put("device_context", &mut config.device_context)?;
     from.put("lifecycle", &mut config.lifecycle)?;

@@ -27,6 +27,8 @@ pub(crate) struct Stats {
     retries: u64,
     /// Of the queued: those that would not survive the process.
     in_memory: u64,
+    /// Of the queued: those that are held until the user has answered, see `ask_first`.
+    held: u64,
     /// The HTTP status of the last answer to a batch.
     last_http_status: Option<u16>,
     /// When a batch was acknowledged last, in milliseconds since 1970.
@@ -53,6 +55,7 @@ impl From<segment_native::Stats> for Stats {
             requests: stats.requests,
             retries: stats.retries,
             in_memory: stats.in_memory,
+            held: stats.held,
             last_http_status: stats.last_http_status,
             last_success_ms: stats.last_success_ms,
             paused_until_ms: stats.paused_until_ms,

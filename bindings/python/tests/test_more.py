@@ -503,6 +503,49 @@ class TestPeople:
         assert client.flush(PATIENCE) and collector.events() == ["Taken"]
 
 
+class TestAskFirst:
+    def test_before_an_answer_nothing_is_written_or_sent(self, make, collector, tmp_path):
+        folder = tmp_path / "spool"
+        client = make(spool_dir=folder, ask_first=True, stateful=True, shutdown_timeout=PATIENCE)
+        assert client.opt_state is None and not client.opted_out
+        anonymous_id = client.anonymous_id
+        client.track(event="Held")
+        client.set_consent({"Ads": False})
+        stats = client.stats()
+        assert (stats.held, stats.queued, stats.in_memory) == (2, 2, 2)
+        assert client.flush(timeout=24 * 3600) is False  # at once
+        assert client.last_problem == "the user has not answered yet; 2 messages wait"
+        with pytest.raises(Error) as refused:
+            client.call("POST", "/v1/track", {"userId": "u", "event": "E"})
+        assert refused.value.kind == "opted_out"
+        assert not folder.exists() and collector.messages == []
+        client.opt_in()
+        assert client.opt_state == "in"
+        assert client.flush(PATIENCE) and client.stats().held == 0
+        assert [m["anonymousId"] for m in collector.messages] == [anonymous_id] * 2
+        client.shutdown()
+        again = make(spool_dir=folder, ask_first=True, stateful=True)
+        assert (again.opt_state, again.anonymous_id) == ("in", anonymous_id)
+
+    def test_a_no_and_an_end_without_an_answer_drop_what_is_held(self, make, collector, tmp_path):
+        for ends in (False, True):
+            client = make(spool_dir=tmp_path / f"{ends}", ask_first=True, shutdown_timeout=PATIENCE)
+            client.track("u", "Held")
+            if ends:
+                client.shutdown(timeout=24 * 3600)
+                assert not (tmp_path / "True").exists()
+            else:
+                client.opt_out()
+                assert client.opt_state == "out" and client.stats().dropped == 1
+        assert collector.messages == []
+
+    def test_without_the_flag_an_answer_is_told_too(self, make):
+        client = make()
+        assert client.opt_state is None
+        client.opt_in()
+        assert client.opt_state == "in"
+
+
 class TestCall:
     def test_an_answer_is_an_answer(self, make, collector):
         client = make()

@@ -90,6 +90,15 @@ impl Home {
         Ok(())
     }
 
+    /// Whether a file may be put there though the folder could not be made or looked at just now: only beside the mark,
+    /// or the folder would not be ours any more.
+    pub(crate) fn is_marked(&self) -> bool {
+        match self.marked() {
+            Ok(standing) => matches!(standing, Some(Standing::Ours)),
+            Err(_) => self.was_there.load(Ordering::Relaxed),
+        }
+    }
+
     fn mark(&self) -> io::Result<()> {
         let mark = format!("segment-native {VERSION} {}\n", user());
         // Empty after a loss of power, the mark would say that the folder is not ours, for ever.

@@ -112,7 +112,8 @@ impl Client {
     /// # Errors
     /// [`ErrorKind::Invalid`] for a request that cannot be made; [`ErrorKind::Network`] or [`ErrorKind::Timeout`]
     /// without an answer; [`ErrorKind::Rejected`] if no OAuth token could be had; [`ErrorKind::OptedOut`] for the
-    /// Tracking API if the user has opted out; [`ErrorKind::Closed`] after [`shutdown`](Client::shutdown).
+    /// Tracking API if the user has opted out, or has not answered with [`ask_first`](crate::Config::ask_first);
+    /// [`ErrorKind::Closed`] after [`shutdown`](Client::shutdown).
     pub fn call(&self, request: &Request<'_>) -> Result<HttpResponse, Error> {
         let until = threads::now() + request.timeout.unwrap_or(self.config().timeout).min(TIME_MAX);
         let method = METHODS.into_iter().find(|method| method.eq_ignore_ascii_case(request.method));
@@ -134,9 +135,10 @@ impl Client {
             // What is sent to the other APIs says nothing of the user.
             false if shared.queue.is_closed() => Err(Error::new(ErrorKind::Closed, "the client was shut down")),
             false => Ok(()),
+            true if shared.queue.is_unanswered() => shared.queue.check_answered(),
             true => {
                 shared.refresh_identity(); // the user may have opted out in another process
-                shared.queue.check_open()
+                shared.queue.check_answered()
             }
         };
         check()?;

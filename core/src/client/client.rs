@@ -26,6 +26,7 @@ use crate::queue::queue::Settings;
 use crate::queue::state::Stats;
 use crate::user::context::Change;
 use crate::user::identity::{Identity, Known};
+use crate::user::person::Silence;
 
 /// A queue of messages, and the thread that delivers them.
 ///
@@ -88,7 +89,9 @@ impl Client {
         let is_asked_to_keep = home.is_some() || unusable.is_some();
         let refusal = home.as_ref().and_then(|home| home.refusal());
         let home = home.filter(|_| refusal.is_none());
-        let identity = Identity::open(storage.clone(), home.clone(), is_asked_to_keep, config.stateful, context);
+        let silence = if config.ask_first { silence() } else { Silence::Consents };
+        let identity =
+            Identity::open(storage.clone(), home.clone(), is_asked_to_keep, config.stateful, silence, context);
         let host = Arc::new(Host::new(config.on_delivery.take(), config.on_log.take()));
         let template = Template {
             prepared,
@@ -369,7 +372,7 @@ impl Client {
 
     /// Who has opted out has no ids that a message could lack; that is not what is wrong with it.
     fn refuse_opted_out(&self, process: &Process, known: &Known) -> Result<(), Error> {
-        if known.privacy.opted_out || known.person.is_none() && self.identity().is_stateful() {
+        if known.wish.opted_out || known.person.is_none() && self.identity().is_stateful() {
             process.start_if_needed(); // it sees when the user opts in elsewhere
             return Err(process.shared.queue.refuse_opted_out());
         }
@@ -388,7 +391,7 @@ impl Client {
 
     /// Queues a message that is written, if the host lets it pass.
     fn push(&self, process: &Process, message: &[u8], known: &Known, seen: Seen<'_>) -> Result<(), Error> {
-        let period = known.privacy.wish().period;
+        let period = known.wish.period;
         let Some(edit) = &self.template.config.before_send else {
             process.shared.queue.push(message, period)?;
             process.start_if_needed();
@@ -529,8 +532,12 @@ impl Client {
     }
 
     fn not_in_time(&self, sentence: &'static str) -> Error {
-        let is_paused = self.is_paused();
-        Error::new(ErrorKind::Timeout, if is_paused { "the client is paused: nothing is sent" } else { sentence })
+        let sentence = match (self.identity().known().wish.holds(), self.is_paused()) {
+            (true, _) => "the user has not answered yet: nothing is sent",
+            (false, true) => "the client is paused: nothing is sent",
+            (false, false) => sentence,
+        };
+        Error::new(ErrorKind::Timeout, sentence)
     }
 
     fn refuse_in_callback(&self, call: &str) -> Result<(), Error> {
@@ -549,6 +556,13 @@ impl Drop for Client {
         self.end();
     }
 }
+
+/// What counts for a user who is to be asked first, until they have answered (consoledonottrack.com).
+fn silence() -> Silence {
+    let is_denied = std::env::var_os("DO_NOT_TRACK").is_some_and(|value| !value.is_empty() && value != "0");
+    if is_denied { Silence::Denies } else { Silence::Waits }
+}
+
 /// What the client sends with: the host's own HTTP, nothing at all, or the network.
 fn transport(config: &mut Config, storage: &dyn Storage) -> Result<MakeTransport, Error> {
     #[cfg(feature = "http")]

@@ -75,6 +75,14 @@ pub struct Config {
     /// The client remembers who the user is: see [`Client::reset`](crate::Client::reset). No: both ids are the
     /// caller's, and nothing is remembered.
     pub stateful: bool,
+    /// Nothing is kept or sent before the user has been asked: until [`Client::opt_in`](crate::Client::opt_in) or
+    /// [`Client::opt_out`](crate::Client::opt_out) was called once, in this run or an earlier one with the same spool,
+    /// messages, ids and a consent are held in memory, within `queue_max_bytes`, nothing is written below `spool_dir`,
+    /// and nothing is sent. A yes releases what is held; a no, or the end of the client, drops it. A spool that cannot
+    /// be read when the client is made counts as a no until it can be; and so does `DO_NOT_TRACK` in the environment,
+    /// unless empty or `0`, until somebody says yes. A forked child begins as its parent was; what is held is the
+    /// parent's. See [`Client::opt_state`](crate::Client::opt_state). No: who is not asked has not said no.
+    pub ask_first: bool,
     /// Refuse what is only doubtful, not just what Segment would discard: no. Doubtful are reserved traits and
     /// e-commerce properties of the wrong type, custom traits that are reserved ones in another spelling, amounts that
     /// are no numbers, currencies that are not ISO 4217, times in the future, e-mail addresses as user ids. Else the
@@ -150,6 +158,7 @@ impl Config {
             context: Object::new(),
             integrations: Object::new(),
             stateful: false,
+            ask_first: false,
             strict: false,
             device_context: false,
             lifecycle: false,

@@ -86,7 +86,7 @@ impl Template {
         let authorization = self.authorization();
         let oauth = !matches!(authorization, Authorization::Basic(_));
         let limits = Limits { retry_max: config.retry_max, spooled: spool.is_some(), oauth };
-        let queue = Queue::new(settings, spool, self.identity.known().privacy.wish());
+        let queue = Queue::new(settings, spool, self.identity.known().wish);
         queue.set_paused(self.is_paused.load(Ordering::SeqCst));
         let shared = Shared {
             queue,
@@ -189,7 +189,7 @@ impl Process {
 
     pub(crate) fn start_if_needed(&self) {
         let queue = &self.shared.queue;
-        if !self.started.load(Ordering::Relaxed) && (queue.spool.is_some() || queue.stats().queued > 0) {
+        if !self.started.load(Ordering::Relaxed) && queue.needs_worker() {
             self.start();
         }
     }

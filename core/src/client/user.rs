@@ -12,7 +12,7 @@ use crate::json::scan;
 use crate::message::message::{self, Message, Options};
 use crate::message::rules::{self, Call};
 use crate::user::identity::{Held, Known};
-use crate::user::person::{self, App, Person, Privacy};
+use crate::user::person::{self, App, Choice, Person, Privacy};
 
 /// How long opting out waits for what was thrown away to be gone from the disk too. It goes in any case.
 const ERRANDS_MAX: Duration = Duration::from_secs(1);
@@ -124,21 +124,32 @@ impl Client {
         self.opt(true)
     }
 
-    /// The user wants to be known again. What was thrown away stays so, and a client that is
+    /// The user wants to be known, for the first time or again. What was held with
+    /// [`ask_first`](crate::Config::ask_first) is let go: with a spool it is there when this returns, unless that
+    /// takes more than a second or the disk fails. What was thrown away stays so; after a no, a client that is
     /// [stateful](crate::Config::stateful) begins with a new anonymous id. Where nobody knows what the user wants,
     /// because what the spool keeps of it cannot be read or was damaged, calls fail with [`ErrorKind::Storage`], and
     /// nothing is sent or thrown away; after damage until they opt in or out.
     ///
     /// # Errors
-    /// [`ErrorKind::Storage`] if it could not be kept: then the user has opted out again at the next start. The same
-    /// where they had not opted out here, and what other processes were told cannot be read: then nothing changes.
+    /// [`ErrorKind::Storage`] if it could not be kept: then it is so in this process only. The same where they had not
+    /// opted out here, and what other processes were told cannot be read: then nothing changes.
     pub fn opt_in(&self) -> Result<(), Error> {
         self.opt(false)
     }
 
     /// Whether the user has opted out.
     pub fn is_opted_out(&self) -> bool {
-        self.identity().known().privacy.opted_out
+        self.identity().known().wish.opted_out
+    }
+
+    /// What the user has answered, with or without [`ask_first`](crate::Config::ask_first), in this run or an earlier
+    /// one with the same spool. What another process is told is known within 30 seconds by one that waits for the
+    /// answer, by others from their next request on. [`Choice::Out`] is also what counts as a no: what the spool keeps
+    /// of it cannot be read or was damaged, or, with `ask_first`, `DO_NOT_TRACK` is set.
+    pub fn opt_state(&self) -> Choice {
+        let known = self.identity().known();
+        if known.wish.opted_out { Choice::Out } else { known.privacy.choice() }
     }
 
     fn opt(&self, out: bool) -> Result<(), Error> {
@@ -155,17 +166,19 @@ impl Client {
             process.interrupt();
         }
         let is_stateful = self.identity().is_stateful();
-        let held = self.identity().hold();
+        let held = self.identity().hold_to_answer();
         let unread = held.unread_privacy();
-        let is_opted_out = self.is_opted_out();
+        let before = self.identity().known().wish;
         let kept = match unread {
             // A yes that changes nothing here must not be written over the no of another process.
-            Some(error) if !out && !is_opted_out => Err(error),
+            Some(error) if !out && !before.opted_out && !before.is_unanswered => Err(error),
             unread => held.change(|(person, privacy)| {
                 // A no that changes nothing here may be news for another process.
-                if is_opted_out != out || privacy.unsure.is_some() || out && unread.is_some() {
+                if privacy.opted_out != out || privacy.unsure.is_some() || out && unread.is_some() {
                     *privacy = privacy.opted(out, crate::base::time::now_ms());
                 }
+                // As their first word it changes nothing for what waits.
+                privacy.opted_in = !out;
                 if !out && is_stateful {
                     // The app is not new, though its user is.
                     person.get_or_insert_with(|| Person { app: self.release(), ..Person::unknown() });
@@ -176,6 +189,10 @@ impl Client {
         drop(held); // not before: whoever opts in next is to be heeded
         process.shared.apply_privacy();
         process.shared.queue.wait_for_errands(ERRANDS_MAX);
+        if before.holds() {
+            process.start_if_needed();
+            process.shared.queue.wait_for_rescue(ERRANDS_MAX);
+        }
         kept
     }
 
@@ -254,7 +271,7 @@ impl Client {
             return;
         }
         let known = self.identity().known();
-        if known.privacy.opted_out {
+        if known.wish.opted_out {
             return;
         }
         let app = self.release().unwrap_or_default();

@@ -780,6 +780,22 @@ fn what_is_damaged_and_cannot_be_set_aside_is_no_yes_either() {
     assert!(!known_to(&folder).1);
 }
 
+/// A file in a folder without a mark would make it somebody else's for ever.
+#[test]
+fn where_the_folder_cannot_be_marked_nothing_is_put_into_it() {
+    let folder = Folder::new();
+    let (gate, refused) = Gate::failing();
+    *refused.lock().expect("no panic") = Some(("replace", "mark", libc::ENOSPC));
+    let client = client(stateful(&folder), gate, &Receiver::default());
+    client.reset().expect_err("it cannot be kept");
+    client.opt_out().expect_err("it cannot be kept");
+    assert!(client.is_opted_out(), "in this process");
+    assert_eq!(std::fs::read_dir(folder.home()).expect("made").count(), 0);
+    *refused.lock().expect("no panic") = None;
+    client.opt_out().expect("kept");
+    assert!(known_to(&folder).1);
+}
+
 #[test]
 fn a_read_that_fails_is_no_answer_and_one_that_is_denied_is_one_only_where_nobody_may_enter() {
     for errno in [libc::EIO, libc::EMFILE, libc::ESTALE, libc::EINTR, libc::ENOTCONN, libc::EACCES] {

@@ -75,7 +75,7 @@ impl Shared {
             self.queue.lock().note(level, line);
             self.queue.work.notify_one();
         }
-        if self.queue.heed(|| self.identity.known().privacy.wish()) {
+        if self.queue.heed(|| self.identity.known().wish) {
             // What was thrown away may be in a request that another thread is about to begin.
             self.transport.interrupt();
         }
@@ -404,7 +404,7 @@ impl Worker {
 
     /// Has a restart know how long nothing is to be sent.
     fn save_pace(&mut self, shared: &Shared) {
-        let Some(spool) = &shared.queue.spool else { return };
+        let Some(spool) = shared.queue.spool.as_ref().filter(|_| !shared.queue.is_unanswered()) else { return };
         let pace = self.pace.save(shared.queue.elapsed(), time::now_ms());
         if pace != self.saved && shared.queue.at_disk(|| spool.save_pace(pace, &shared.queue.reason())).is_ok() {
             self.saved = pace;

@@ -64,6 +64,9 @@ impl Queue {
     }
 
     fn next_task(&self, state: &mut State) -> Option<Task> {
+        if state.choice.wish.is_unanswered {
+            return None;
+        }
         if let Some(errand) = state.errands.list.pop_front() {
             return Some(Task::Errand(errand));
         }
@@ -120,7 +123,7 @@ impl Queue {
     }
 
     fn is_look_due(&self, state: &mut State, now: Instant) -> bool {
-        if state.choice.wish.is_unsure {
+        if state.choice.wish.may_not_look() {
             return false; // nothing of it may be sent, nor thrown away
         }
         state.look.last.is_none_or(|looked| !state.closed && now.saturating_duration_since(looked) >= LOOK_INTERVAL)

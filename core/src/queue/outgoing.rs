@@ -16,6 +16,7 @@ use crate::queue::queue::{Guard, NEVER, Queue, Settings};
 use crate::queue::shelf::{Change, Taken};
 use crate::queue::spool::LOOK_INTERVAL;
 use crate::queue::state::{Errand, News, State};
+use crate::user::person::Wish;
 
 /// What the worker is to do.
 pub(crate) enum Work {
@@ -36,6 +37,10 @@ const ON_FULL: u64 = NEVER - 1;
 
 /// How long to wait before what the user wants is read again, where it could not be read.
 const UNSURE_PAUSE: Duration = Duration::from_millis(100);
+
+/// How often it is looked whether another process was told the answer that this one waits for: it is to know within
+/// half a minute, on a busy machine too.
+const ANSWER_INTERVAL: Duration = Duration::from_secs(15);
 
 /// How long a chunk that could be sent is kept open for want of the next one.
 const NEXT_CHUNK_PATIENCE: Duration = Duration::from_millis(500);
@@ -83,12 +88,15 @@ impl Queue {
             if std::mem::take(&mut state.choice.asks) {
                 return Work::Ask;
             }
-            if state.choice.wish.is_unsure {
+            if let Some(pause) = self.pause_before_asking(&state.choice.wish) {
                 // Nothing that is there may be sent, nor thrown away.
-                let pause = if state.choice.wish.is_damaged { LOOK_INTERVAL } else { UNSURE_PAUSE };
                 let woken = self.work.wait_timeout(state, pause);
                 drop(woken.unwrap_or_else(PoisonError::into_inner));
                 return Work::Ask;
+            }
+            if state.choice.wish.is_unanswered {
+                state = self.sleep(state, None, NEVER); // without a folder nobody else can be told the answer
+                continue;
             }
             let now = threads::now();
             if state.is_paused {
@@ -141,6 +149,17 @@ impl Queue {
                 }
                 Step::Idle => state = self.sleep(state, None, 1),
             }
+        }
+    }
+
+    /// How long to wait before the folder is read again, where what the user wants is not known from there; none if it
+    /// is, or cannot be.
+    fn pause_before_asking(&self, wish: &Wish) -> Option<Duration> {
+        match (wish.is_unanswered, wish.is_damaged) {
+            _ if !wish.may_not_look() || self.spool.is_none() => None,
+            (true, _) => Some(ANSWER_INTERVAL),
+            (false, true) => Some(LOOK_INTERVAL),
+            (false, false) => Some(UNSURE_PAUSE),
         }
     }
 
@@ -302,7 +321,7 @@ impl Queue {
     /// The same, and the user is known to want it.
     pub(crate) fn may_be_sent(&self, number: u64) -> bool {
         let state = self.lock();
-        !state.choice.wish.is_unsure && state.shelf.is_in_flight(number)
+        !state.choice.wish.may_not_look() && state.shelf.is_in_flight(number)
     }
 
     /// The delivery thread makes a request itself, or comes back from one.

@@ -180,8 +180,9 @@ impl Queue {
         }
         state.full = false;
         state.stats.accepted += 1;
+        let tells = state.tell_of_holding();
         let (messages, filled) = state.shelf.filling();
-        let wakes = messages >= state.worker.wake_at || (wake && state.worker.wake_at != NEVER);
+        let wakes = tells || messages >= state.worker.wake_at || (wake && state.worker.wake_at != NEVER);
         if wakes {
             state.worker.wake_at = NEVER;
         }
@@ -203,9 +204,12 @@ impl Queue {
         Ok(())
     }
 
-    /// Messages are kept in memory only for as long as there is nothing better; and a file that must be written to is
-    /// not good enough while the disk is slow.
+    /// Messages are kept in memory only for as long as there is nothing better, or the user has not answered; and a
+    /// file that must be written to is not good enough while the disk is slow.
     fn is_makeshift(&self, state: &State) -> bool {
+        if state.choice.wish.holds() {
+            return !state.shelf.is_filling_memory();
+        }
         let is_better = |chunk: &Chunk| !(chunk.is_written() && state.disk.is_slow);
         if state.shelf.is_filling_memory() {
             return self.spool.is_some() && state.ahead.ready.front().is_some_and(is_better);
@@ -217,15 +221,16 @@ impl Queue {
     /// of the lock, or one in memory. Afterwards everything may have changed, and is to be looked at again.
     fn begin<'a>(&'a self, mut state: Guard<'a>, waited: &mut Waited) -> Result<Guard<'a>, Error> {
         let is_slow = state.disk.is_slow;
-        let is_usable = state.ahead.ready.front().is_some_and(|chunk| !(chunk.is_written() && is_slow));
+        let holds = state.choice.wish.holds();
+        let is_usable = !holds && state.ahead.ready.front().is_some_and(|chunk| !(chunk.is_written() && is_slow));
         if let Some(chunk) = is_usable.then(|| state.ahead.ready.pop_front()).flatten() {
             state.ahead.used = threads::now();
             self.give_back(&mut state, |state| state.shelf.begin(chunk, time::now_ms()));
             return Ok(state);
         }
         let advice = match &self.spool {
-            Some(_) => state.disk.advice(threads::now(), waited),
-            None => Advice::Avoid,
+            Some(_) if !holds => state.disk.advice(threads::now(), waited),
+            _ => Advice::Avoid,
         };
         match (advice, &self.spool) {
             (Advice::Ask, Some(spool)) => {
@@ -486,16 +491,23 @@ impl Queue {
         OptingOut(self)
     }
 
-    /// Does what the user wants. Where that has changed, all that is there is thrown away; whether it was. The wish is
-    /// asked for under the lock, so that the one that counts is the newest.
+    /// Does what the user wants. Where that has changed, all that is there is thrown away, and true is returned; but
+    /// what was held until they have answered is let go on its way by a yes. The wish is asked for under the lock, so
+    /// that the one that counts is the newest.
     pub(crate) fn heed(&self, wish: impl FnOnce() -> Wish) -> bool {
         let mut state = self.lock();
         let wish = wish();
         if wish == state.choice.wish || state.choice.opting_out > 0 && !wish.opted_out {
             return false;
         }
-        state.choice.wish = wish;
-        if wish.is_unsure || state.choice.certain == Some(wish) {
+        let before = std::mem::replace(&mut state.choice.wish, wish);
+        if wish.releases(&before) {
+            state.choice.certain = Some(wish);
+            state.look.wanted = threads::now(); // the first request waits so long for what is in the folder
+        } else if before.holds() && wish.is_unanswered && wish.opted_out {
+            state.drop_held(); // what the folder says of it was damaged, which counts as a no
+        }
+        if wish.may_not_look() || state.choice.certain == Some(wish) {
             drop(state);
             self.work.notify_one();
             self.errands.notify_one();
@@ -522,10 +534,32 @@ impl Queue {
     /// waited for.
     pub(crate) fn wait_for_errands(&self, time: Duration) {
         let is_busy = |state: &mut State| {
-            state.errands.runs
-                && (state.errands.is_at_one || !state.errands.list.is_empty() || state.look.last.is_none())
+            let has_errands = state.errands.is_at_one || !state.errands.list.is_empty() || state.look.last.is_none();
+            state.errands.runs && has_errands && !state.choice.wish.is_unanswered
         };
         drop(self.settled.wait_timeout_while(self.lock(), time, is_busy));
+    }
+
+    /// Waits until what was held in memory is in the folder, if there is one, but not for long either.
+    pub(crate) fn wait_for_rescue(&self, time: Duration) {
+        let is_busy = |state: &mut State| {
+            let is_wanted = state.shelf.counts().in_memory > 0 && !state.choice.wish.opted_out;
+            state.errands.runs && is_wanted && !state.disk.is_troubled() && !state.closed
+        };
+        drop(self.settled.wait_timeout_while(self.lock(), time, is_busy));
+    }
+
+    /// Whether there is anything to do for the delivery thread. Where what the user has answered cannot be read, and
+    /// counts as a no, nothing will ever be queued, and somebody is to say why.
+    pub(crate) fn needs_worker(&self) -> bool {
+        let state = self.lock();
+        let has_reason = state.choice.wish.is_unanswered && !state.log.lines.is_empty();
+        self.spool.is_some() || state.shelf.counts().messages > 0 || has_reason
+    }
+
+    /// Whether the user is to be asked first, and has not answered.
+    pub(crate) fn is_unanswered(&self) -> bool {
+        self.lock().choice.wish.is_unanswered
     }
 
     /// Waits until all messages accepted so far are settled; whether they are. Without time it only starts the sending.
@@ -535,6 +569,9 @@ impl Queue {
         if state.is_settled(target) {
             return true;
         }
+        if state.choice.wish.is_unanswered {
+            return false;
+        }
         state.worker.flush_up_to = state.worker.flush_up_to.max(target);
         // Who only starts the sending may do so sixty times a second: that is no reason to try a server as often.
         state.worker.hurry |= !time.is_zero();
@@ -542,7 +579,7 @@ impl Queue {
         let (state, _) = self
             .settled
             .wait_timeout_while(state, time, |state| {
-                let is_kept_back = state.is_paused && !state.shelf.is_settled_up_to(target);
+                let is_kept_back = state.keeps_back() && !state.shelf.is_settled_up_to(target);
                 // Where no delivery thread could be had, nobody will settle anything.
                 state.worker.runs && !state.is_settled(target) && !is_kept_back
             })
@@ -567,7 +604,7 @@ impl Queue {
         let (state, _) = self
             .settled
             .wait_timeout_while(state, wait, |state| {
-                let is_kept_back = state.is_paused && !state.shelf.is_empty();
+                let is_kept_back = state.keeps_back() && !state.shelf.is_empty();
                 state.worker.runs && !state.is_empty() && !is_kept_back
             })
             .unwrap_or_else(PoisonError::into_inner);
@@ -596,7 +633,9 @@ impl Queue {
             return Some(state.choice.wish.refusal().message().to_owned());
         }
         let mut parts = Vec::new();
-        if state.is_paused {
+        if state.choice.wish.is_unanswered {
+            parts.push(format!("the user has not answered yet; {waiting}"));
+        } else if state.is_paused {
             parts.push(format!("the client is paused; {waiting}"));
         } else if let Some((reason, at_ms)) = &state.news.problem {
             let at = time::format(*at_ms);
@@ -629,6 +668,13 @@ impl Queue {
     /// An error if nothing is taken any more, or for now.
     pub(crate) fn check_open(&self) -> Result<(), Error> {
         self.check(&mut self.lock())
+    }
+
+    /// The same, and where the user is to be asked first and has not answered.
+    pub(crate) fn check_answered(&self) -> Result<(), Error> {
+        let mut state = self.lock();
+        self.check(&mut state)?;
+        if state.choice.wish.is_unanswered { Err(self.refuse(&mut state)) } else { Ok(()) }
     }
 
     /// A message of somebody who has opted out since it was begun is not taken, even if they opted in again.
@@ -668,15 +714,29 @@ impl Queue {
         let mut state = self.lock();
         state.closed = true;
         state.ended = true;
+        self.end_of_holding(&mut state);
         drop(state);
         self.work.notify_one();
         self.errands.notify_one();
         self.dirty.notify_one();
     }
 
+    /// What is held when the client ends was never allowed to be kept.
+    fn end_of_holding(&self, state: &mut State) {
+        if !state.choice.wish.holds() {
+            return;
+        }
+        let dropped = state.drop_held();
+        if dropped > 0 {
+            let line = format!("{dropped} messages were dropped: the user had not answered when the client ended");
+            state.note(Level::Info, line);
+        }
+    }
+
     /// Has what is in memory tried on the disk once more, for so long.
     pub(crate) fn rescue(&self, time: Duration) {
         let mut state = self.lock();
+        self.end_of_holding(&mut state);
         if !state.errands.runs || state.shelf.counts().in_memory == 0 {
             return;
         }

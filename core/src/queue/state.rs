@@ -45,6 +45,9 @@ pub struct Stats {
     pub retries: u64,
     /// Of the queued: those that would not survive the process.
     pub in_memory: u64,
+    /// Of the queued: those that are held until the user has answered, see
+    /// [`Config::ask_first`](crate::Config::ask_first).
+    pub held: u64,
     /// The HTTP status of the last answer to a batch.
     pub last_http_status: Option<u16>,
     /// When a batch was acknowledged last, in milliseconds since 1970.
@@ -205,6 +208,8 @@ pub(crate) struct Choice {
     pub(crate) asks: bool,
     /// When it was last asked to.
     pub(crate) asked: Option<Instant>,
+    /// That messages are held until the user has answered was said.
+    pub(crate) is_told: bool,
 }
 
 /// How the delivery does, for whoever asks why nothing arrives. Times are since the queue began.
@@ -344,6 +349,7 @@ impl State {
                 purges: 0,
                 asks: false,
                 asked: None,
+                is_told: false,
             },
             stats: Stats::default(),
             news: News::default(),
@@ -416,10 +422,31 @@ impl State {
         !self.log.lines.is_empty() || self.reports.is_anything_unsaid() || is_dropped
     }
 
+    /// Says once that messages are held; whether that was now.
+    pub(crate) fn tell_of_holding(&mut self) -> bool {
+        let is_news = self.choice.wish.holds() && !std::mem::replace(&mut self.choice.is_told, true);
+        if is_news {
+            self.note(Level::Info, "messages are held in memory until the user has answered: opt in or out".to_owned());
+        }
+        is_news
+    }
+
+    /// Drops what is held because the user has not answered, and counts it. What is in files stays there.
+    pub(crate) fn drop_held(&mut self) -> u64 {
+        let messages = self.shelf.take_lost().iter().map(|(_, part)| part.messages.len() as u64).sum();
+        self.stats.dropped += messages;
+        messages
+    }
+
+    /// Whether nothing is sent for now, so that nobody waits for what is there.
+    pub(crate) fn keeps_back(&self) -> bool {
+        self.is_paused || self.choice.wish.is_unanswered
+    }
+
     /// Whether the folder, if there is one, was looked into. Nobody is kept waiting for that where nobody knows what
     /// the user wants, since nothing of it could be sent, nor where no thread can be had to look.
     fn has_looked(&self) -> bool {
-        self.look.last.is_some() || self.choice.wish.is_unsure || !self.errands.runs
+        self.look.last.is_some() || self.choice.wish.may_not_look() || !self.errands.runs
     }
 
     pub(crate) fn stats(&self) -> Stats {
@@ -430,6 +457,7 @@ impl State {
             queued: counts.messages,
             queued_bytes: counts.bytes,
             in_memory: counts.in_memory,
+            held: if self.choice.wish.holds() { counts.messages } else { 0 },
             paused_until_ms: pause.map(|left| time::now_ms().saturating_add(left.as_millis() as i64)),
             uploads: self.worker.requests,
             ..self.stats

@@ -29,7 +29,7 @@ use crate::base::threads::{self, Mutex, MutexGuard};
 use crate::json::object::{Object, Value};
 use crate::json::scan;
 use crate::user::context::{Change, Members};
-use crate::user::person::{Person, Privacy, Unsure};
+use crate::user::person::{Choice, Person, Privacy, Silence, Unsure, Wish};
 
 const PERSON: &str = "identity.json";
 const PRIVACY: &str = "privacy.json";
@@ -54,6 +54,8 @@ pub(crate) struct Identity {
     /// Somebody counts on it that what is remembered lasts, even where there is no folder for it.
     is_asked_to_keep: bool,
     is_stateful: bool,
+    /// What counts until the user has answered.
+    silence: Silence,
     /// The context that the settings give every message.
     context: Vec<u8>,
     /// A child of a fork reads it without a lock that its parent could have held.
@@ -82,6 +84,8 @@ pub(crate) struct Known {
     pub(crate) privacy: Privacy,
     /// What the program has set of the context.
     members: Members,
+    /// What follows from that for what waits.
+    pub(crate) wish: Wish,
     /// The context of an `identify`, and of everything else while there is no person.
     pub(crate) context: Vec<u8>,
     /// The context of everything else: with the traits.
@@ -123,6 +127,18 @@ struct Stored {
 }
 
 impl Stored {
+    /// Whether the user is known to have answered.
+    fn is_answered(&self) -> bool {
+        matches!(&self.privacy, File::Holds(privacy) if privacy.is_answered())
+    }
+
+    fn consent(&self) -> Vec<u8> {
+        match &self.privacy {
+            File::Holds(privacy) => privacy.consent.clone(),
+            _ => Vec::new(),
+        }
+    }
+
     fn is_damaged(&self) -> bool {
         matches!(self.person, File::Damaged) || matches!(self.privacy, File::Damaged)
     }
@@ -158,6 +174,7 @@ impl Identity {
         home: Option<Arc<Home>>,
         is_asked_to_keep: bool,
         is_stateful: bool,
+        silence: Silence,
         context: Vec<u8>,
     ) -> Self {
         let changing = PerProcess::new(|| Mutex::new(()));
@@ -170,6 +187,7 @@ impl Identity {
             folder,
             is_asked_to_keep,
             is_stateful,
+            silence,
             context,
             known,
             is_privacy_doubtful: AtomicBool::new(false),
@@ -180,12 +198,16 @@ impl Identity {
         let may_be_there = matches!(stored.person, File::Unreadable);
         let is_damaged = stored.is_damaged();
         let privacy = match stored.privacy {
+            // There is a folder that is not ours to read, and may hold a no.
+            File::Absent if is_asked_to_keep && identity.folder.is_none() && silence != Silence::Consents => {
+                Privacy::default().doubted(Unsure::Unread)
+            }
             File::Absent => Privacy::default(),
             File::Unreadable => Privacy::default().doubted(Unsure::Unread),
             File::Damaged => Privacy::default().doubted(Unsure::Damaged),
             File::Holds(privacy) => privacy,
         };
-        let is_wanted = is_stateful && !privacy.opted_out;
+        let is_wanted = is_stateful && !privacy.wish_with(silence).opted_out;
         let mut person = stored.person.value().filter(|_| is_wanted);
         if is_wanted && may_be_there {
             // Who it is will be known when it can be read; until then it is somebody who is not kept.
@@ -248,20 +270,43 @@ impl Identity {
     }
 
     /// Nobody changes anything while there is one of these, in this process or in others; and what others have changed
-    /// is known.
+    /// is known. As long as the user has not answered, nothing is done on the disk, and others are not kept from it.
     pub(crate) fn hold(&self) -> Held<'_> {
         self.hold_trying(LOCK_TRIES)
     }
 
+    /// The same for the answer itself, which is written.
+    pub(crate) fn hold_to_answer(&self) -> Held<'_> {
+        self.hold_with(self.lock(), LOCK_TRIES)
+    }
+
     fn hold_trying(&self, tries: u32) -> Held<'_> {
-        let lock = self.changing.get(|| Mutex::new(())).lock().unwrap_or_else(PoisonError::into_inner);
+        let lock = self.lock();
+        if self.known().wish.is_unanswered {
+            let stored = self.stored();
+            if !stored.is_answered() {
+                self.tell_of_a_no(&stored);
+                while !self.take_in(&self.known(), &stored) {}
+                let (folder, others) = (Ok(()), None);
+                return Held { identity: self, is_silent: true, folder, may_write: false, stored, others, _lock: lock };
+            }
+        }
+        self.hold_with(lock, tries)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, ()> {
+        self.changing.get(|| Mutex::new(())).lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn hold_with<'a>(&'a self, lock: MutexGuard<'a, ()>, tries: u32) -> Held<'a> {
         // The lock file belongs in the folder, so that comes first.
         let folder = match self.home.as_deref() {
             Some(home) => home.make(),
             None if self.is_asked_to_keep => Err(io::Error::other("there is no folder for it")),
             None => Ok(()),
         };
-        let others = self.lock_out_others(tries);
+        let may_write = folder.is_ok() || self.home.as_deref().is_some_and(Home::is_marked);
+        let others = if may_write { self.lock_out_others(tries) } else { None };
         // Nobody else writes now: what is half written was so by somebody who died.
         if let Some(folder) = self.folder.as_deref().filter(|_| others.is_some()) {
             [PERSON, PRIVACY].iter().for_each(|name| self.storage.remove_unfinished(&folder.join(name)));
@@ -270,12 +315,21 @@ impl Identity {
         self.set_aside(&stored);
         // The delivery thread may be looking at the same time, and have seen less.
         while !self.take_in(&self.known(), &stored) {}
-        Held { identity: self, folder, stored, others, _lock: lock }
+        Held { identity: self, is_silent: false, folder, may_write, stored, others, _lock: lock }
     }
 
     /// Looks at what other processes have changed.
     pub(crate) fn refresh(&self) {
         if self.folder.is_some() {
+            if self.known().wish.is_unanswered {
+                let held = self.hold();
+                if !held.is_silent {
+                    // Somebody was told the answer: what was known in memory only is kept now, or forgotten.
+                    let _ = held.change(|_| ());
+                }
+                drop(held);
+                return self.ensure_person(LOCK_TRIES);
+            }
             // Whoever changes something meanwhile knows better.
             let known = self.known();
             let stored = self.stored();
@@ -292,7 +346,7 @@ impl Identity {
     /// which is said by whatever else is to be kept there.
     fn ensure_person(&self, tries: u32) {
         let known = self.known();
-        if self.is_stateful && !known.privacy.opted_out && known.person.is_none() {
+        if self.is_stateful && !known.wish.opted_out && known.person.is_none() {
             let _ = self.hold_trying(tries).change(|(person, _)| {
                 person.get_or_insert_with(Person::unknown);
             });
@@ -324,7 +378,9 @@ impl Identity {
             Err(error) => error,
         };
         let mut told = self.told();
-        if is_absence(&error) || self.is_closed_to_us(folder, &error) {
+        // Who is to be asked first may have said no there, whoever's client has written that down.
+        let may_be_closed = self.silence == Silence::Consents;
+        if is_absence(&error) || may_be_closed && self.is_closed_to_us(folder, &error) {
             told.unreadable.retain(|other| *other != name);
             return File::Absent;
         }
@@ -371,6 +427,18 @@ impl Identity {
         }
     }
 
+    /// What is damaged stays where it is as long as the user has not answered; but why nothing is taken is said.
+    fn tell_of_a_no(&self, stored: &Stored) {
+        let Some(folder) = self.folder.as_deref().filter(|_| matches!(stored.privacy, File::Damaged)) else { return };
+        let mut told = self.told();
+        if !told.damaged.contains(&PRIVACY) {
+            told.damaged.push(PRIVACY);
+            let folder = folder.display();
+            let line = format!("{PRIVACY} in {folder} is damaged, which counts as a no until the user opts in or out");
+            told.lines.push((Level::Warning, line));
+        }
+    }
+
     fn is_told_of(&self, stored: &Stored) -> bool {
         let told = self.told();
         let is_known = |name| told.damaged.contains(&name);
@@ -389,17 +457,24 @@ impl Identity {
 
     /// Takes over what the folder said after this was known; false if more is known by now.
     fn take_in(&self, known: &Guard<Arc<Known>>, stored: &Stored) -> bool {
+        // What was known in memory only is not lost by an answer that somebody else was told.
+        let is_yes = |now: &Privacy| known.wish.holds() && now.choice() == Choice::In;
+        let mut is_added = false;
         let privacy = match &stored.privacy {
-            File::Holds(now) if !known.overruled.is_privacy(now, &known.privacy) => now.clone(),
+            File::Holds(now) if !known.overruled.is_privacy(now, &known.privacy) => {
+                is_added = is_yes(now) && now.consent.is_empty() && !known.privacy.consent.is_empty();
+                let consent = if is_added { &known.privacy.consent } else { &now.consent };
+                Privacy { consent: consent.clone(), ..now.clone() }
+            }
             File::Damaged if !known.overruled.is_damage() => known.privacy.doubted(Unsure::Damaged),
             // It is never deleted by us. A folder that somebody has emptied says nothing about what its user wants.
-            File::Absent if known.privacy.unsure.is_some() => Privacy::default(),
+            File::Absent if known.privacy.unsure.is_some() && self.folder.is_some() => Privacy::default(),
             _ => known.privacy.clone(),
         };
         // Who opted out and in again is somebody else.
         let remembered = known.person.as_ref().filter(|_| privacy.wish() == known.privacy.wish());
         let person = match &stored.person {
-            _ if !self.is_stateful || privacy.opted_out => None,
+            _ if !self.is_stateful || privacy.wish_with(self.silence).opted_out => None,
             File::Holds(now) if !known.overruled.is_person(now) => Some(now),
             _ => remembered,
         };
@@ -409,7 +484,10 @@ impl Identity {
         }
         let overruled = Overruled {
             person: known.overruled.person.clone().filter(|_| is_same_person),
-            privacy: known.overruled.privacy.clone().filter(|_| is_same_privacy),
+            privacy: match is_added {
+                true => Some(stored.privacy.clone()),
+                false => known.overruled.privacy.clone().filter(|_| is_same_privacy),
+            },
         };
         let mut latest = None;
         loop {
@@ -474,15 +552,20 @@ impl Identity {
         {
             merge(&mut context_with_traits, &Object::from([("traits", Value::Json(traits))]));
         }
-        Known { context, context_with_traits, ..known }
+        let wish = known.privacy.wish_with(self.silence);
+        Known { wish, context, context_with_traits, ..known }
     }
 }
 
 /// The right to change what is known.
 pub(crate) struct Held<'a> {
     identity: &'a Identity,
+    /// The user has not answered: what changes is known in memory only.
+    is_silent: bool,
     /// Whether the folder could be made.
     folder: io::Result<()>,
+    /// It is there, and marked as ours.
+    may_write: bool,
     stored: Stored,
     others: Option<Lock>,
     _lock: MutexGuard<'a, ()>,
@@ -513,16 +596,30 @@ impl Held<'_> {
         let known = self.identity.known();
         let mut after = (known.person.clone(), known.privacy.clone());
         change(&mut after);
-        let (person, privacy) = after;
+        let (person, mut privacy) = after;
         if privacy.unsure.is_some() {
             return Ok(()); // what nobody knows is not written down, and nobody is forgotten for it
         }
-        let person = person.filter(|_| self.identity.is_stateful && !privacy.opted_out);
+        if known.wish.is_unanswered && privacy.opted_out {
+            privacy.consent = self.stored.consent(); // a no lets nothing be written that waited for a yes
+        }
+        let is_wanted = self.identity.is_stateful && !privacy.wish_with(self.identity.silence).opted_out;
+        let person = person.filter(|_| is_wanted);
+        if self.is_silent {
+            let overruled =
+                Overruled { person: Some(self.stored.person.clone()), privacy: Some(self.stored.privacy.clone()) };
+            self.know(person.as_ref(), &privacy, &overruled);
+            return Ok(());
+        }
         // First it is written: whoever looks into the folder meanwhile must not find that nothing has changed.
         let (person_kept, privacy_kept);
-        if privacy.opted_out {
+        if privacy.opted_out || known.wish.is_unanswered {
+            // Nobody is remembered before it is that they want to be.
             privacy_kept = self.write_privacy(&privacy, &known);
-            person_kept = self.write_person(person.as_ref(), &privacy, &known);
+            person_kept = match &privacy_kept {
+                Err(error) if !privacy.opted_out => Err(error.kind().into()),
+                _ => self.write_person(person.as_ref(), &privacy, &known),
+            };
         } else {
             // Who opts in is somebody else before anybody knows that they did.
             person_kept = self.write_person(person.as_ref(), &privacy, &known);
@@ -535,9 +632,7 @@ impl Held<'_> {
             person: person_kept.is_err().then(|| self.stored.person.clone()),
             privacy: privacy_kept.is_err().then(|| self.stored.privacy.clone()),
         };
-        self.identity
-            .known
-            .rcu(|known| Arc::new(self.identity.knowing(known, person.clone(), privacy.clone(), overruled.clone())));
+        self.know(person.as_ref(), &privacy, &overruled);
         let kept = person_kept.and(privacy_kept);
         // Without a folder nothing was written, and nothing has failed.
         let kept = if self.identity.folder.is_none() && self.folder.is_err() {
@@ -546,6 +641,13 @@ impl Held<'_> {
             kept
         };
         kept.map_err(|error| self.not_kept(&error))
+    }
+
+    /// From now on this is known. What the program has set of the context meanwhile stays.
+    fn know(&self, person: Option<&Person>, privacy: &Privacy, overruled: &Overruled) {
+        self.identity
+            .known
+            .rcu(|known| Arc::new(self.identity.knowing(known, person.cloned(), privacy.clone(), overruled.clone())));
     }
 
     /// Forgets who the user was, if they still want that.
@@ -571,7 +673,7 @@ impl Held<'_> {
     /// Writes what is known of the person, even if it is known to be there.
     pub(crate) fn keep_person(&self) -> Result<(), Error> {
         let known = self.identity.known();
-        let Some(person) = &known.person else { return Ok(()) };
+        let Some(person) = known.person.as_ref().filter(|_| !self.is_silent) else { return Ok(()) };
         let kept = match &self.identity.folder {
             Some(folder) => {
                 person.to_json().map_err(io::Error::other).and_then(|json| self.replace(&folder.join(PERSON), &json))
@@ -614,6 +716,9 @@ impl Held<'_> {
 
     /// Somebody who opted out must not be tracked again because the power went.
     fn replace(&self, path: &Path, json: &str) -> io::Result<()> {
+        if !self.may_write {
+            return Err(io::ErrorKind::NotFound.into());
+        }
         self.remove_unfinished(path);
         self.identity.storage.replace_synced(path, json.as_bytes())
     }
@@ -663,7 +768,7 @@ mod tests {
     use crate::base::storage::Disk;
 
     fn identity() -> Identity {
-        Identity::open(Arc::new(Disk), None, false, true, br#"{"level":0}"#.to_vec())
+        Identity::open(Arc::new(Disk), None, false, true, Silence::Consents, br#"{"level":0}"#.to_vec())
     }
 
     fn set(identity: &Identity, level: i64) {

@@ -15,11 +15,39 @@ const CHANGES_MAX: u64 = u64::MAX >> 1;
 /// How often the user has opted out or in, and when last.
 pub(crate) type Period = (u64, i64);
 
+/// What the user has answered when they were asked whether they want to be known.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Choice {
+    /// Nothing yet.
+    #[default]
+    None,
+    /// Yes: [`Client::opt_in`](crate::Client::opt_in).
+    In,
+    /// No: [`Client::opt_out`](crate::Client::opt_out), or what counts as a no meanwhile.
+    Out,
+}
+
+/// What a user wants who has not answered yet, as long as they have not.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) enum Silence {
+    /// To be known: nobody asks them.
+    #[default]
+    Consents,
+    /// Nothing is kept or sent before they have been asked.
+    Waits,
+    /// They have told the whole machine that they do not want to be known.
+    Denies,
+}
+
 /// What the user wants, as far as it concerns what waits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Wish {
     /// Nothing is to be taken, and nothing sent.
     pub(crate) opted_out: bool,
+    /// The user is to be asked first, and has not answered: nothing is to be sent, nor done on the disk. What is taken,
+    /// unless they have `opted_out` too, is held in memory.
+    pub(crate) is_unanswered: bool,
     /// Only because nobody knows what the user wants: nothing is to be thrown away.
     pub(crate) is_unsure: bool,
     /// That is, because what was kept is damaged: only the user can say, and asking again is no use.
@@ -32,8 +60,36 @@ pub(crate) struct Wish {
 
 impl Wish {
     /// Of a user who never said anything.
-    pub(crate) const NEVER_ASKED: Wish =
-        Wish { opted_out: false, is_unsure: false, is_damaged: false, period: (0, 0), discard_up_to_ms: i64::MIN };
+    pub(crate) const NEVER_ASKED: Wish = Wish {
+        opted_out: false,
+        is_unanswered: false,
+        is_unsure: false,
+        is_damaged: false,
+        period: (0, 0),
+        discard_up_to_ms: i64::MIN,
+    };
+
+    /// Whether what is taken is held until the user has answered.
+    pub(crate) fn holds(&self) -> bool {
+        self.is_unanswered && !self.opted_out
+    }
+
+    /// Whether the folder is not even to be looked into, for nothing of it may be sent or thrown away.
+    pub(crate) fn may_not_look(&self) -> bool {
+        self.is_unsure || self.is_unanswered
+    }
+
+    /// Whether this is the yes that what is held has waited for. Where the user has said more than that since, what
+    /// was taken before is not wanted.
+    pub(crate) fn releases(&self, before: &Wish) -> bool {
+        before.holds() && !self.is_unanswered && !self.opted_out && self.period == before.period
+    }
+}
+
+impl Default for Wish {
+    fn default() -> Self {
+        Wish::NEVER_ASKED
+    }
 }
 
 /// Who the user is.
@@ -145,7 +201,10 @@ pub(crate) struct Privacy {
     /// Why nobody knows what the user wants: nothing is taken and nothing is sent, but nothing is thrown away either.
     /// None: it is known.
     pub(crate) unsure: Option<Unsure>,
-    /// How often the user has opted out or in: who sees another number has missed something.
+    /// The user has said yes, as their first word or after a no.
+    pub(crate) opted_in: bool,
+    /// How often the user has opted out or in, but for a yes that was their first word and changed nothing for what
+    /// waits: who sees another number has missed something.
     pub(crate) changes: u64,
     /// When the last time was, in milliseconds since 1970.
     pub(crate) changed_ms: i64,
@@ -168,21 +227,44 @@ impl Privacy {
         Privacy { opted_out: true, unsure: Some(why), ..self.clone() }
     }
 
+    /// What the user has answered. Where nobody knows, it may have been a no.
+    pub(crate) fn choice(&self) -> Choice {
+        match (self.opted_out, self.opted_in) {
+            (true, _) => Choice::Out,
+            (false, true) => Choice::In,
+            (false, false) => Choice::None,
+        }
+    }
+
+    /// Whether the user is known to have answered.
+    pub(crate) fn is_answered(&self) -> bool {
+        self.choice() != Choice::None && self.unsure.is_none()
+    }
+
     /// After opting out or in. A clock that was put back does not make younger what is to be thrown away.
     pub(crate) fn opted(&self, out: bool, now_ms: i64) -> Self {
         Privacy {
             opted_out: out,
             unsure: None,
+            opted_in: !out,
             changes: self.changes % CHANGES_MAX + 1,
             changed_ms: self.changed_ms.max(now_ms),
             consent: self.consent.clone(),
         }
     }
 
-    /// What the queue has to know of it.
+    /// What the queue has to know of it, where this counts for as long as the user has not answered.
+    pub(crate) fn wish_with(&self, silence: Silence) -> Wish {
+        let is_unanswered = silence != Silence::Consents && !self.is_answered();
+        let opted_out = self.opted_out || is_unanswered && silence == Silence::Denies;
+        Wish { opted_out, is_unanswered, ..self.wish() }
+    }
+
+    /// The same where nobody is asked first.
     pub(crate) fn wish(&self) -> Wish {
         Wish {
             opted_out: self.opted_out,
+            is_unanswered: false,
             is_unsure: self.unsure.is_some(),
             is_damaged: self.unsure == Some(Unsure::Damaged),
             period: (self.changes, self.changed_ms),
@@ -204,6 +286,9 @@ impl Privacy {
     pub(crate) fn to_json(&self) -> Result<String, Error> {
         let mut object = Object::from([("optedOut", self.opted_out)]);
         object.set("changes", self.changes).set("changedAt", self.changed_ms);
+        if self.opted_in {
+            object.set("optedIn", true);
+        }
         if let Ok(consent) = std::str::from_utf8(&self.consent)
             && !consent.is_empty()
         {
@@ -216,16 +301,24 @@ impl Privacy {
     pub(crate) fn read(kept: &[u8]) -> Option<Self> {
         let kept = compact(kept)?;
         let number = |name| std::str::from_utf8(member(&kept, name)?).ok();
+        let (opted_out, changes): (bool, u64) = (number("optedOut")?.parse().ok()?, number("changes")?.parse().ok()?);
+        let opted_in = match member(&kept, "optedIn") {
+            Some(opted_in) => std::str::from_utf8(opted_in).ok()?.parse().ok()?,
+            // Earlier versions kept only what had changed something: after a no.
+            None => changes > 0 && !opted_out,
+        };
         let privacy = Privacy {
-            opted_out: number("optedOut")?.parse().ok()?,
+            opted_out,
             unsure: None,
-            changes: number("changes")?.parse().ok()?,
+            opted_in,
+            changes,
             changed_ms: number("changedAt")?.parse().ok()?,
             consent: member(&kept, "consent").unwrap_or_default().to_vec(),
         };
         let is_consent = |consent: &[u8]| consent.is_empty() || is_kept(consent) && check_consent(consent).is_ok();
         let is_good = privacy.changes <= CHANGES_MAX
             && (privacy.changes > 0 || !privacy.opted_out)
+            && !(privacy.opted_in && privacy.opted_out)
             && (privacy.changed_ms == 0 || time::is_writable(privacy.changed_ms))
             && is_consent(&privacy.consent);
         is_good.then_some(privacy)
@@ -236,6 +329,13 @@ impl Wish {
     /// Why nothing is taken.
     pub(crate) fn refusal(&self) -> Error {
         let (kind, sentence) = match (self.is_unsure, self.is_damaged) {
+            (true, _) if self.is_unanswered => {
+                (ErrorKind::OptedOut, "whether the user has opted out cannot be read, which counts as a no")
+            }
+            (false, _) if self.is_unanswered && self.opted_out => {
+                (ErrorKind::OptedOut, "DO_NOT_TRACK is set, which counts as a no until the user opts in")
+            }
+            (false, _) if self.is_unanswered => (ErrorKind::OptedOut, "the user has not answered yet: opt in or out"),
             (false, _) => (ErrorKind::OptedOut, "the user has opted out"),
             (true, false) => {
                 (ErrorKind::Storage, "the spool cannot be read, and so not whether the user has opted out")
@@ -378,6 +478,62 @@ mod tests {
         assert_eq!(back.discard_up_to_ms(), 9);
         for damaged in ["", "{}", r#"{"optedOut":false}"#, r#"{"optedOut":"#, "\0\0\0"] {
             assert_eq!(Privacy::read(damaged.as_bytes()), None, "{damaged}");
+        }
+    }
+
+    #[test]
+    fn an_answer_is_kept_and_read_as_earlier_versions_have_written_it() {
+        let never = Privacy::default();
+        let yes = Privacy { opted_in: true, ..never.clone() };
+        let (no, back) = (never.opted(true, 7), never.opted(true, 7).opted(false, 9));
+        for (privacy, choice) in [(&never, Choice::None), (&yes, Choice::In), (&no, Choice::Out), (&back, Choice::In)] {
+            assert_eq!((privacy.choice(), privacy.is_answered()), (choice, choice != Choice::None));
+            let kept = privacy.to_json().expect("JSON");
+            assert_eq!(Privacy::read(kept.as_bytes()).as_ref(), Some(privacy), "{kept}");
+            let earlier = kept.replace(r#","optedIn":true"#, "");
+            let expected = if privacy == &yes { &never } else { privacy };
+            assert_eq!(Privacy::read(earlier.as_bytes()).as_ref(), Some(expected), "{earlier}");
+            let doubted = privacy.doubted(Unsure::Unread);
+            assert_eq!((doubted.choice(), doubted.is_answered()), (Choice::Out, false));
+        }
+        assert_eq!(yes.wish(), never.wish(), "a first yes changes nothing for what waits");
+        for damaged in [
+            r#"{"optedOut":true,"changes":1,"changedAt":5,"optedIn":true}"#,
+            r#"{"optedOut":false,"changes":0,"changedAt":0,"optedIn":"yes"}"#,
+        ] {
+            assert_eq!(Privacy::read(damaged.as_bytes()), None, "{damaged}");
+        }
+    }
+
+    #[test]
+    fn until_there_is_an_answer_silence_counts() {
+        let never = Privacy::default();
+        let yes = Privacy { opted_in: true, ..never.clone() };
+        let (no, back) = (never.opted(true, 7), never.opted(true, 7).opted(false, 9));
+        let silences = [Silence::Consents, Silence::Waits, Silence::Denies];
+        for answered in [&yes, &no, &back] {
+            silences.iter().for_each(|silence| assert_eq!(answered.wish_with(*silence), answered.wish()));
+        }
+        let [consents, waits, denies] = silences.map(|silence| never.wish_with(silence));
+        assert_eq!(consents, Wish::NEVER_ASKED);
+        assert_eq!(waits, Wish { is_unanswered: true, ..Wish::NEVER_ASKED });
+        assert_eq!(denies, Wish { opted_out: true, ..waits });
+        assert_eq!([consents, waits, denies].map(|wish| wish.holds()), [false, true, false]);
+        assert_eq!([consents, waits, denies].map(|wish| wish.may_not_look()), [false, true, true]);
+        for why in [Unsure::Unread, Unsure::Damaged] {
+            let unsure = never.doubted(why);
+            let wish = unsure.wish_with(Silence::Waits);
+            assert!(wish.opted_out && wish.is_unanswered && wish.is_unsure && !wish.holds());
+            assert_eq!(wish.refusal().kind(), ErrorKind::OptedOut, "it is a no");
+            assert_eq!(unsure.wish_with(Silence::Consents), unsure.wish());
+            assert!(!yes.wish().releases(&wish), "nothing was taken");
+        }
+        assert!(yes.wish().releases(&waits));
+        for wish in [no.wish(), back.wish(), waits, denies] {
+            assert!(!wish.releases(&waits), "{wish:?}");
+        }
+        for before in [consents, denies, no.wish(), back.wish()] {
+            assert!(!yes.wish().releases(&before), "{before:?}");
         }
     }
 

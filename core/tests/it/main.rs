@@ -2,6 +2,7 @@
 //! is built and linked once; `cargo test --test it kill::` runs one file of it. Forks have a program of their own,
 //! `fork.rs`.
 
+mod ask;
 mod call;
 #[cfg(unix)]
 mod child;

@@ -60,6 +60,8 @@ struct Pages {
     ended: BTreeSet<usize>,
     /// Files that were deleted may be back.
     is_powerless: bool,
+    /// Nothing may leave before the user has said yes.
+    is_asked_first: bool,
 }
 
 /// What a process may tell its host of messages that the server does not refuse.
@@ -84,6 +86,21 @@ fn id_of(message: &str) -> String {
 impl Book {
     pub(crate) fn new(world: Arc<World>, disk: Arc<Disk>) -> Self {
         Book { world, disk, pages: Mutex::default() }
+    }
+
+    /// The user is to be asked first.
+    pub(crate) fn asks_first(&self) {
+        self.pages().is_asked_first = true;
+        self.disk.set_untouchable(true);
+    }
+
+    /// A process has ended, and had dropped so many, which it may have held; but none where it was told a yes.
+    pub(crate) fn ends_unanswered(&self, process: usize, dropped: u64) {
+        let mut pages = self.pages();
+        let is_yes = |choice: &Choice| choice.process == process && !choice.out && choice.kept.is_some();
+        if pages.is_asked_first && !pages.choices.iter().any(is_yes) {
+            *pages.losses.entry(process).or_default() += dropped;
+        }
     }
 
     fn pages(&self) -> MutexGuard<'_, Pages> {
@@ -186,6 +203,7 @@ impl Book {
     /// A choice begins; what is returned is to be given back when it is kept.
     pub(crate) fn chooses(&self, process: usize, out: bool) -> usize {
         let began = self.world.now();
+        self.disk.set_untouchable(false);
         let mut pages = self.pages();
         pages.choices.push(Choice { process, out, began, kept: None });
         pages.choices.len() - 1
@@ -208,6 +226,7 @@ impl Book {
         let now = self.world.now();
         let mut pages = self.pages();
         let is_excused = pages.is_powerless || self.disk.has_troubles();
+        let is_early = pages.is_asked_first && pages.choices.iter().all(|choice| choice.out);
         for text in &messages {
             let id = id_of(text);
             let choices = pages.choices.clone();
@@ -232,6 +251,7 @@ impl Book {
             });
             let (forbidden, settled) = (forbidden.copied(), message.settled.filter(|settled| *settled < now));
             let failure = match () {
+                () if is_early => format!("{id} leaves before anybody has said yes"),
                 () if refused => format!("{id} was refused, and is sent"),
                 () if !same => format!("{id} is another than before: {before:?}, {text}"),
                 () if forbidden.is_some() => format!("{id} leaves after the user said no: {forbidden:?}"),

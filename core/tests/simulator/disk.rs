@@ -6,6 +6,7 @@ use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, UNIX_EPOCH};
 
@@ -114,6 +115,8 @@ pub(crate) struct Disk {
     pub(crate) appending: Appending,
     /// What is mapped can be neither deleted nor cut.
     pub(crate) holds_mapped: bool,
+    /// Nothing may be changed on it: the user is to be asked first, and nobody has.
+    is_untouchable: AtomicBool,
     state: Mutex<State>,
 }
 
@@ -130,7 +133,18 @@ fn error<T>(kind: io::ErrorKind) -> io::Result<T> {
 impl Disk {
     pub(crate) fn new(world: Arc<World>, troubles: Vec<Trouble>, appending: Appending, holds_mapped: bool) -> Self {
         let state = State { folders: BTreeSet::from([PathBuf::from("/")]), ..State::default() };
-        Disk { world, troubles, appending, holds_mapped, state: Mutex::new(state) }
+        let is_untouchable = AtomicBool::new(false);
+        Disk { world, troubles, appending, holds_mapped, is_untouchable, state: Mutex::new(state) }
+    }
+
+    /// From now on nothing may be changed on it, or again.
+    pub(crate) fn set_untouchable(&self, is_untouchable: bool) {
+        self.is_untouchable.store(is_untouchable, Ordering::SeqCst);
+    }
+
+    fn check_touch(&self, what: &str, path: &Path) {
+        let may = !self.is_untouchable.load(Ordering::SeqCst) || threads::is_ghost();
+        self.world.check(may, || format!("before the user has answered: {what} {path:?}"));
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -291,10 +305,12 @@ impl Access {
     }
 
     fn grow(&self, what: &str, path: &Path) -> io::Result<()> {
+        self.disk.check_touch(what, path);
         self.disk.call(what, path, true, false)
     }
 
     fn change(&self, what: &str, path: &Path) -> io::Result<()> {
+        self.disk.check_touch(what, path);
         self.disk.call(what, path, false, true)
     }
 

@@ -12,7 +12,7 @@ use crate::simulator::book::{Book, May, REFUSED};
 use crate::simulator::disk::{Access, Disk, Trouble, is_chunk, is_rejected};
 use crate::simulator::server::{Server, Way};
 use crate::simulator::threads::{self, Random, World};
-use crate::{Client, Config, Object, Options, Overflow, Stats};
+use crate::{Choice, Client, Config, Object, Options, Overflow, Stats};
 
 const TROUBLES: [Trouble; 7] = [
     Trouble::Slow(20),
@@ -43,6 +43,7 @@ struct Plan {
     overflow: Overflow,
     queue_max_bytes: u64,
     stateful: bool,
+    ask_first: bool,
     /// One call in so many is a choice of the user's; 0: none.
     choices: usize,
     kills: bool,
@@ -57,6 +58,7 @@ struct Plan {
 impl Plan {
     fn draw(random: &mut Random) -> Plan {
         let has_spool = !random.once_in(8);
+        let ask_first = random.once_in(4);
         let mut troubles = Vec::new();
         if random.once_in(2) {
             for trouble in TROUBLES {
@@ -76,7 +78,8 @@ impl Plan {
             overflow: if random.once_in(3) { Overflow::DropOldest } else { Overflow::Refuse },
             queue_max_bytes: random.pick(&[40_000, 150_000, 600_000, 4 << 20]),
             stateful: random.once_in(3),
-            choices: random.pick(&[0, 0, 0, 40, 12]),
+            ask_first,
+            choices: if ask_first { random.pick(&[0, 40, 40, 12]) } else { random.pick(&[0, 0, 0, 40, 12]) },
             kills: random.once_in(2),
             loses_power: has_spool && random.once_in(5),
             sets_clock: random.once_in(5),
@@ -107,6 +110,9 @@ pub(crate) fn live(seed: u64) -> Result<u64, String> {
         let Plan { troubles, appending, holds_mapped, .. } = plan.clone();
         let disk = Arc::new(Disk::new(world.clone(), troubles, appending, holds_mapped));
         let book = Arc::new(Book::new(world.clone(), disk.clone()));
+        if plan.ask_first {
+            book.asks_first();
+        }
         let server = Arc::new(Server::new(world.clone(), book.clone(), plan.moody, plan.latency));
         let clients = Mutex::default();
         world.set_no_threads(plan.no_threads);
@@ -174,14 +180,15 @@ impl Machine {
             let at = clients.iter().position(|(number, _)| *number == process);
             at.map(|at| clients.swap_remove(at).1)
         };
-        // On a disk that takes everything nothing is in memory only, and it dies in the middle of whatever it does.
-        // Else it takes no step from here to the death of its threads.
-        let is_asked = !self.takes_everything() || self.plan.overflow == Overflow::DropOldest;
+        // On a disk that takes everything nothing is in memory only, unless the user is asked first, and it dies in the
+        // middle of whatever it does. Else it takes no step from here to the death of its threads.
+        let is_asked = !self.takes_everything() || self.plan.overflow == Overflow::DropOldest || self.plan.ask_first;
         let stats = client.as_ref().filter(|_| is_asked || self.draw(|random| random.once_in(2)));
         let stats = stats.map(|client| client.stats());
         if let Some(stats) = &stats {
             self.check(stats);
             self.book.kills(process, stats.in_memory);
+            self.book.ends_unanswered(process, stats.dropped);
             let untold = client.as_ref().map_or(0, |client| untold(client));
             self.drops(process, stats, untold);
         }
@@ -194,7 +201,8 @@ impl Machine {
     fn lose_power(&self, running: &[(usize, usize)]) {
         // What was taken so long ago was to be synced by now, if nothing has gone wrong.
         let now = self.world.now();
-        let is_sound = self.plan.sync && self.takes_everything() && self.plan.overflow == Overflow::Refuse;
+        let refuses = self.plan.overflow == Overflow::Refuse;
+        let is_sound = self.plan.sync && self.takes_everything() && refuses && !self.plan.ask_first;
         let synced = is_sound.then(|| now.saturating_sub(Duration::from_secs(2)));
         self.world.note(|| "the power goes".to_owned());
         running.iter().for_each(|(process, _)| self.kill(*process));
@@ -223,6 +231,8 @@ impl Machine {
         self.world
             .check(accepted == delivered + failed + dropped + queued, || format!("it does not add up: {stats:?}"));
         let max = self.plan.queue_max_bytes;
+        let is_held_right = [0, queued].contains(&stats.held) && stats.held <= stats.in_memory;
+        self.world.check(is_held_right, || format!("it is held and not held: {stats:?}"));
         self.world.check(stats.in_memory <= queued, || format!("more in memory than there is: {stats:?}"));
         // What was found does not count against what is taken, and is not refused.
         let is_own = stats.recovered == 0;
@@ -252,6 +262,7 @@ impl Machine {
             overflow: plan.overflow,
             queue_max_bytes: plan.queue_max_bytes,
             stateful: plan.stateful,
+            ask_first: plan.ask_first,
             uploads: random.pick(&[0, 1, 1, 2, 5, 16]),
             flush_at: random.pick(&[1, 5, 20, 100]),
             flush_interval: Duration::from_millis(random.pick(&[10, 500, 10_000])),
@@ -286,6 +297,7 @@ impl Machine {
             .collect();
         users.into_iter().for_each(|user| self.world.join(user));
         let is_idyll = self.plan.moody == 0 && self.plan.choices == 0 && self.plan.no_threads == 0;
+        let is_idyll = is_idyll && !self.plan.ask_first;
         if is_idyll && !self.disk.has_troubles() && self.draw(|random| random.once_in(4)) {
             self.await_delivery(&client);
         }
@@ -389,7 +401,8 @@ impl Machine {
         }
         // Another process that ends meanwhile may leave something to be done.
         let is_alone = self.plan.beside == 1 && self.disk.messages().is_empty();
-        let is_done = client.stats().queued == 0 && is_alone && !self.disk.has_troubles();
+        let Stats { queued, held, .. } = client.stats();
+        let is_done = queued == held && is_alone && !self.disk.has_troubles();
         self.is_once.fetch_and(client.stats().queued == 0, Ordering::SeqCst);
         let shutdown = client.config().shutdown;
         let bound = if is_done { Duration::from_millis(600) } else { shutdown + Duration::from_secs(5) };
@@ -408,6 +421,7 @@ impl Machine {
             let is_told = told + untold == stats.dropped;
             self.world.check(is_told, || format!("the host was told of {told} dropped, not of {untold}: {stats:?}"));
         }
+        self.book.ends_unanswered(process, stats.dropped);
         self.book.ends(process);
         self.clients().retain(|(number, _)| *number != process);
         drop(client);
@@ -449,6 +463,7 @@ impl Machine {
         let drops_any = self.plan.overflow == Overflow::DropOldest && self.disk.has_troubles();
         let Plan { moody, kills, loses_power, choices, latency, .. } = self.plan;
         let is_easy = self.takes_everything() && moody == 0 && !kills && !loses_power && choices == 0;
+        let is_easy = is_easy && !self.plan.ask_first;
         let is_once = is_easy && latency < Duration::from_secs(1) && self.is_once.load(Ordering::SeqCst);
         self.book.closes(drops_any, is_once);
     }
@@ -458,7 +473,7 @@ impl Machine {
             Ok(client) => client,
             Err(error) => self.world.fail(&format!("no client: {error}")),
         };
-        if client.is_opted_out() {
+        if client.is_opted_out() || self.plan.ask_first && client.opt_state() != Choice::In {
             let choice = self.book.chooses(process, false);
             match client.opt_in() {
                 Ok(()) => self.book.keeps(choice),
@@ -481,4 +496,62 @@ impl Machine {
 /// Of how many dropped messages a client has not told its host, and never will.
 fn untold(client: &Client) -> u64 {
     client.process().shared.queue.lock().reports.untold()
+}
+
+/// A client that waits for the answer that another process is told: it knows within half a minute, whether messages
+/// come meanwhile or not.
+pub(crate) fn wait_for_an_answer(seed: u64) -> Result<u64, String> {
+    World::run(seed, move |world| {
+        let mut plan = world.draw(Plan::draw);
+        plan = Plan { troubles: Vec::new(), moody: 0, has_spool: true, ask_first: true, no_threads: 0, ..plan };
+        let disk = Arc::new(Disk::new(world.clone(), Vec::new(), plan.appending, plan.holds_mapped));
+        let book = Arc::new(Book::new(world.clone(), disk.clone()));
+        book.asks_first();
+        let server = Arc::new(Server::new(world.clone(), book.clone(), 0, plan.latency));
+        let (clients, is_once) = (Mutex::default(), AtomicBool::new(true));
+        let machine = Arc::new(Machine { world: world.clone(), plan, disk, server, book, clients, is_once });
+        let (out, tracks) = world.draw(|random| (random.once_in(2), random.once_in(2)));
+        let waiting = machine.clone();
+        let told = world.spawn("host", 1, move || waiting.hold(out, tracks));
+        let telling = machine.clone();
+        let teller = world.spawn("host", 2, move || telling.tell(out));
+        world.join(teller);
+        world.join(told);
+    })
+}
+
+/// When the answer is given, at the latest; and how long after that it counts everywhere.
+const ANSWER_MAX: Duration = Duration::from_secs(100);
+const FOLLOWS_WITHIN: Duration = Duration::from_secs(30);
+
+impl Machine {
+    /// The one that waits, until the answer must count.
+    fn hold(&self, out: bool, tracks: bool) {
+        let Ok(client) = self.client(1) else { self.world.fail("no client") };
+        self.track(1, 0, 0, &client);
+        let until = ANSWER_MAX + FOLLOWS_WITHIN;
+        let mut call = 1;
+        while self.world.now() < until {
+            let longest = Duration::from_secs(if tracks { 5 } else { 200 });
+            self.world.sleep(self.draw(|random| random.up_to(longest)).min(until - self.world.now()));
+            if tracks {
+                self.track(1, 0, call, &client);
+                call += 1;
+            }
+        }
+        let (choice, stats) = (client.opt_state(), client.stats());
+        let expected = if out { Choice::Out } else { Choice::In };
+        self.world.check(choice == expected && stats.held == 0, || format!("{choice:?} is known, and {stats:?}"));
+        self.check(&stats);
+    }
+
+    /// The one that is told.
+    fn tell(&self, out: bool) {
+        let Ok(client) = self.client(2) else { self.world.fail("no client") };
+        self.world.sleep(self.draw(|random| random.up_to(ANSWER_MAX - Duration::from_secs(1))));
+        let choice = self.book.chooses(2, out);
+        if if out { client.opt_out() } else { client.opt_in() }.is_ok() {
+            self.book.keeps(choice);
+        }
+    }
 }

@@ -48,6 +48,15 @@ fn whatever_happens_every_message_is_accounted_for() {
     crate::patience::campaign("each with a seed of its own", &size, Some(first), "every message accounted for");
 }
 
+#[test]
+fn another_process_knows_the_answer_within_half_a_minute() {
+    for seed in 0..crate::rounds(40) as u64 {
+        if let Err(failure) = life::wait_for_an_answer(seed) {
+            panic!("{failure}\nseed {seed}");
+        }
+    }
+}
+
 /// Has this thread, and those that it starts, stay where they are: of the threads of a machine only one runs at a time.
 fn stay_on_one_processor(worker: usize) {
     #[cfg(target_os = "linux")]

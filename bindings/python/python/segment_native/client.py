@@ -59,6 +59,11 @@ class Client(_native.Client):
         shutdown_timeout: How many seconds the end of the interpreter, or of the client, may take for delivering what
             waits.
         stateful: Remember who the user is: for apps on a user's machine, not for servers.
+        ask_first: Keep and send nothing before the user was asked: until :meth:`opt_in` or :meth:`opt_out` was called
+            once, in this run or an earlier one with this ``spool_dir``, messages are held in memory, and nothing is
+            written. ``opt_in`` lets them go, ``opt_out`` or the end of the client drops them. A folder that cannot be
+            read counts as a no, and so does ``DO_NOT_TRACK`` in the environment, unless it is empty or ``0``, until
+            somebody opts in.
         strict: Refuse what is only doubtful, not just what Segment would discard.
         before_send: Called with each message on the calling thread; returns it, or a dict in its place, or None to drop
             it.
@@ -115,6 +120,7 @@ class Client(_native.Client):
         drop_oldest=False,
         shutdown_timeout=2.0,
         stateful=False,
+        ask_first=False,
         strict=False,
         before_send=None,
         on_delivery=None,
@@ -193,6 +199,7 @@ class Client(_native.Client):
                 "drop_oldest": drop_oldest,
                 "shutdown_timeout": shutdown_timeout,
                 "stateful": stateful,
+                "ask_first": ask_first,
                 "strict": strict,
                 "before_send": before_send,
                 "on_delivery": on_delivery,

@@ -55,6 +55,7 @@ class Client(_native.Client):
         drop_oldest: bool = False,
         shutdown_timeout: float = 2.0,
         stateful: bool = False,
+        ask_first: bool = False,
         strict: bool = False,
         before_send: Callable[[Message], Message | dict[str, Any] | None] | None = None,
         on_delivery: Callable[[Delivery], object] | None = None,
