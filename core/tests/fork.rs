@@ -454,7 +454,7 @@ fn answer_in_a_child() {
         assert_eq!(client.anonymous_id(), anonymous);
         held("never");
         client.flush(NEVER).expect_err("held");
-        bindings::end(&client); // at once
+        bindings::end(client); // at once
         assert_eq!(client.stats().dropped, 1);
     });
     expect_end(pid, "one that nobody answers", false);

@@ -14,7 +14,7 @@ use crate::child::{
 };
 use crate::patience::{NEVER, wait_for_the_end};
 use crate::server::{Reply, Server};
-use segment_native::{Api, Choice, Client, Config, ErrorKind, KILL_POINTS, Object, OnLog, Overflow, Request, Stats};
+use segment_native::{Api, Choice, Client, Config, ErrorKind, Object, OnLog, Overflow, Request, Stats, bindings};
 use serde_json::{Value, json};
 
 /// The programs that are told what the environment says, or that are killed.
@@ -181,7 +181,7 @@ fn who_never_answers_leaves_nothing_behind_and_keeps_nobody_waiting() {
             client.reset().expect("held");
             seen.push(client.anonymous_id());
             assert_eq!(client.shutdown(NEVER).expect_err("held").kind(), ErrorKind::Timeout);
-            client.end();
+            bindings::end(&client);
             let stats = client.stats();
             balanced(&stats);
             assert_eq!((stats.dropped, stats.failed, stats.queued), (held, 0, 0));
@@ -468,12 +468,12 @@ fn say_yes_and_die() {
 fn a_death_in_the_middle_of_a_yes_or_after_it_leaves_what_was_promised() {
     let unreachable = crate::server::nobody();
     let (mut deaths, mut kept) = (0, 0);
-    for round in 0..rounds(KILL_POINTS.len() + 1) {
+    for round in 0..rounds(bindings::KILL_POINTS.len() + 1) {
         let folder = nowhere();
         let notes = folder.beside("notes");
         let told = [("URL", unreachable.as_str()), ("FOLDER", folder.text()), ("NOTES", &notes)];
         let mut command = program("say yes and die", &told);
-        if let Some(point) = KILL_POINTS.get(round % (KILL_POINTS.len() + 1)) {
+        if let Some(point) = bindings::KILL_POINTS.get(round % (bindings::KILL_POINTS.len() + 1)) {
             command.env("SEGMENT_KILL_AT", format!("{point}:1"));
         }
         let status = Program::start(command).ended(patience());
