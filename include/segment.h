@@ -75,8 +75,9 @@
 // segment_flush and segment_shutdown return SEGMENT_TIMEOUT at once, segment_free is quick,
 // segment_call to the Tracking API returns SEGMENT_OPTED_OUT. A yes lets go what is held, a no
 // erases it; what is still held at the end counts as dropped. Another process with this spool_dir
-// follows the answer within 30 s. A spool_dir that cannot be read counts as a no; so does
-// DO_NOT_TRACK in the environment, unless it is empty or 0, until somebody says yes. See
+// follows the answer within 30 s. A spool_dir that cannot be read in segment_new counts as a no
+// until it can be; so does DO_NOT_TRACK in the environment, unless it is empty or 0, until somebody
+// says yes. A forked child begins as its parent was; what is held is the parent's. See
 // segment_opt_state.
 #define SEGMENT_ASK_FIRST 256
 
