@@ -342,6 +342,9 @@ fn no_single_call_says_anything_of_a_user_who_has_not_answered() {
     assert_eq!(client.call(&tracking).expect("a yes").status, 200);
 }
 
+/// Has something be wrong with a folder.
+type Maker<'a> = &'a dyn Fn(&Folder);
+
 /// What cannot be read may be a no.
 #[test]
 fn a_folder_that_cannot_be_read_is_a_no() {
@@ -349,7 +352,7 @@ fn a_folder_that_cannot_be_read_is_a_no() {
     let damaged = |folder: &Folder| fs::write(folder.home().join("privacy.json"), "{").expect("written");
     let aside = |folder: &Folder| fs::write(folder.home().join("privacy.json.damaged"), "{").expect("written");
     let foreign = |folder: &Folder| fs::write(folder.home().join("photo.jpg"), "").expect("written");
-    let makers: [(&str, &dyn Fn(&Folder)); 4] =
+    let makers: [(&str, Maker); 4] =
         [("unread", &unread), ("damaged", &damaged), ("set aside", &aside), ("of somebody else", &foreign)];
     for (name, make) in makers {
         let (server, folder) = (Server::good(), Folder::new());
