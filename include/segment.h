@@ -130,7 +130,8 @@ struct segment_config {
 #define SEGMENT_DRY_RUN 2
 
     // A full queue makes room by dropping its oldest sealed chunks, never one that is just being
-    // sent; if there is none, SEGMENT_QUEUE_FULL.
+    // sent; if there is none, SEGMENT_QUEUE_FULL. on_delivery is told of what is dropped, with
+    // SEGMENT_QUEUE_FULL. What an earlier run or another process had left in spool_dir only counts.
 #define SEGMENT_DROP_OLDEST 4
 
     // The client remembers who the user is, in spool_dir if there is one: see segment_reset.
@@ -146,7 +147,9 @@ struct segment_config {
     // With spool_dir, survive power loss too, by syncing in the background ten times a second.
 #define SEGMENT_SYNC 32
 
-    // Add os, device, locale, timezone to context; the locale is the environment's.
+    // Add os, device, runtime (Wine, sandbox, container, emulation), locale and timezone to
+    // context; docs/device.md lists them. Of the environment it reads the locale, and signs of
+    // Steam, snaps and containers.
 #define SEGMENT_DEVICE_CONTEXT 64
 
     // With SEGMENT_STATEFUL, track Application Installed, Updated (both only with a spool_dir that
@@ -157,7 +160,12 @@ struct segment_config {
     // SEGMENT_QUEUE_FULL. Default: 64 MiB.
     uint64_t queue_max_bytes;
     const char *write_key;              // Your source's write key.
-    const char *endpoint;               // "https://api.segment.io"; "eu" is short for the EU host.
+
+    // "https://api.segment.io"; "eu" is short for the EU host. A URL whose path ends in /batch or
+    // /b is the whole URL of batches, and may have a query: "https://api.segment.io/v1/b" is where
+    // Segment's libraries for devices send. segment_call then goes below what is left without
+    // that last part and a /v1 before it.
+    const char *endpoint;
 
     // Accepted messages are kept in this folder until delivered, and survive whatever becomes of
     // the process; it is made if it is not there, and should be the library's own. Several
@@ -211,12 +219,16 @@ struct segment_config {
     // Default: "https://profiles.segment.com", or the EU's if endpoint is there.
     const char *profile_endpoint;
 
-    // Told what became of messages, on the delivery thread. Inside any of the callbacks
-    // segment_flush and segment_shutdown return SEGMENT_INVALID, and segment_free does nothing.
+    // Told what became of messages: delivered, given up, or dropped by SEGMENT_DROP_OLDEST (status
+    // SEGMENT_QUEUE_FULL), on the delivery thread. At most 4 MiB of dropped messages are held to
+    // be told of; of how many more it is not told, or of how many in files that cannot be read,
+    // on_log says. Inside any of the callbacks segment_flush and segment_shutdown return
+    // SEGMENT_INVALID, and segment_free does nothing.
     void (*on_delivery)(void *userdata, const segment_delivery *delivery);
 
     // Told what a person may want to read, on the delivery thread. Level: 0 error, 1 warning,
-    // 2 info, 3 debug.
+    // 2 info, 3 debug. Calls that fail are among it, once for each kind of error, but for
+    // SEGMENT_QUEUE_FULL, SEGMENT_CLOSED and SEGMENT_OPTED_OUT.
     void (*on_log)(void *userdata, int32_t level, const char *message);
 
     // Sees each message on the calling thread, before anything is kept: returns json itself, a
@@ -231,6 +243,18 @@ struct segment_config {
     // segment_opt_out is called it goes on with.
     int32_t (*transport)(void *userdata, const segment_http *request, segment_response *response);
     void *userdata;                     // Handed to all four.
+
+    // The write key that your program had before this one, after an update that has left its
+    // source: with spool_dir, what waits there for it is delivered too, with write_key to
+    // endpoint, with the same message ids, and counted as recovered. NULL: it goes on waiting for
+    // a client with that key, and on_log tells of it. A process that still runs with the former
+    // key keeps what is its own until it ends. One that is write_key itself changes nothing.
+    const char *former_write_key;
+
+    // The same for the endpoint that your program had before, say in another region; "eu" is
+    // short for the EU host. What waits for it is sent to endpoint and nowhere else. With both,
+    // what waits for either key at either endpoint is delivered.
+    const char *former_endpoint;
 };
 
 #define SEGMENT_CONFIG_INIT SEGMENT_INIT(segment_config)
@@ -320,6 +344,9 @@ struct segment_stats {
     // The HTTP status of the last answer to a batch; 0: there was none.
     uint32_t last_http_status;
     uint32_t uploads;                   // How many requests for messages are under way.
+
+    // Of failed: those whose lines in spool_dir were not as they had been written.
+    uint64_t damaged;
 };
 
 #define SEGMENT_STATS_INIT SEGMENT_INIT(segment_stats)
@@ -408,6 +435,17 @@ SEGMENT_API segment_status segment_alias(const segment_client *client, const cha
 SEGMENT_API segment_status segment_enqueue(const segment_client *client, const char *json,
                                            size_t length);
 
+// Sets one member of the context of every later message: a level, a build, an experiment. From any
+// thread; it waits for nothing, and nothing waits for it. `json` is the value, "\"E1M1\"" or "7"
+// or "{\"name\": \"E1M1\"}"; NULL removes what was set. The member goes over config.context (two
+// objects of the same name are merged) and under options->context. "consent", "traits" and
+// "library" are refused: they are set in other ways. SEGMENT_TOO_LARGE, and nothing has changed, if
+// all that is set here would have more than 16,000 bytes of JSON together, or would leave no room
+// for a message. It lasts as long as the client, whoever its user is; a forked child begins with
+// its parent's.
+SEGMENT_API segment_status segment_set_context(const segment_client *client, const char *key,
+                                               const char *json);
+
 /* ---- 4. Objects --------------------------------------------------------------------------------
  *
  * For one thread at a time. Nothing waits. A setter that fails marks the object and sets
@@ -461,6 +499,13 @@ SEGMENT_API void segment_object_push_object(segment_object *object, const char *
 // made if it is not there; what is no list marks the object.
 SEGMENT_API void segment_object_push_json(segment_object *object, const char *list,
                                           const char *json);
+
+// The JSON of a member, for segment_set_context say; with a NULL key that of the whole object.
+// Returns its length without the NUL (0: there is no such member, or an error: the object is
+// marked) and writes a copy with a NUL if it fits into `capacity` bytes; else the buffer becomes
+// "".
+SEGMENT_API size_t segment_object_get_json(const segment_object *object, const char *key,
+                                           char *buffer, size_t capacity);
 
 // Empties an object for reuse; marks are forgotten, memory is kept.
 SEGMENT_API void segment_object_clear(segment_object *object);
@@ -652,11 +697,15 @@ SEGMENT_API void segment_response_free(segment_response *response);
 // What became of some messages.
 struct segment_delivery {
     uint32_t size;                      // sizeof(segment_delivery)
-    segment_status status;              // SEGMENT_OK: Segment acknowledged them.
+
+    // SEGMENT_OK: Segment acknowledged them. SEGMENT_QUEUE_FULL: they were dropped for room.
+    segment_status status;
     int32_t http_status;                // Of the last answer; 0: there was none.
     uint32_t attempts;                  // How many requests were made for them.
     uint32_t message_count;             // How many messages.
-    uint32_t body_bytes;                // The size of the last request's body, as sent.
+
+    // The size of the last request's body, as sent; 0 if nobody knows any more.
+    uint32_t body_bytes;
     const char *const *message_ids;     // message_count of them.
     const char *error;                  // A sentence; NULL on success.
 };

@@ -139,6 +139,17 @@ template <class Time> std::int64_t to_unix_ms(Time time) noexcept {
     return std::chrono::floor<std::chrono::milliseconds>(time).time_since_epoch().count();
 }
 
+// What C copies into a buffer and tells the length of.
+template <class Copy> std::string copied(const Copy& copy) {
+    std::string text(64, '\0');
+    for (;;) {
+        const std::size_t length = copy(text.data(), text.size());
+        const bool fits = length < text.size();
+        text.resize(fits ? length : length + 1);
+        if (fits) return text;
+    }
+}
+
 template <class T, class... U> inline constexpr bool is_any = (std::is_same_v<T, U> || ...);
 template <class T> inline constexpr bool is_signed =
     is_any<T, signed char, short, int, long, long long>;
@@ -332,6 +343,12 @@ private:
     const segment_object* checked(const char* argument, std::string& flaw) const {
         if (!flaw_.empty()) detail::note(flaw, argument, ": " + flaw_);
         return object_.get();
+    }
+    // "": there is none, or C has marked the object.
+    std::string json_of(const char* key) const {
+        return detail::copied([&](char* buffer, std::size_t capacity) {
+            return segment_object_get_json(object_.get(), key, buffer, capacity);
+        });
     }
 
     std::unique_ptr<segment_object, Free> object_;
@@ -674,7 +691,8 @@ struct OAuth {
 struct Config {
     std::string write_key{};                     ///< your source's write key
     std::string endpoint{};                      ///< "https://api.segment.io"; "eu" is short for
-                                                 ///< the EU host
+                                                 ///< the EU host; a URL whose path ends in /batch
+                                                 ///< or /b is the whole URL of batches
     std::string spool_dir{};                     ///< accepted messages survive the process here;
                                                  ///< "": in memory only
     bool sync = false;                           ///< with spool_dir: survive a loss of power too
@@ -682,7 +700,7 @@ struct Config {
                                                  ///< there is one
     bool lifecycle = false;                      ///< with stateful: track Application Installed,
                                                  ///< Updated, Opened
-    bool device_context = false;                 ///< add os, device, locale and timezone to context
+    bool device_context = false;                 ///< add what docs/device.md lists to context
     bool strict = false;                         ///< refuse what is only doubtful; else on_log
                                                  ///< warns of it
     bool gzip = true;                            ///< compress bodies
@@ -713,9 +731,15 @@ struct Config {
     std::string public_endpoint{};               ///< "https://api.segmentapis.com", or the EU's if
                                                  ///< endpoint is there
     std::string profile_endpoint{};              ///< "https://profiles.segment.com", or the EU's
+    std::string former_write_key{};              ///< before an update: with spool_dir, what waits
+                                                 ///< for it is sent with write_key to endpoint
+    std::string former_endpoint{};               ///< the same for an endpoint
     /// Callbacks, on the delivery thread. In them flush and shutdown return Status::invalid, and
     /// the client must not be destroyed: it would leak. An exception thrown in one ends there.
+    /// on_delivery is told of messages that were delivered (Status::ok), given up, or dropped by
+    /// drop_oldest (Status::queue_full).
     std::function<void(const Delivery&)> on_delivery{};
+    /// Also told of calls that fail, once for each kind of error.
     std::function<void(Level, const char* message)> on_log{};
     /// Sees each message on the calling thread, before anything is kept. It must not call this
     /// client. If it throws, the message is not kept, and the call returns Status::invalid.
@@ -824,7 +848,7 @@ private:
 };
 
 /// accepted == delivered + failed + dropped + queued, always. What is refused for a NUL never
-/// reaches C to be counted.
+/// reaches C to be counted, or logged.
 using Stats = segment_stats;
 
 /// A queue, and the thread that delivers it. Check it once made:
@@ -905,6 +929,14 @@ public:
     /// Forgets the user and their traits, at a logout for example; there is a new anonymous id.
     /// Needs Config::stateful.
     Result reset() const { return Result(segment_reset(client_)); }
+
+    /// Sets one member of the context of every later message: a level, a build, an experiment. From
+    /// any thread; it waits for nothing. It goes over Config::context (two objects of the same name
+    /// are merged) and under Options::context. "consent", "traits" and "library" are refused, and
+    /// more than 16,000 bytes of JSON in all that is set here.
+    Result set_context(const Text& key, const Value& value) const;
+    /// Removes what set_context has set.
+    Result forget_context(const Text& key) const;
 
     /// From now on every message says what the user agreed to: a bool for each category. A stateful
     /// client tracks a new choice as "Segment Consent Preference Updated".
@@ -1034,13 +1066,29 @@ inline Result Client::set_consent(const Object& categories) const {
 
 inline std::string Client::copied(
     std::size_t (*copy)(const segment_client*, char*, std::size_t)) const {
-    std::string text(64, '\0');
-    for (;;) {
-        const std::size_t length = copy(client_, text.data(), text.size());
-        const bool fits = length < text.size();
-        text.resize(fits ? length : length + 1);
-        if (fits) return text;
-    }
+    return detail::copied(
+        [&](char* buffer, std::size_t capacity) { return copy(client_, buffer, capacity); });
+}
+
+inline Result Client::set_context(const Text& key, const Value& value) const {
+    std::string flaw;
+    const char* const name = detail::checked(key, "key", flaw);
+    Object member;
+    if (flaw.empty() && name) member.set(key, value);
+    member.checked("value", flaw);
+    if (!flaw.empty()) return Result(Status::invalid, std::move(flaw));
+    // Without a client or a key, C says so.
+    if (!client_ || !name) return Result(segment_set_context(client_, name, "null"));
+    const std::string json = member.json_of(name);
+    if (json.empty()) return Result(segment_error_status());
+    return Result(segment_set_context(client_, name, json.c_str()));
+}
+
+inline Result Client::forget_context(const Text& key) const {
+    std::string flaw;
+    const char* const name = detail::checked(key, "key", flaw);
+    if (!flaw.empty()) return Result(Status::invalid, std::move(flaw));
+    return Result(segment_set_context(client_, name, nullptr));
 }
 
 template <class Queue>
@@ -1108,6 +1156,8 @@ inline Client::Client(const Config& config) {
     c.profile_token = detail::optional(config.profile_token, "profile_token", error_);
     c.public_endpoint = detail::optional(config.public_endpoint, "public_endpoint", error_);
     c.profile_endpoint = detail::optional(config.profile_endpoint, "profile_endpoint", error_);
+    c.former_write_key = detail::optional(config.former_write_key, "former_write_key", error_);
+    c.former_endpoint = detail::optional(config.former_endpoint, "former_endpoint", error_);
     if (!error_.empty()) return;
 
     callbacks_.reset(

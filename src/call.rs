@@ -95,6 +95,7 @@ pub extern "C" fn segment_call(
             headers: &headers,
             body,
             timeout,
+            ..Request::default()
         })?;
         Ok(Some(Box::new(response.into())))
     })

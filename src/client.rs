@@ -7,7 +7,7 @@
 use std::ffi::c_char;
 use std::time::Duration;
 
-use segment_native::{Client, Error, Stats};
+use segment_native::{Client, Error, Stats, bindings};
 
 use crate::config::{self, segment_config};
 use crate::error::{guard, guard_or, null, segment_status};
@@ -57,6 +57,8 @@ pub struct segment_stats {
     pub last_http_status: u32,
     /// How many requests for messages are under way.
     pub uploads: u32,
+    /// Of failed: those whose lines in spool_dir were not as they had been written.
+    pub damaged: u64,
 }
 
 // SAFETY: repr(C), begins with its size, has no holes, and all fields may be zero.
@@ -84,6 +86,7 @@ impl From<Stats> for segment_stats {
             paused_until_ms: stats.paused_until_ms.unwrap_or_default(),
             last_http_status: stats.last_http_status.map_or(0, u32::from),
             uploads: stats.uploads,
+            damaged: stats.damaged,
         }
     }
 }
@@ -131,11 +134,11 @@ pub unsafe extern "C" fn segment_free(client: *mut segment_client) {
         // SAFETY: the header asks for NULL, or for what `segment_new` gave and nobody has freed. It is no `Box` yet: a
         // callback that is running may use the client until it returns.
         let Some(shared) = (unsafe { client.as_ref() }) else { return Ok(()) };
-        if shared.0.is_in_callback() {
+        if bindings::is_in_callback(&shared.0) {
             // Whoever called us back is still using the client, and must be able to return to it.
             return Err(Error::invalid("segment_free must not be called from a callback of the same client"));
         }
-        shared.0.end();
+        bindings::end(&shared.0);
         // SAFETY: `segment_new` made it in a `Box`. No callback runs any more, and nobody else uses it.
         drop(unsafe { Box::from_raw(client) });
         Ok(())

@@ -23,7 +23,8 @@ pub const SEGMENT_NO_GZIP: u32 = 1;
 /// segment_config.flags: do everything but send; what would be sent counts as delivered.
 pub const SEGMENT_DRY_RUN: u32 = 2;
 /// segment_config.flags: a full queue makes room by dropping its oldest sealed chunks, never one that is just being
-/// sent; if there is none, SEGMENT_QUEUE_FULL.
+/// sent; if there is none, SEGMENT_QUEUE_FULL. on_delivery is told of what is dropped, with
+/// SEGMENT_QUEUE_FULL. What an earlier run or another process had left in spool_dir only counts.
 pub const SEGMENT_DROP_OLDEST: u32 = 4;
 /// segment_config.flags: the client remembers who the user is, in spool_dir if there is one: see segment_reset.
 /// Without it, nothing is remembered and both ids are yours.
@@ -35,7 +36,9 @@ pub const SEGMENT_STATEFUL: u32 = 8;
 pub const SEGMENT_STRICT: u32 = 16;
 /// segment_config.flags: with spool_dir, survive power loss too, by syncing in the background ten times a second.
 pub const SEGMENT_SYNC: u32 = 32;
-/// segment_config.flags: add os, device, locale, timezone to context; the locale is the environment's.
+/// segment_config.flags: add os, device, runtime (Wine, sandbox, container, emulation), locale and timezone to
+/// context; docs/device.md lists them. Of the environment it reads the locale, and signs of
+/// Steam, snaps and containers.
 pub const SEGMENT_DEVICE_CONTEXT: u32 = 64;
 /// segment_config.flags: with SEGMENT_STATEFUL, track Application Installed, Updated (both only with a spool_dir that
 /// can be written) and Opened when a client is made, by the version and build of app in context.
@@ -79,7 +82,10 @@ pub struct segment_config {
     pub queue_max_bytes: u64,
     /// Your source's write key.
     pub write_key: Text,
-    /// "https://api.segment.io"; "eu" is short for the EU host.
+    /// "https://api.segment.io"; "eu" is short for the EU host. A URL whose path ends in /batch or
+    /// /b is the whole URL of batches, and may have a query: "https://api.segment.io/v1/b" is where
+    /// Segment's libraries for devices send. segment_call then goes below what is left without
+    /// that last part and a /v1 before it.
     pub endpoint: Text,
     /// Accepted messages are kept in this folder until delivered, and survive whatever becomes of
     /// the process; it is made if it is not there, and should be the library's own. Several
@@ -130,11 +136,15 @@ pub struct segment_config {
     pub public_endpoint: Text,
     /// Default: "https://profiles.segment.com", or the EU's if endpoint is there.
     pub profile_endpoint: Text,
-    /// Told what became of messages, on the delivery thread. Inside any of the callbacks
-    /// segment_flush and segment_shutdown return SEGMENT_INVALID, and segment_free does nothing.
+    /// Told what became of messages: delivered, given up, or dropped by SEGMENT_DROP_OLDEST (status
+    /// SEGMENT_QUEUE_FULL), on the delivery thread. At most 4 MiB of dropped messages are held to
+    /// be told of; of how many more it is not told, or of how many in files that cannot be read,
+    /// on_log says. Inside any of the callbacks segment_flush and segment_shutdown return
+    /// SEGMENT_INVALID, and segment_free does nothing.
     pub on_delivery: Option<unsafe extern "C" fn(userdata: *mut c_void, delivery: *const segment_delivery)>,
     /// Told what a person may want to read, on the delivery thread. Level: 0 error, 1 warning,
-    /// 2 info, 3 debug.
+    /// 2 info, 3 debug. Calls that fail are among it, once for each kind of error, but for
+    /// SEGMENT_QUEUE_FULL, SEGMENT_CLOSED and SEGMENT_OPTED_OUT.
     pub on_log: Option<unsafe extern "C" fn(userdata: *mut c_void, level: i32, message: *const c_char)>,
     /// Sees each message on the calling thread, before anything is kept: returns json itself, a
     /// replacement (copied at once, it stays yours), or NULL to drop it: the call then returns
@@ -154,6 +164,16 @@ pub struct segment_config {
     >,
     /// Handed to all four.
     pub userdata: *mut c_void,
+    /// The write key that your program had before this one, after an update that has left its
+    /// source: with spool_dir, what waits there for it is delivered too, with write_key to
+    /// endpoint, with the same message ids, and counted as recovered. NULL: it goes on waiting for
+    /// a client with that key, and on_log tells of it. A process that still runs with the former
+    /// key keeps what is its own until it ends. One that is write_key itself changes nothing.
+    pub former_write_key: Text,
+    /// The same for the endpoint that your program had before, say in another region; "eu" is
+    /// short for the EU host. What waits for it is sent to endpoint and nowhere else. With both,
+    /// what waits for either key at either endpoint is delivered.
+    pub former_endpoint: Text,
 }
 
 // SAFETY: repr(C), begins with its size, has no holes (a test compiles it with -Wpadded), and all fields may be zero.
@@ -204,6 +224,8 @@ pub(crate) fn read(config: *const segment_config) -> Result<Config, Error> {
     config.profile_token = owned(&given.profile_token, "profile_token")?;
     config.public_endpoint = filled(&given.public_endpoint, "public_endpoint")?.unwrap_or_default();
     config.profile_endpoint = filled(&given.profile_endpoint, "profile_endpoint")?.unwrap_or_default();
+    config.former_write_key = filled(&given.former_write_key, "former_write_key")?;
+    config.former_endpoint = filled(&given.former_endpoint, "former_endpoint")?;
     config.on_delivery = on_delivery(given.on_delivery, given.userdata);
     config.on_log = on_log(given.on_log, given.userdata);
     config.before_send = before_send(given.before_send, given.userdata);

@@ -15,7 +15,7 @@ use crate::text::c_text;
 pub struct segment_delivery {
     /// sizeof(segment_delivery)
     pub size: u32,
-    /// SEGMENT_OK: Segment acknowledged them.
+    /// SEGMENT_OK: Segment acknowledged them. SEGMENT_QUEUE_FULL: they were dropped for room.
     pub status: segment_status,
     /// Of the last answer; 0: there was none.
     pub http_status: i32,
@@ -23,7 +23,7 @@ pub struct segment_delivery {
     pub attempts: u32,
     /// How many messages.
     pub message_count: u32,
-    /// The size of the last request's body, as sent.
+    /// The size of the last request's body, as sent; 0 if nobody knows any more.
     pub body_bytes: u32,
     /// message_count of them.
     pub message_ids: *const *const c_char,

@@ -5,7 +5,7 @@
 
 use std::ffi::c_char;
 
-use segment_native::{Error, Object, Value};
+use segment_native::{Error, Object, Value, bindings};
 
 use crate::error::null;
 use crate::object::{change, segment_object};
@@ -84,7 +84,7 @@ pub unsafe extern "C" fn segment_object_set_members(
             let member = unsafe { members.add(at).read_unaligned() };
             // SAFETY: as above, for what the member points to.
             if let Err(error) = unsafe { set(object, &member, itself) } {
-                object.mark(error);
+                bindings::mark(object, error);
             }
         }
         Ok(())

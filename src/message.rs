@@ -5,7 +5,7 @@
 
 use std::ffi::c_char;
 
-use segment_native::{Call, Error, Message, Object, Options, Time};
+use segment_native::{Call, Error, Message, Object, Options, Time, Value, bindings};
 
 use crate::client::{required, segment_client};
 use crate::error::{guard, segment_status};
@@ -55,8 +55,8 @@ struct Arguments<'a> {
 fn send(client: Option<&segment_client>, arguments: &Arguments<'_>) -> segment_status {
     guard(|| {
         let client = required(client)?;
-        let options = sized::read(arguments.options).map_err(|error| client.refuse(error))?;
-        let message = read(arguments, options.as_ref()).map_err(|error| client.refuse(error))?;
+        let options = sized::read(arguments.options).map_err(|error| bindings::refuse(client, error))?;
+        let message = read(arguments, options.as_ref()).map_err(|error| bindings::refuse(client, error))?;
         client.send(&message)
     })
 }
@@ -91,6 +91,7 @@ fn read_options(given: &segment_options) -> Result<Options<'_>, Error> {
         context: borrow(&given.context),
         integrations: borrow(&given.integrations),
         category: given.category.get("category")?,
+        ..Options::default()
     })
 }
 
@@ -202,6 +203,24 @@ pub unsafe extern "C" fn segment_enqueue(
         let client = required(client)?;
         // SAFETY: the header asks for NULL or `length` bytes that stay as they are until the call returns.
         let json = unsafe { text::with_length(json, length, "json") };
-        client.enqueue(json.map_err(|error| client.refuse(error))?)
+        client.enqueue(json.map_err(|error| bindings::refuse(client, error))?)
+    })
+}
+
+/// Sets one member of the context of every later message: a level, a build, an experiment. From any
+/// thread; it waits for nothing, and nothing waits for it. `json` is the value, "\"E1M1\"" or "7"
+/// or "{\"name\": \"E1M1\"}"; NULL removes what was set. The member goes over config.context (two
+/// objects of the same name are merged) and under options->context. "consent", "traits" and
+/// "library" are refused: they are set in other ways. SEGMENT_TOO_LARGE, and nothing has changed, if
+/// all that is set here would have more than 16,000 bytes of JSON together, or would leave no room
+/// for a message. It lasts as long as the client, whoever its user is; a forked child begins with
+/// its parent's.
+#[unsafe(no_mangle)]
+pub extern "C" fn segment_set_context(client: Option<&segment_client>, key: Text, json: Text) -> segment_status {
+    guard(|| {
+        let client = required(client)?;
+        let read = || Ok((key.required("key")?, json.get("json")?));
+        let (key, json) = read().map_err(|error| bindings::refuse(client, error))?;
+        client.set_context(key, json.map(Value::Json))
     })
 }

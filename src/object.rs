@@ -1,12 +1,15 @@
 //! Objects: properties, traits, context.
 
-// An object may be put into itself, so it is not known which reference is alone.
+// An object may be put into itself, so it is not known which reference is alone; and JSON is written to memory of the
+// caller's.
 #![allow(unsafe_code)]
 
-use segment_native::{Error, Object, Value};
+use std::ffi::c_char;
+
+use segment_native::{Error, Object, Value, bindings};
 
 use crate::error::{guard_or, null, remember};
-use crate::text::Text;
+use crate::text::{self, Text};
 
 /// A JSON object: properties, traits, context. A setter that fails marks the object, and the call
 /// that uses it reports why. Setting a key again replaces its value. An object may be used in any
@@ -19,7 +22,7 @@ pub(crate) fn change(object: Option<&mut segment_object>, change: impl FnOnce(&m
         let object = &mut object.ok_or_else(|| null("object"))?.0;
         let before = object.error().is_some();
         if let Err(error) = change(object) {
-            object.mark(error);
+            bindings::mark(object, error);
         }
         match object.error() {
             Some(error) if !before => Err(error.clone()),
@@ -74,7 +77,7 @@ pub extern "C" fn segment_object_parse(json: Text) -> Option<Box<segment_object>
         let parsed = json.required("json").and_then(Object::parse);
         let object = parsed.unwrap_or_else(|error| {
             remember(&error);
-            Object::failed(error)
+            bindings::failed_object(error)
         });
         Ok(Some(Box::new(segment_object(object))))
     })
@@ -176,6 +179,34 @@ pub extern "C" fn segment_object_push_json(object: Option<&mut segment_object>, 
         object.push(list, Value::Json(json.required(list)?));
         Ok(())
     });
+}
+
+/// The JSON of a member, for segment_set_context say; with a NULL key that of the whole object.
+/// Returns its length without the NUL (0: there is no such member, or an error: the object is
+/// marked) and writes a copy with a NUL if it fits into `capacity` bytes; else the buffer becomes
+/// "".
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn segment_object_get_json(
+    object: Option<&segment_object>,
+    key: Text,
+    buffer: *mut c_char,
+    capacity: usize,
+) -> usize {
+    guard_or(0, || {
+        let read = || {
+            let object = &object.ok_or_else(|| null("object"))?.0;
+            match (object.error(), key.get("key")?) {
+                (Some(error), _) => Err(error.clone()),
+                (None, Some(key)) => Ok(object.get_json(key).unwrap_or_default().to_owned()),
+                (None, None) => object.to_json(),
+            }
+        };
+        let found = read();
+        let fits = found.as_ref().map_or("", |json| if json.len() < capacity { json.as_str() } else { "" });
+        // SAFETY: the header asks for NULL or `capacity` bytes that can be written.
+        unsafe { text::copy_out(fits, buffer, capacity) }?;
+        found.map(|json| json.len())
+    })
 }
 
 /// Empties an object for reuse; marks are forgotten, memory is kept.

@@ -6,7 +6,8 @@
 use std::ffi::{CStr, CString, c_char};
 use std::path::PathBuf;
 
-use segment_native::{Error, split_header};
+use segment_native::Error;
+use segment_native::bindings::split_header;
 
 use crate::error::null;
 

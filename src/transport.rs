@@ -109,7 +109,7 @@ pub(crate) fn transport(callback: Option<TransportCallback>, userdata: *mut c_vo
                 body.pop();
                 let text = |value: CString| value.into_string().unwrap_or_default();
                 let headers = headers.into_iter().map(|(name, value)| (name, text(value))).collect();
-                Ok(HttpResponse { status, headers, body })
+                Ok(HttpResponse { status, headers, body, ..HttpResponse::default() })
             }
         }
     }))

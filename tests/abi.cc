@@ -7,6 +7,7 @@
 #include <cmath>
 #include <cstdio>
 #include <cstdlib>
+#include <filesystem>
 #include <functional>
 #include <limits>
 #include <memory>
@@ -15,6 +16,7 @@
 #include <set>
 #include <string>
 #include <string_view>
+#include <system_error>
 #include <thread>
 #include <tuple>
 #include <utility>
@@ -335,6 +337,8 @@ static void without_a_client_every_call_is_invalid() {
         REFUSED(client->reset(), "client");
         REFUSED(client->set_consent({{"Analytics", true}}), "client");
         REFUSED(client->forget_consent(), "client");
+        REFUSED(client->set_context("level", 1), "client");
+        REFUSED(client->forget_context("level"), "client");
         REFUSED(client->opt_out(), "client");
         REFUSED(client->opt_in(), "client");
         CHECK(client->stats().accepted == 0 && client->stats().refused == 0);
@@ -368,6 +372,8 @@ static void a_bad_config_makes_no_client() {
     CHECK(error([](Config& config) { config.profile_token = "cut\0here"sv; }, "profile_token has a NUL"));
     CHECK(error([](Config& config) { config.public_endpoint = "no endpoint"; }, "public_endpoint"));
     CHECK(error([](Config& config) { config.profile_endpoint = "no endpoint"; }, "profile_endpoint"));
+    CHECK(error([](Config& config) { config.former_write_key = "cut\0here"sv; }, "former_write_key has a NUL"));
+    CHECK(error([](Config& config) { config.former_endpoint = "eu"; }, "former_endpoint needs a spool_dir"));
     const auto oauth_error = [&error](void (*spoil)(segment::OAuth&), const char* word) {
         static void (*spoil_oauth)(segment::OAuth&);
         spoil_oauth = spoil;
@@ -722,6 +728,25 @@ static void a_transport_of_the_hosts_own_delivers() {
     CHECK(client.stats().requests == 5 && balances(client.stats()));
 }
 
+static void an_endpoint_may_be_the_whole_url_of_batches() {
+    Network network;
+    Config config = network.config();
+    config.endpoint = "https://tracking.example/collect/b?tenant=7";
+    std::vector<std::string> warnings;
+    config.on_log = [&warnings](Level level, const char* line) {
+        if (level == Level::warning) warnings.emplace_back(line);
+    };
+    network.answer = [](const Network::Asked&) { return HttpAnswer{200, R"({"ok":false,"error":"quota"})", {}}; };
+    const Client client(config);
+    CHECK(client.track("u-42", "E") && client.flush(patience()));
+    CHECK(network.asked.at(0).url == "https://tracking.example/collect/b?tenant=7");
+    CHECK(client.stats().delivered == 1 && warnings.size() == 1 && has(warnings.at(0), R"("error":"quota")"));
+    Request request;
+    request.path = "/v1/track";
+    CHECK(client.call(request).status() == 200);
+    CHECK(network.asked.at(1).url == "https://tracking.example/collect/v1/track");
+}
+
 static void a_call_is_answered_whatever_the_status() {
     Network network;
     Config config = network.config();
@@ -874,6 +899,70 @@ static void many_threads_share_a_client() {
     CHECK(client.flush(patience()) && accepted == 1000 && client.stats().delivered == 1000 && balances(client.stats()));
 }
 
+static void a_running_program_sets_its_context() {
+    std::string seen;
+    Config config = dry_run();
+    config.context = {{"app", {{"name", "abi"}}}, {"level", 0}};
+    config.before_send = [&seen](std::string_view json) {
+        seen = json;
+        return Edit::keep();
+    };
+    const Client client(config);
+    CHECK(client.set_context("level", "E1M1 \"Hangar\"") && client.set_context("app", {{"build", 512}}));
+    CHECK(client.set_context("tags", List{"a", "b"}) && client.set_context("session"sv, Object{{"id", "s"}}));
+    CHECK(client.set_context("none", nullptr) && client.set_context("json", segment::Json{"[1, 2]"}));
+    CHECK(client.track("u-42", "E"));
+    CHECK(has(seen, R"("level":"E1M1 \"Hangar\"","tags":["a","b"],"session":{"id":"s"},"none":null,"json":[1,2]})"));
+    CHECK(has(seen, R"("app":{"name":"abi","build":512})"));
+    const std::string large(10'000, 'x');
+    CHECK(client.set_context("large", large) && client.track("u-42", "E") && has(seen, large));
+    CHECK(client.set_context("more", large).status() == segment::Status::too_large);
+    for (const char* key : {"large", "level", "app", "tags", "session", "none", "json", "never set"}) {
+        CHECK(client.forget_context(key));
+    }
+    CHECK(client.track("u-42", "E") && has(seen, R"("app":{"name":"abi"},"level":0})"));
+    REFUSED(client.set_context("consent", true), "consent");
+    REFUSED(client.set_context("level", std::nan("")), "\"level\" is not a finite number");
+    REFUSED(client.set_context("level", segment::Json{"{"}), "\"level\" is not JSON");
+    REFUSED(client.set_context("level", "cut\0here"sv), "value: \"level\" has a NUL");
+    REFUSED(client.set_context("cut\0here"sv, 1), "key has a NUL");
+    REFUSED(client.set_context(nullptr, 1), "key");
+    REFUSED(client.forget_context(nullptr), "key");
+    REFUSED(client.forget_context("cut\0here"sv), "key has a NUL");
+    CHECK(client.track("u-42", "E") && has(seen, R"("level":0)"));
+}
+
+static void what_waits_for_a_former_source_is_sent_to_this_one() {
+    char folder[] = "/tmp/segment-abi++-XXXXXX";
+    CHECK(mkdtemp(folder) != nullptr);
+    Network network;
+    Config before = network.config();
+    before.write_key = "OLD";
+    before.endpoint = "https://before.example";
+    before.spool_dir = folder;
+    before.shutdown = 1ms;
+    Options options;
+    options.message_id = "kept";
+    {
+        Client client(before);
+        client.pause();
+        CHECK(client.track("u-42", "E", {}, options));
+    }
+    Config now = network.config();
+    now.endpoint = "https://now.example";
+    now.spool_dir = folder;
+    now.former_write_key = before.write_key;
+    now.former_endpoint = before.endpoint;
+    {
+        const Client client(now);
+        CHECK(client.flush(patience()) && client.stats().recovered == 1 && client.stats().delivered == 1);
+        CHECK(network.asked.size() == 1 && network.asked.at(0).url == "https://now.example/v1/batch");
+        CHECK(has(network.bodies(), "\"kept\"") && has(network.bodies(), "\"writeKey\":\"WRITE_KEY\""));
+    }
+    std::error_code error;
+    CHECK(std::filesystem::remove_all(folder, error) > 0);
+}
+
 #if __cplusplus >= 202002L
 static void designated_initializers_work() {
     const Client client({.write_key = "WRITE_KEY", .dry_run = true, .flush_interval = 1s, .context = {{"a", 1}}});
@@ -883,6 +972,43 @@ static void designated_initializers_work() {
     CHECK(client.track("u-42", "E", segment::Product{.sku = "G-32", .price = 19}));
 }
 #endif
+
+static void what_is_dropped_is_told_and_calls_that_fail_are_logged() {
+    std::mutex lock;
+    std::multiset<std::string> delivered, dropped;
+    std::vector<std::string> lines;
+    Config config = dry_run();
+    config.drop_oldest = true;
+    config.queue_max_bytes = 130'000;
+    config.shutdown = patience();
+    config.on_delivery = [&](const Delivery& delivery) {
+        const std::lock_guard<std::mutex> guard(lock);
+        auto& told = delivery.status == Status::queue_full ? dropped : delivered;
+        for (const auto& id : delivery.message_ids) told.insert(std::string(id));
+        if (delivery.status == Status::queue_full) CHECK(delivery.error.find("full") != std::string::npos);
+    };
+    config.on_log = [&](Level, const char* line) {
+        const std::lock_guard<std::mutex> guard(lock);
+        if (std::string_view(line).substr(0, 13) == "a call failed") lines.emplace_back(line);
+    };
+    Client client(config);
+    CHECK(client && client.pause());
+    Options options;
+    for (int n = 0; n < 40; ++n) {
+        options.message_id = std::to_string(n);
+        CHECK(client.track("u", "E", {{"p", std::string(10'000, 'x')}}, options));
+        static_cast<void>(client.track("u", ""));
+        static_cast<void>(client.track(nullptr, "E"));
+    }
+    const Stats stats = client.stats();
+    CHECK(stats.dropped > 20 && stats.refused == 80 && stats.damaged == 0);
+    CHECK(client.resume() && client.flush(patience()));
+    client = Client();  // no callback runs any more
+    CHECK(dropped.size() == stats.dropped && delivered.size() == 40 - stats.dropped);
+    for (int n = 0; n < 40; ++n) CHECK(dropped.count(std::to_string(n)) + delivered.count(std::to_string(n)) == 1);
+    CHECK(dropped.count("0") == 1 && delivered.count("39") == 1);
+    CHECK(lines.size() == 2 && lines[0].find("event") != std::string::npos);
+}
 
 int main() {
     every_expression_comes_to_the_json_it_looks_like();
@@ -908,9 +1034,13 @@ int main() {
     who_opted_out_is_left_alone();
     before_send_keeps_replaces_or_drops();
     a_transport_of_the_hosts_own_delivers();
+    an_endpoint_may_be_the_whole_url_of_batches();
     a_call_is_answered_whatever_the_status();
     all_pages_of_a_list_are_turned();
     many_threads_share_a_client();
+    a_running_program_sets_its_context();
+    what_is_dropped_is_told_and_calls_that_fail_are_logged();
+    what_waits_for_a_former_source_is_sent_to_this_one();
 #if __cplusplus >= 202002L
     designated_initializers_work();
 #endif

@@ -1,4 +1,4 @@
-/* What segment.h gives besides functions, in every version of C and C++ that can read it. Only compiled. */
+/* What segment.h gives besides functions, in every version of C and C++ that can read it. Runs against nobody. */
 #include <segment.h>
 
 #include <stdint.h>
@@ -26,20 +26,24 @@ static const segment_member level[] = {
 
 int main(void) {
     segment_stats stats = SEGMENT_STATS_INIT;
-    const int64_t big = INT64_MAX;
+    const int64_t big = INT64_MAX, now = 1700000000000;
     const double score = 1;
     const char *name = "plan";
     segment_object *object = segment_object_new();
     segment_object *properties = segment_object_new();
     const segment_member members[] = {
         SEGMENT_STR(name, name),     SEGMENT_INT("big", big),      SEGMENT_DOUBLE("score", score),
-        SEGMENT_BOOL("new", name),   SEGMENT_OBJECT("o", object),  SEGMENT_TIME("time", big),
+        SEGMENT_BOOL("new", name),   SEGMENT_OBJECT("o", object),  SEGMENT_TIME("time", now),
     };
     segment_client *client;
     segment_status status;
 
-    config.write_key = "KEY";
     config.oauth = &oauth;
+    if (segment_new(&config)) return 1; /* nothing is set in any of them */
+    config.oauth = NULL;
+    config.write_key = "KEY";
+    config.endpoint = "http://127.0.0.1:9";
+    config.flags = SEGMENT_DRY_RUN;
     client = segment_new(&config);
     segment_object_set_members(properties, level, COUNT(level));
     segment_object_set_members(properties, members, COUNT(members));

@@ -3,9 +3,10 @@
 use std::fs;
 use std::path::Path;
 
-fn read(path: &str) -> String {
+fn read(path: impl AsRef<Path>) -> String {
+    let path = path.as_ref();
     fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(path))
-        .unwrap_or_else(|error| panic!("{path}: {error}"))
+        .unwrap_or_else(|error| panic!("{}: {error}", path.display()))
 }
 
 #[test]
@@ -23,21 +24,24 @@ fn every_program_is_an_example() {
     assert_eq!(languages, ["c", "cpp", "rust", "python"]);
 }
 
+/// What links to the headings of a page are called.
+fn headings(text: &str) -> Vec<String> {
+    let heading = |line: &str| line[3..].to_lowercase().replace(' ', "-").replace([',', '.', '`', ':', '\''], "");
+    text.lines().filter(|line| line.starts_with("## ")).map(heading).collect()
+}
+
 #[test]
 fn every_link_leads_somewhere() {
-    for page in ["README.md", "ARCHITECTURE.md", "CONTRIBUTING.md"] {
+    for page in ["README.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "docs/works-with.md"] {
         let text = read(page);
-        let headings: Vec<String> = text
-            .lines()
-            .filter(|line| line.starts_with("## "))
-            .map(|line| line[3..].to_lowercase().replace(' ', "-").replace([',', '.', '`'], ""))
-            .collect();
+        let folder = Path::new(page).parent().expect("a folder");
         for link in text.split("](").skip(1) {
             let target = link.split(')').next().unwrap_or_default();
-            let is_there = match target.strip_prefix('#') {
-                Some(heading) => headings.iter().any(|other| other == heading),
-                None => target.contains("://") || Path::new(env!("CARGO_MANIFEST_DIR")).join(target).exists(),
-            };
+            let (path, heading) = target.split_once('#').unwrap_or((target, ""));
+            let file = if path.is_empty() { Path::new(page).to_owned() } else { folder.join(path) };
+            let is_there = target.contains("://")
+                || Path::new(env!("CARGO_MANIFEST_DIR")).join(&file).exists()
+                    && (heading.is_empty() || headings(&read(&file)).iter().any(|other| other == heading));
             assert!(is_there, "{page}: {target} is not there");
         }
     }

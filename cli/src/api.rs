@@ -5,12 +5,12 @@ use std::sync::Arc;
 use axum::Router;
 use axum::body::Body;
 use axum::extract::rejection::QueryRejection;
-use axum::extract::{DefaultBodyLimit, Extension, Path, Query, State};
+use axum::extract::{DefaultBodyLimit, Extension, FromRequest as _, Path, Query, Request, State};
 use axum::http::{HeaderMap, Method, StatusCode, Uri, header};
 use axum::middleware;
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::{MethodRouter, get, post};
-use segment_native::rules::Call;
+use segment_native::Call;
 use serde::Deserialize;
 use serde_json::json;
 use tower_http::cors::{AllowHeaders, Any, CorsLayer};
@@ -47,7 +47,7 @@ pub(crate) fn router(collector: Arc<Collector>, faults: Arc<Faults>) -> Router {
         );
     }
     add(routes, "projects/{write_key}/settings", get(settings))
-        .fallback(unknown)
+        .fallback(elsewhere)
         .layer(middleware::from_fn_with_state(outage, fault::befall))
         .layer(DefaultBodyLimit::max(MAX_BODY_BYTES))
         .layer(
@@ -132,13 +132,23 @@ async fn settings(Path(write_key): Path<String>) -> Response {
     json(StatusCode::OK, settings.to_string())
 }
 
-async fn unknown(State(collector): State<Arc<Collector>>, method: Method, uri: Uri, headers: HeaderMap) -> Response {
+/// A gateway may have batches at any path, and its users look at what they send here first.
+async fn elsewhere(state: State<Arc<Collector>>, request: Request) -> Response {
+    let path = request.uri().path().trim_end_matches('/');
+    if request.method() == Method::POST && (path.ends_with("/batch") || path.ends_with("/b")) {
+        let Ok(received) = Received::from_request(request, &state.0).await;
+        return batch(state, received).await;
+    }
+    unknown(&state.0, &Note::new(request.method(), request.uri(), request.headers()))
+}
+
+fn unknown(collector: &Collector, note: &Note) -> Response {
     let refusal = Refusal {
         status: StatusCode::NOT_FOUND,
         code: "not_found",
         message: "the Tracking API has no such path".to_owned(),
     };
-    collector.unknown(&Note::new(&method, &uri, &headers), &refusal);
+    collector.unknown(note, &refusal);
     error(&refusal)
 }
 

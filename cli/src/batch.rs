@@ -1,7 +1,7 @@
 //! What one request brings: its events, or the reason to refuse it.
 
 use axum::http::StatusCode;
-use segment_native::rules::{Call, MAX_BATCH_MESSAGES};
+use segment_native::bindings::rules::{Call, MAX_BATCH_MESSAGES};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 

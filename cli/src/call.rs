@@ -4,7 +4,8 @@ use std::io::{self, Read as _};
 use std::process::ExitCode;
 
 use clap::ValueEnum;
-use segment_native::{Api, Client, HttpResponse, Request, split_header};
+use segment_native::bindings::split_header;
+use segment_native::{Api, Client, HttpResponse, Request};
 use serde_json::{Value, json};
 
 use crate::connection::{Connection, trouble};
@@ -72,10 +73,9 @@ pub(crate) fn run(options: &Options) -> io::Result<ExitCode> {
         method: &options.method,
         path: &options.path,
         query: Some(query.as_str()).filter(|query| !query.is_empty()),
-        cursor: None,
         headers: &headers,
         body: &body,
-        timeout: None,
+        ..Request::default()
     };
     let mut good = true;
     if options.all {

@@ -18,7 +18,8 @@ pub(crate) struct Connection {
     /// The write key of your source. The environment is the better place for it: arguments can be seen by others
     #[arg(long, value_name = "KEY", env = "SEGMENT_WRITE_KEY", hide_env_values = true)]
     pub(crate) write_key: Option<String>,
-    /// Where to send: `eu` for the EU, or the URL of a host of your own [default: https://api.segment.io]
+    /// Where to send: `eu` for the EU, or the URL of a host of your own, whole if it ends in /batch or /b [default:
+    /// https://api.segment.io]
     #[arg(long, value_name = "URL", env = "SEGMENT_ENDPOINT", hide_env_values = true)]
     pub(crate) endpoint: Option<String>,
     /// For one whole request

@@ -3,8 +3,8 @@
 use std::borrow::Cow;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use segment_native::doubts;
-use segment_native::rules::{self, Call, MAX_MESSAGE_BYTES};
+use segment_native::bindings::doubts;
+use segment_native::bindings::rules::{self, Call, MAX_MESSAGE_BYTES};
 use serde_json::value::RawValue;
 
 use crate::json;

@@ -195,6 +195,7 @@ impl Common {
             context: context.as_ref(),
             integrations: integrations.as_ref(),
             category,
+            ..Rest::default()
         };
         let message = Message { call, user_id: self.user_id.as_deref(), subject, payload, options };
         let what = subject.map_or_else(|| call.name().to_owned(), |subject| format!("{} {subject:?}", call.name()));

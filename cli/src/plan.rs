@@ -4,7 +4,7 @@ use std::fs;
 use std::io;
 use std::path::Path;
 
-use segment_native::rules::Call;
+use segment_native::Call;
 use serde_json::Value;
 
 use crate::event::Event;

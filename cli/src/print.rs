@@ -7,7 +7,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use anstyle::{AnsiColor, Style};
 use axum::http::StatusCode;
-use segment_native::rules::Call;
+use segment_native::Call;
 use serde_json::value::RawValue;
 
 use crate::batch::{Delivery, Refusal};

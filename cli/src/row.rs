@@ -96,7 +96,7 @@ pub(crate) fn event(n: u64, request: u64, note: &Note, event: &Event<'_>, lost: 
         kind: "event",
         request,
         at: ms(note.received),
-        call: event.call.map(segment_native::rules::Call::name),
+        call: event.call.map(segment_native::Call::name),
         sent_type: event.members.kind.map(shown),
         name: event.name().map(shown),
         user: event.members.user_id.map(shown),

@@ -2,8 +2,8 @@
 
 use std::fmt;
 
-use segment_native::doubts::Doubt;
-use segment_native::rules::{Call, MAX_BATCH_MESSAGES, MAX_MESSAGE_BYTES, Rule};
+use segment_native::bindings::doubts::Doubt;
+use segment_native::bindings::rules::{Call, MAX_BATCH_MESSAGES, MAX_MESSAGE_BYTES, Rule};
 
 use crate::schema::Violation;
 

@@ -31,6 +31,14 @@ export async function copy(text, what) {
   toast(`Copied ${what}`);
 }
 
+/** A link to the page of Segment's documentation, named by the end of its address. */
+function citation(source) {
+  const place = source.split("/docs/segment/").pop().replace(/^connections\//, "");
+  const link = el("a", { href: source, target: "_blank", rel: "noreferrer", title: source }, place);
+  link.addEventListener("click", (event) => event.stopPropagation()); // the sentence around it jumps
+  return el("small", {}, link);
+}
+
 export class Detail {
   /** `app` has rows, filter, pick(row) and close(). */
   constructor(app) {
@@ -143,8 +151,7 @@ export class Detail {
     if (flaws.length === 0) return el("div", { class: "good" }, "Segment takes this as it is");
     const items = worstFirst(flaws).map((flaw) => {
       const go = jump(flaw.member);
-      const place = flaw.source?.replace(/^segment\.com\/docs: (Connections, )?/, "");
-      const source = flaw.source === null ? null : el("small", { title: flaw.source }, place);
+      const source = flaw.source === null ? null : citation(flaw.source);
       return el(
         "li",
         { class: `${flaw.level}${go ? " jumps" : ""}`, onclick: go ?? undefined },

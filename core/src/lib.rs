@@ -10,6 +10,15 @@
 //! # Ok::<(), segment_native::Error>(())
 //! ```
 //!
+//! # What stays
+//!
+//! Within a major version, what compiles goes on compiling and means the same. The structs that you fill in
+//! ([`Config`], [`Options`], [`Request`], [`HttpResponse`], `OAuth`, [`Address`], [`Company`], [`Product`]) may get
+//! further fields: end a literal of them with `..`, as in `Config { flush_at: 20, ..Config::new(key) }`. So may those
+//! that you are given ([`Stats`], [`Delivery`], [`HttpRequest`]), and the enums that are marked `#[non_exhaustive]` may
+//! get further variants. [`Message`], [`Revenue`], [`Call`] and [`Level`] stay as they are. What this documentation
+//! does not show is no part of the promise.
+//!
 //! # Where things are
 //!
 //! In seven rooms, each a folder. Their list is in ARCHITECTURE.md: a file uses its own room and those above it there.
@@ -25,25 +34,20 @@ mod user;
 pub use base::error::{Error, ErrorKind};
 pub use base::hooks::{BeforeSend, Delivery, Edit, Level, OnDelivery, OnLog};
 #[doc(hidden)]
-pub use base::kill::POINTS as KILL_POINTS;
+pub use client::bindings;
 pub use client::call::{Api, Pages, Request};
 pub use client::client::Client;
 pub use client::config::Config;
 pub use json::object::{Object, Value};
-#[doc(hidden)]
-pub use json::pieces::{Mark, Writer};
 pub use message::message::{Message, Options, Time};
 pub use message::rules::Call;
 pub use message::typed::{Address, Company, GroupTraits, Product, Revenue, Traits};
-pub use message::{doubts, rules};
 pub use net::endpoint::{EU_ENDPOINT, US_ENDPOINT};
-pub use net::header::split as split_header;
 #[cfg(feature = "oauth")]
 pub use net::oauth::OAuth;
 pub use net::transport::{HttpRequest, HttpResponse, OnHttp};
 pub use queue::queue::Overflow;
 pub use queue::state::Stats;
-pub use queue::survey;
 
 /// The version of this library.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");

@@ -24,7 +24,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use child::*;
-use segment_native::{Client, Config, Edit, Object, Stats};
+use segment_native::{Client, Config, Edit, Object, Stats, bindings};
 
 /// Runs the tests, or one of the programs that they start.
 #[unsafe(no_mangle)]
@@ -251,7 +251,7 @@ fn fork_in_a_callback() {
         let client = CLIENT.get().expect("made");
         let pid = fork_to(|| {
             IS_CHILD.store(true, Ordering::SeqCst);
-            assert!(!client.is_in_callback(), "the callback is the parent's");
+            assert!(!bindings::is_in_callback(client), "the callback is the parent's");
             track_three(client, &noting, &name);
             client.flush(patience()).expect("delivered");
         });

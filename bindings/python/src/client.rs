@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use pyo3::prelude::*;
 use pyo3::types::{PyBool, PyDict, PyString, PyTuple};
 use pyo3::{PyTraverseError, PyTypeInfo, PyVisit};
-use segment_native::{Api, Call, Error, ErrorKind, Object, Options, Request, Time};
+use segment_native::{Api, Call, Error, ErrorKind, Object, Options, Request, Time, Value, bindings};
 
 use crate::call::Response;
 use crate::ending::Inside;
@@ -295,7 +295,7 @@ impl Client {
             let timeout = timeout.map_or(Ok(core.shutdown), |timeout| seconds_of("timeout", timeout));
             let timeout = timeout.map_err(|e| error::raise(py, &e))?;
             let client = &core.client;
-            wait(py, client, timeout, in_slices, |left, slice| client.shutdown_waiting(left, slice))
+            wait(py, client, timeout, in_slices, |left, slice| bindings::shutdown_waiting(client, left, slice))
         })
     }
 
@@ -303,7 +303,7 @@ impl Client {
     fn _end(&self, py: Python<'_>) -> PyResult<()> {
         guard(py, || {
             if let Some(core) = self.core.get() {
-                py.detach(|| core.client.end());
+                py.detach(|| bindings::end(&core.client));
             }
             Ok(())
         })
@@ -319,7 +319,7 @@ impl Client {
                 Err(_) => message::text(message, "message", "message must be a Message, a dict or JSON text"),
             };
             let json = json.map_err(|problem| {
-                core.client.refuse(Error::invalid("message"));
+                bindings::refuse(&core.client, problem.to_error(py));
                 problem.raise(py)
             })?;
             raising(py, || core.client.enqueue(&json))?;
@@ -364,7 +364,17 @@ impl Client {
             let (api, timeout) = request().map_err(|error| error::raise(py, &error))?;
             let answer = py.detach(|| {
                 let headers: Vec<_> = headers.iter().map(|(n, v)| (n.as_str(), v.as_str())).collect();
-                core.client.call(&Request { api, method, path, query, cursor, headers: &headers, body, timeout })
+                core.client.call(&Request {
+                    api,
+                    method,
+                    path,
+                    query,
+                    cursor,
+                    headers: &headers,
+                    body,
+                    timeout,
+                    ..Request::default()
+                })
             });
             let answer = answer.map_err(|error| error::raise(py, &error))?;
             Ok(Response(answer))
@@ -383,6 +393,26 @@ impl Client {
             let core = self.core(py)?;
             let categories = categories.is_some().then_some(&object);
             raising(py, || core.client.set_consent(categories))
+        })
+    }
+
+    /// Sets one member of the context of every later message, or removes it (None).
+    #[pyo3(signature = (key, value))]
+    fn set_context(&self, py: Python<'_>, key: &str, value: &Bound<'_, PyAny>) -> PyResult<()> {
+        guard(py, || {
+            let core = self.core(py)?;
+            let mut object = Object::new();
+            if !value.is_none() {
+                let set = value::set(&mut object, key, value);
+                set.map_err(|problem| {
+                    bindings::refuse(&core.client, Error::invalid("value"));
+                    problem.in_argument("value").raise(py)
+                })?;
+            }
+            raising(py, || match object.error() {
+                Some(error) => Err(bindings::refuse(&core.client, error.clone())),
+                None => core.client.set_context(key, object.get_json(key).map(Value::Json)),
+            })
         })
     }
 
@@ -516,7 +546,7 @@ impl Core {
         self.send_seen(py, arguments, scratch, &mut json, &mut reached).map_err(|problem| {
             if !reached {
                 // It failed before the core could count it.
-                self.client.refuse(Error::invalid("an argument"));
+                bindings::refuse(&self.client, problem.to_error(py));
             }
             (problem, json.take())
         })?;
@@ -562,6 +592,7 @@ impl Core {
             context: object("context", arguments.rest.context, context)?,
             integrations: object("integrations", arguments.rest.integrations, integrations)?,
             category: category.as_deref(),
+            ..Options::default()
         };
         let message =
             segment_native::Message { call, user_id: ids.0.as_deref(), subject: subject.as_deref(), payload, options };
@@ -574,8 +605,8 @@ impl Core {
         };
         *reached = true;
         match self.detaches {
-            false => self.client.send_seen(&message, &mut seen)?,
-            true => py.detach(|| self.client.send_seen(&message, &mut seen))?,
+            false => bindings::send_seen(&self.client, &message, &mut seen)?,
+            true => py.detach(|| bindings::send_seen(&self.client, &message, &mut seen))?,
         }
         Ok(())
     }

@@ -43,6 +43,14 @@ impl Problem {
         }
     }
 
+    /// As an error of the core's, for its log.
+    pub(crate) fn to_error(&self, py: Python<'_>) -> Error {
+        match self {
+            Problem::Core(error) => error.clone(),
+            Problem::Python(error) => Error::invalid(error.value(py).to_string()),
+        }
+    }
+
     /// As an exception.
     pub(crate) fn raise(self, py: Python<'_>) -> PyErr {
         match self {

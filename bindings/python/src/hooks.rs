@@ -185,13 +185,13 @@ fn log(level: Level, line: &str) {
 /// What became of some messages.
 #[pyclass(frozen, get_all, module = "segment_native._native")]
 pub(crate) struct Delivery {
-    /// None: Segment acknowledged them. Else why they were given up: an `Error`.
+    /// None: Segment acknowledged them. Else why they were given up, or dropped for room: an `Error`.
     error: Option<Py<PyAny>>,
     /// The HTTP status of the last answer; None if there was no answer.
     http_status: Option<u16>,
     /// How many requests were made for them.
     attempts: u32,
-    /// The size of the last request's body, as sent.
+    /// The size of the last request's body, as sent; 0 if nobody knows any more.
     body_bytes: usize,
     /// Their ids.
     message_ids: Vec<String>,

@@ -122,5 +122,7 @@ pub(crate) fn config(settings: &Bound<'_, PyDict>) -> Result<Config, Problem> {
     config.profile_token = from.get("profile_token")?;
     from.put("public_endpoint", &mut config.public_endpoint)?;
     from.put("profile_endpoint", &mut config.profile_endpoint)?;
+    config.former_write_key = from.get("former_write_key")?;
+    config.former_endpoint = from.get("former_endpoint")?;
     Ok(config)
 }

@@ -35,6 +35,8 @@ pub(crate) struct Stats {
     paused_until_ms: Option<i64>,
     /// How many requests for messages are under way.
     uploads: u32,
+    /// Of the failed: those whose lines in the spool were not as they had been written.
+    damaged: u64,
 }
 
 impl From<segment_native::Stats> for Stats {
@@ -55,6 +57,7 @@ impl From<segment_native::Stats> for Stats {
             last_success_ms: stats.last_success_ms,
             paused_until_ms: stats.paused_until_ms,
             uploads: stats.uploads,
+            damaged: stats.damaged,
         }
     }
 }

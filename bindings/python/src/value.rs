@@ -7,7 +7,8 @@ use pyo3::prelude::*;
 use pyo3::types::{
     PyBool, PyByteArray, PyBytes, PyDict, PyFloat, PyFrozenSet, PyInt, PyList, PySet, PyString, PyTuple,
 };
-use segment_native::{Error, Object, Writer};
+use segment_native::bindings::{self, Writer};
+use segment_native::{Error, Object};
 
 use crate::error::{self, Problem};
 use crate::time::{self, Class};
@@ -34,7 +35,7 @@ pub(crate) fn message_json(message: &Bound<'_, PyDict>) -> Result<String, Proble
             filled.set_item(key, value)?;
         }
     }
-    let mut object = Object::for_message();
+    let mut object = bindings::object_for_message();
     fill(&mut object, &filled)?;
     Ok(object.to_json()?)
 }
@@ -62,10 +63,18 @@ pub(crate) fn fill(object: &mut Object, dict: &Bound<'_, PyDict>) -> Result<(), 
         let (key, value) = item?;
         let name = key_text(&key)?;
         is_new &= matches!(name, Cow::Borrowed(_));
-        let set = object.set_with(&name, is_new, |writer| write_or_warn(writer, &key, &value));
+        let set = bindings::set_with(object, &name, is_new, |writer| write_or_warn(writer, &key, &value));
         set.map_err(|problem| problem.in_argument(&format!("\"{name}\"")))?;
     }
     Ok(())
+}
+
+/// Sets a member, whose value must be one that JSON can say.
+pub(crate) fn set(object: &mut Object, name: &str, value: &Bound<'_, PyAny>) -> Result<(), Problem> {
+    bindings::set_with(object, name, true, |writer| match write(writer, value)? {
+        true => Ok(true),
+        false => Err(Error::invalid(format!("a value of type {} has no JSON", value.get_type().name()?)).into()),
+    })
 }
 
 /// The text of a string. What is no Unicode, a lone surrogate, is replaced.

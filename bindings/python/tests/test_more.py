@@ -21,7 +21,7 @@ from pathlib import Path
 import pytest
 import segment_native
 from collector import PATIENCE, until
-from segment_native import APIError, Client, Error, InvalidError
+from segment_native import APIError, Client, Error, InvalidError, TooLargeError
 
 
 class TestMessage:
@@ -192,6 +192,40 @@ class TestCallbacks:
         assert good.message_ids == [m["messageId"] for m in good.messages] and good.messages[0]["event"] == "Good"
         assert isinstance(bad.error, APIError) and bad.error.status == 400 and bad.http_status == 400
         assert "Delivery of 1 messages" in repr(bad)
+
+    @pytest.mark.parametrize("spooled", [False, True])
+    def test_what_a_full_queue_drops_is_told(self, make, tmp_path, spooled):
+        told, failed = [], []
+        spool = {"spool_dir": tmp_path} if spooled else {}
+        client = make(send=False, drop_oldest=True, queue_max_bytes=130_000, upload_interval=PATIENCE, upload_size=1000,
+                      on_delivery=told.append, on_error=lambda error, messages: failed.append((error, messages)),
+                      **spool)
+        client.pause()
+        for n in range(40):
+            client.track("u", "E", {"p": "x" * 10_000}, message_id=str(n))
+        client.resume()
+        assert client.flush(PATIENCE)
+        stats = client.stats()
+        dropped = [id for d in told if d.error is not None for id in d.message_ids]
+        delivered = [id for d in told if d.error is None for id in d.message_ids]
+        assert 20 < stats.dropped < 40 and sorted(map(int, dropped)) == list(range(stats.dropped))
+        assert sorted(map(int, delivered)) == list(range(stats.dropped, 40))
+        kinds = {d.error.kind for d in told if d.error is not None} | {error.kind for error, _ in failed}
+        assert kinds == {"queue_full"}
+        assert all(d.messages[0]["messageId"] == d.message_ids[0] for d in told)
+        assert sorted(m["messageId"] for _, messages in failed for m in messages) == sorted(dropped)
+
+    def test_calls_that_fail_are_logged_once(self, make, caplog):
+        client = make()
+        for _ in range(10):
+            for call in (lambda: client.track("", "E"), lambda: client.track("u", ""), lambda: client.track("u", 7),
+                         lambda: client.enqueue({"type": "nothing"}), lambda: client.enqueue(7)):
+                with pytest.raises(InvalidError):
+                    call()
+        assert client.stats().refused == 50
+        client.shutdown()
+        lines = sorted(r.getMessage() for r in caplog.records if r.getMessage().startswith("a call failed"))
+        assert len(lines) == 5 and all(line.endswith("(logged once)") for line in lines), lines
 
     def test_before_send_keeps_changes_and_drops(self, make, collector):
         def edit(message):
@@ -425,6 +459,35 @@ class TestPeople:
             with pytest.raises(InvalidError):
                 client.set_consent(wrong)
 
+    def test_a_running_program_sets_its_context(self, make, collector):
+        client = make(context={"app": {"name": "shop"}, "level": 0})
+        client.set_context("level", 'E1M1 "Hangar"')
+        client.set_context("app", {"build": 512, "released": date(2026, 1, 2)})
+        client.track("u", "With")
+        client.set_context("level", 7.5)
+        client.track("u", "Over", context={"level": [1]})
+        for key in ("level", "app", "never set"):
+            client.set_context(key, None)
+        client.track("u", "Without")
+        client.flush()
+        level, app = zip(*((m["context"]["level"], m["context"]["app"]) for m in collector.messages))
+        assert level == ('E1M1 "Hangar"', [1], 0)
+        built = {"name": "shop", "build": 512, "released": "2026-01-02"}
+        assert app == (built, built, {"name": "shop"})
+        for key, value, word in [
+            ("consent", {}, "consent"),
+            ("traits", None, "traits"),
+            ("level", float("nan"), "value: not a finite number"),
+            ("level", object(), "value: a value of type object has no JSON"),
+        ]:
+            with pytest.raises(InvalidError, match=word):
+                client.set_context(key, value)
+        with pytest.raises(TooLargeError):
+            client.set_context("level", "x" * 16_000)
+        with pytest.raises(TooLargeError):
+            client.set_context("level", ["x" * 20_000] * 2)
+        assert client.stats().refused == 6
+
     def test_who_opts_out_is_left_alone(self, make, collector, tmp_path):
         collector.script = [(500, {})] * 20
         client = make(spool_dir=tmp_path)
@@ -465,6 +528,15 @@ class TestCall:
                 make().call(*wrong, api="public" if wrong[0] == "GET" else "tracking")
         with pytest.raises(InvalidError, match="api must be"):
             make().call("GET", "/", api="private")
+
+    def test_host_may_be_the_whole_url_of_batches(self, make, collector):
+        client = make(host=f"{collector.url}/collect/b/?tenant=7")
+        client.track("u", "E")
+        assert client.flush(PATIENCE)
+        assert client.call("POST", "/v1/track", {"userId": "u", "event": "E"}).status == 200
+        assert [path for path, _, _ in collector.requests] == ["/collect/b?tenant=7", "/collect/v1/track"]
+        with pytest.raises(InvalidError, match="unless its path ends in /batch or /b"):
+            make(host=f"{collector.url}/collect?tenant=7")
 
     def test_pages_follow_each_other(self, make, collector):
         def page(names, following):
@@ -522,6 +594,8 @@ class TestSettings:
             ({"timeout": -1}, "timeout must be a number of seconds"),
             ({"host": "ftp://x"}, "endpoint"),
             ({"sync": True}, "sync needs a spool_dir"),
+            ({"former_write_key": "OLD"}, "former_write_key needs a spool_dir"),
+            ({"former_endpoint": ""}, "former_endpoint must not be empty"),
             ({"max_retries": "many"}, "max_retries"),
             ({"headers": {"Bad Name": "x"}}, "headers"),
             ({"context": {"x": float("nan")}}, 'context: "x": not a finite number'),

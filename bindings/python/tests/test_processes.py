@@ -93,6 +93,24 @@ class TestExit:
         run(program, str(tmp_path / "spool"))
         assert collector.events() == ["A", "B"]
 
+    def test_what_is_in_the_spool_for_a_former_source_goes_to_this_one(self, run, collector, tmp_path):
+        spool = str(tmp_path / "spool")
+        run("""
+            import os, signal, sys
+            client = segment_native.Client("OLD", host="http://127.0.0.1:9", spool_dir=sys.argv[1])
+            client.track("u", "Before", message_id="kept")
+            os.kill(os.getpid(), signal.SIGKILL)
+        """, spool, expect=-signal.SIGKILL)
+        run("""
+            import sys
+            client = segment_native.Client("NEW", host=URL, spool_dir=sys.argv[1], former_write_key="OLD",
+                                           former_endpoint="http://127.0.0.1:9")
+            client.flush(PATIENCE)
+            assert client.stats().recovered == 1
+        """, spool)
+        assert [message["messageId"] for message in collector.messages] == ["kept"]
+        assert [batch["writeKey"] for _, _, batch in collector.requests] == ["NEW"]
+
     def test_callbacks_that_run_meanwhile_are_waited_for(self, run, collector):
         done = run("""
             import time

@@ -4,7 +4,7 @@ use std::fs;
 use std::io;
 use std::path::Path;
 
-use segment_native::survey::{self, Kind};
+use segment_native::bindings::survey::{self, Kind};
 
 use crate::doctor::finding::Finding;
 use crate::human::count;

@@ -36,6 +36,9 @@ pub(crate) fn look(connection: &Connection, send: bool) -> Vec<Finding> {
         let sentence = "it has an @ in it, as if a user and a password stood there; it is neither shown nor asked";
         return vec![Finding::bad(ENDPOINT, sentence, "leave them out: the write key is all that Segment asks for")];
     }
+    if let Some(mistake) = public_api(&endpoint) {
+        return vec![mistake];
+    }
     let mut findings = vec![place(&endpoint)];
     let proxy = proxy(connection, &endpoint);
     let is_direct = proxy.is_none();
@@ -77,7 +80,20 @@ fn endpoint(connection: &Connection) -> String {
     }
 }
 
+/// Segment's Public API is at hosts whose names look like those for events. It configures workspaces and takes none.
+fn public_api(endpoint: &str) -> Option<Finding> {
+    let host = host_and_port(endpoint)?.rsplit_once(':')?.0.to_ascii_lowercase();
+    let (region, advice) = match host.as_str() {
+        "eu1.api.segmentapis.com" => ("EU", format!("give --endpoint eu, which is {EU_ENDPOINT}")),
+        "api.segmentapis.com" => ("US", format!("leave --endpoint out: events go to {US_ENDPOINT}")),
+        _ => return None,
+    };
+    Some(Finding::bad(ENDPOINT, format!("{host} is the Public API in the {region}, and takes no events"), advice))
+}
+
 fn place(endpoint: &str) -> Finding {
+    // A query may hold a key.
+    let endpoint = endpoint.split('?').next().unwrap_or_default();
     if endpoint.starts_with("http://") && !is_local(endpoint) {
         let advice = "use https://: what is sent, and the write key, can be read and changed on the way";
         return Finding::doubtful(ENDPOINT, format!("{endpoint} is not encrypted"), advice);
@@ -203,7 +219,13 @@ fn clock(answer: &HttpResponse) -> Option<Finding> {
 fn event(connection: &Connection, key: &str) -> Finding {
     const CHECK: &str = "event";
     let mut config = connection.config_with(key);
-    config.on_log = None;
+    let denied = std::sync::Arc::new(std::sync::Mutex::new(None));
+    let told = denied.clone();
+    config.on_log = Some(Box::new(move |_, line| {
+        if let Some((_, words)) = line.split_once("as delivered, but the answer denies it: ") {
+            *lock(&told) = Some(words.to_owned());
+        }
+    }));
     config.retry_max = 2;
     let fate = std::sync::Arc::new(std::sync::Mutex::new(None));
     let told = fate.clone();
@@ -216,6 +238,10 @@ fn event(connection: &Connection, key: &str) -> Finding {
         client.flush(connection.timeout + Duration::from_secs(5))
     });
     let fate = lock(&fate).take();
+    if let (Some(Ok(())), Some(words)) = (&fate, lock(&denied).take()) {
+        let advice = format!("look at what the server says: {words}");
+        return Finding::doubtful(CHECK, "the answer is a success, but its body denies it", advice);
+    }
     match (sent, fate) {
         (_, Some(Ok(()))) => Finding::good(
             CHECK,
@@ -230,10 +256,12 @@ fn event(connection: &Connection, key: &str) -> Finding {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::doctor::finding::Verdict;
 
     #[test]
     fn hosts_have_ports() {
         for (url, host) in [
+            ("https://host/batch?a=b", "host:443"),
             ("https://api.segment.io", "api.segment.io:443"),
             ("http://localhost:8765/v1", "localhost:8765"),
             ("http://x", "x:80"),
@@ -242,6 +270,29 @@ mod tests {
             assert_eq!(host_and_port(url).as_deref(), Some(host), "{url}");
         }
         assert_eq!(host_and_port("nonsense"), None);
+    }
+
+    #[test]
+    fn the_hosts_of_the_public_api_are_not_for_events() {
+        let advice = |endpoint| public_api(endpoint).map(|finding| (finding.verdict, finding.lines()));
+        for (endpoint, told) in [
+            ("https://eu1.api.segmentapis.com", "give --endpoint eu, which is https://events.eu1.segmentapis.com"),
+            ("https://EU1.api.segmentapis.com:443/v1/", "give --endpoint eu"),
+            ("https://api.segmentapis.com/v1/batch", "events go to https://api.segment.io"),
+        ] {
+            let (verdict, lines) = advice(endpoint).expect(endpoint);
+            assert_eq!(verdict, Verdict::Bad);
+            assert!(lines.contains(told) && lines.contains("takes no events"), "{lines}");
+        }
+        for endpoint in [US_ENDPOINT, EU_ENDPOINT, "https://api.segmentapis.com.example", "http://127.0.0.1:9"] {
+            assert!(advice(endpoint).is_none(), "{endpoint}");
+        }
+    }
+
+    #[test]
+    fn a_query_is_not_shown() {
+        let shown = place("https://host/batch?key=SECRET").lines();
+        assert!(shown.contains("https://host/batch") && !shown.contains("SECRET"), "{shown}");
     }
 
     #[test]

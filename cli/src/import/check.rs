@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 use std::io;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use segment_native::{Client, Config, Edit, doubts};
+use segment_native::bindings::doubts;
+use segment_native::{Client, Config, Edit};
 use serde::Serialize;
 
 use crate::connection;

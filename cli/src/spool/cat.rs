@@ -4,7 +4,7 @@ use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use segment_native::survey::{self, Content, File, Kind};
+use segment_native::bindings::survey::{self, Content, File, Kind};
 
 use crate::human;
 use crate::terminal::{complain, trouble, unless_closed};

@@ -7,7 +7,7 @@ use std::process::ExitCode;
 
 use flate2::Compression;
 use flate2::write::GzEncoder;
-use segment_native::survey::{self, Kind};
+use segment_native::bindings::survey::{self, Kind};
 
 use crate::human;
 use crate::spool::gone;

@@ -6,7 +6,7 @@ use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io;
 use std::path::{Path, PathBuf};
 
-use segment_native::survey::{self, Kind};
+use segment_native::bindings::survey::{self, Kind};
 
 const CHUNK: &str = ".v1.jsonl";
 const LOCK: &str = ".lock";

@@ -4,7 +4,7 @@ use std::io::{self, Write as _};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use segment_native::survey;
+use segment_native::bindings::survey;
 
 use crate::spool::listing::{Listing, Queue};
 use crate::spool::row::Row;

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use segment_native::survey::{self, Kind};
+use segment_native::bindings::survey::{self, Kind};
 
 use crate::human;
 use crate::spool::gone;

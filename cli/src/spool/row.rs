@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use segment_native::survey::{File, Kind};
+use segment_native::bindings::survey::{File, Kind};
 use serde::Serialize;
 
 /// What is said of a file. What is not known is null.

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
-use segment_native::survey::{self, Kind};
+use segment_native::bindings::survey::{self, Kind};
 use segment_native::{Client, Stats};
 use serde_json::json;
 
@@ -82,7 +82,8 @@ fn report(options: &Options, stats: &Stats, left: &Waiting) -> io::Result<()> {
         return terminal::say(
             &json!({
                 "delivered": stats.delivered,
-                "refused": stats.failed,
+                "refused": stats.failed - stats.damaged,
+                "damaged": stats.damaged,
                 "left": left.ours,
                 "ofOthers": left.others,
                 "filesOfRunningClients": left.living,
@@ -98,8 +99,12 @@ fn report(options: &Options, stats: &Stats, left: &Waiting) -> io::Result<()> {
         complain(&format!("{messages} left, meant for another write key or another endpoint"));
     }
     let mut sentence = format!("{} delivered", human::count(usize::try_from(stats.delivered).unwrap_or(0), "message"));
-    if stats.failed > 0 {
-        sentence += &format!(", {} refused and kept in rejected/", stats.failed);
+    let refused = stats.failed - stats.damaged;
+    if refused > 0 {
+        sentence += &format!(", {refused} refused and kept in rejected/");
+    }
+    if stats.damaged > 0 {
+        sentence += &format!(", {} damaged and kept in rejected/", stats.damaged);
     }
     if left.ours > 0 {
         sentence += &format!(", {} left", left.ours);

@@ -4,7 +4,7 @@ use std::io;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use segment_native::survey::{self, File, Kind};
+use segment_native::bindings::survey::{self, File, Kind};
 
 use crate::human;
 use crate::terminal::say;

@@ -57,12 +57,26 @@ fn every_path_of_one_call_implies_its_type() {
 fn every_path_of_a_batch_takes_one() {
     let mut collector = Collector::start(&[]);
     for (index, path) in
-        ["/v1/batch", "/v1/batch/", "/batch", "/v1/import", "/v1/import/", "/v1/b", "/b"].iter().enumerate()
+        ["/v1/batch", "/v1/batch/", "/batch", "/v1/import", "/v1/import/", "/v1/b", "/b", "/b?tenant=7"]
+            .iter()
+            .chain(&["/api/public/apps/batch", "/collect/v1/b/", "/segment-ingest/v1/batch"])
+            .enumerate()
     {
         let event = format!("{index} times").replace(' ', "-");
         collector.accepts(path, &batch(&[good(&format!("a{index}")), good(&event).replace("Song Played", &event)]));
         collector.line(&event);
     }
+}
+
+#[test]
+fn only_a_post_to_a_path_that_ends_like_a_batch_is_one() {
+    let mut collector = Collector::start(&[]);
+    for path in ["/x/batches", "/x/b/y", "/x/import", "/xb", "/x/batch.json"] {
+        assert_eq!(collector.post(path, "", batch(&[good("a")]).as_bytes()).status, 404, "{path}");
+        collector.line(&format!("POST {path}  404"));
+    }
+    assert_eq!(collector.get("/x/batch").status, 404);
+    assert_eq!(collector.post("/x/batch", "", b"{").status, 400);
 }
 
 #[test]

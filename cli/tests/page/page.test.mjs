@@ -194,6 +194,13 @@ describe("the details", () => {
       "properties.revenue must be a number, not a string",
       "properties: revenue should be a number, not a string",
     ]);
+    await eventually(
+      () => page.$$eval("#detail .flaws a", (links) => links.map((link) => [link.textContent, link.href])),
+      ["delivery-overview", "spec/track"].map((page) => [
+        page,
+        `https://www.twilio.com/docs/segment/connections/${page}`,
+      ]),
+    );
     await details(".json", /"big": 18446744073709551617,/);
     await details(".json", /"n": 1\.50,/);
     await eventually(() => all(".line.loss code"), ['"userId": 7,']);

@@ -96,6 +96,21 @@ fn what_is_refused_is_kept_as_rejected() {
 }
 
 #[test]
+fn damaged_lines_are_told_apart_from_what_was_refused() {
+    let folder = Folder::new();
+    folder.offline(0..3);
+    damage(&folder.chunks()[0], "Event 1");
+    folder.segment.answer(Answers::Status(200));
+    let done = send(&folder.path, &folder.segment.url, &[]);
+    assert_eq!((done.code, done.out.as_str()), (1, "2 messages delivered, 1 damaged and kept in rejected/\n"));
+    folder.offline(3..6);
+    damage(&folder.chunks()[0], "Event 5");
+    let done = send(&folder.path, &folder.segment.url, &["--json"]);
+    let sums: serde_json::Value = serde_json::from_str(&done.out).expect("JSON");
+    assert_eq!((&sums["delivered"], &sums["refused"], &sums["damaged"]), (&2.into(), &0.into(), &1.into()), "{sums}");
+}
+
+#[test]
 fn running_clients_keep_theirs() {
     let folder = Folder::new();
     folder.offline(0..3);

@@ -43,6 +43,10 @@ fn one_event_is_sent_if_asked_for() {
     assert_eq!(server.messages()[0]["event"], "Segment Doctor");
     server.always(Answer::status(403));
     assert_eq!(verdict(&server.url, GOOD_KEY, &["--send"], "event").0, "bad");
+    server.always(Answer { body: Some(r#"{"ok":false,"errors":["quota"]}"#), ..Answer::status(200) });
+    let (verdict_of, advice) = verdict(&server.url, GOOD_KEY, &["--send"], "event");
+    assert_eq!(verdict_of, "doubtful");
+    assert!(advice.contains(r#"{"ok":false,"errors":["quota"]}"#), "{advice}");
 }
 
 #[test]
@@ -79,6 +83,31 @@ fn a_password_in_the_endpoint_is_neither_shown_nor_looked_up() {
         assert!(!(done.out.contains("55") || done.err.contains("55")), "{}{}", done.out, done.err);
         assert!(done.out.contains("BAD  endpoint") && !done.out.contains("name "), "{}", done.out);
     }
+}
+
+#[test]
+fn the_public_apis_host_is_named_and_not_asked() {
+    for (url, advice) in [
+        ("https://eu1.api.segmentapis.com/v1", "--endpoint eu"),
+        ("https://api.segmentapis.com", "https://api.segment.io"),
+    ] {
+        let mut command = command(url, &["doctor", "--send"]);
+        let done = finish(command.env("SEGMENT_WRITE_KEY", GOOD_KEY), b"");
+        assert_eq!(done.code, 1, "{}", done.out);
+        assert!(done.out.contains("BAD  endpoint") && done.out.contains("Public API"), "{}", done.out);
+        assert!(done.out.contains(advice) && !done.out.contains("connection"), "{}", done.out);
+    }
+}
+
+#[test]
+fn a_whole_batch_url_is_understood() {
+    let server = Server::new();
+    let url = format!("{}/collect/b?key=SECRET", server.url);
+    let mut command = command(&url, &["doctor", "--send"]);
+    let done = finish(command.env("SEGMENT_WRITE_KEY", GOOD_KEY), b"");
+    assert!(done.out.contains("ok   endpoint") && !done.out.contains("SECRET"), "{}", done.out);
+    let lines: Vec<String> = server.requests().iter().map(|request| request.line.clone()).collect();
+    assert_eq!(lines, ["GET /collect/", "POST /collect/b?key=SECRET"]);
 }
 
 #[test]

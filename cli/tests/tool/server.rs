@@ -17,11 +17,13 @@ pub(crate) struct Answer {
     /// Each ends with a line break.
     pub(crate) headers: String,
     pub(crate) delay: Duration,
+    /// None: what Segment says with this status.
+    pub(crate) body: Option<&'static str>,
 }
 
 impl Answer {
     pub(crate) fn status(status: u16) -> Self {
-        Answer { status, headers: String::new(), delay: Duration::ZERO }
+        Answer { status, headers: String::new(), delay: Duration::ZERO, body: None }
     }
 
     pub(crate) fn retry_after(self, seconds: u32) -> Self {
@@ -211,7 +213,8 @@ fn serve(mut stream: TcpStream, shared: &Shared) -> Option<()> {
             state.count += count;
             state.requests.push(request);
         }
-        let text = if answer.status == 200 { r#"{"success": true}"# } else { r#"{"code":"x","message":"no"}"# };
+        let usual = if answer.status == 200 { r#"{"success": true}"# } else { r#"{"code":"x","message":"no"}"# };
+        let text = answer.body.unwrap_or(usual);
         let answer = format!(
             "HTTP/1.1 {} X\r\nContent-Type: application/json\r\n{}Content-Length: {}\r\n\r\n{text}",
             answer.status,

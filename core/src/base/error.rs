@@ -66,6 +66,14 @@ impl Error {
         &self.message
     }
 
+    /// What kind of sentence it is: without numbers, and what it quotes.
+    pub(crate) fn sentence_kind(&self) -> String {
+        let sentence = self.message();
+        let quoted = sentence.find('"').zip(sentence.rfind('"')).map_or(0..0, |(from, to)| from..to);
+        let others = [&sentence[..quoted.start], &sentence[quoted.end..]];
+        others.iter().flat_map(|text| text.chars()).filter(|c| !c.is_ascii_digit()).collect()
+    }
+
     /// The same error, saying which argument it was found in.
     pub(crate) fn in_argument(&self, argument: &str) -> Self {
         Error::new(self.kind, format!("{argument}: {}", self.message))
@@ -83,6 +91,15 @@ impl std::error::Error for Error {}
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn errors_of_a_kind_differ_in_numbers_and_in_what_they_quote() {
+        let kind = |sentence: &str| Error::invalid(sentence.to_owned()).sentence_kind();
+        assert_eq!(kind("properties: \"a\" is not JSON: at 7"), kind("properties: \"b \"c\"\" is not JSON: at 123"));
+        assert_ne!(kind("properties: \"a\" is not JSON"), kind("properties: \"a\" is not a finite number"));
+        assert_ne!(kind("event must not be empty"), kind("user_id must not be empty"));
+        assert_eq!(kind("event must be \"given"), "event must be \"given");
+    }
 
     #[test]
     fn a_sentence_does_not_keep_all_that_a_caller_handed_in() {

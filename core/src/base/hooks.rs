@@ -6,13 +6,14 @@ use crate::base::error::Error;
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct Delivery<'a> {
-    /// None: Segment acknowledged them. Else why they were given up.
+    /// None: Segment acknowledged them. Else why they were given up, or
+    /// [`QueueFull`](crate::ErrorKind::QueueFull): they were dropped for room.
     pub error: Option<&'a Error>,
     /// The HTTP status of the last answer; none if there was no answer.
     pub http_status: Option<u16>,
     /// How many requests were made for them.
     pub attempts: u32,
-    /// The size of the last request's body, as sent.
+    /// The size of the last request's body, as sent; 0 if nobody knows any more.
     pub body_bytes: usize,
     /// Their ids.
     pub message_ids: &'a [String],
@@ -20,7 +21,7 @@ pub struct Delivery<'a> {
     pub messages: &'a [&'a [u8]],
 }
 
-/// How much a log line matters.
+/// How much a log line matters. There are these four levels and no others.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Level {
     /// Messages were lost.
@@ -41,6 +42,7 @@ pub type OnLog = Box<dyn Fn(Level, &str) + Send + Sync>;
 
 /// What is to become of a message.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Edit {
     /// It goes as it is.
     Keep,

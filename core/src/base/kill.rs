@@ -35,6 +35,7 @@ pub(crate) fn point(_: &str) {
 }
 
 /// All of them, for the tests; a test checks that each is somewhere in the code.
+#[cfg(feature = "kill-points")]
 pub const POINTS: &[&str] = &[
     "append-before",
     "append-text",

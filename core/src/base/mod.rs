@@ -6,6 +6,7 @@ pub(crate) mod home;
 pub(crate) mod hooks;
 pub(crate) mod id;
 pub(crate) mod kill;
+pub(crate) mod more;
 pub(crate) mod signals;
 pub(crate) mod storage;
 pub(crate) mod threads;

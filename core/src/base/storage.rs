@@ -93,6 +93,88 @@ pub(crate) fn file_size_limit() -> u64 {
     u64::MAX
 }
 
+/// Wine's version, if it is Wine that runs this program for Windows: its ntdll has a function that Windows has not
+/// (winehq.org, Developer FAQ: How can I detect Wine?).
+pub(crate) fn wine_version() -> Option<String> {
+    #[cfg(windows)]
+    return windows::wine_version();
+    #[cfg(not(windows))]
+    None
+}
+
+/// The processor's architecture, where a call of the system tells it and it may be another than the program's.
+pub(crate) fn processor() -> Option<&'static str> {
+    #[cfg(windows)]
+    return windows::processor();
+    // developer.apple.com, About the Rosetta translation environment: Determine whether your app is running as a
+    // translated binary.
+    #[cfg(target_os = "macos")]
+    {
+        let (mut is_translated, mut bytes) = (0 as std::ffi::c_int, size_of::<std::ffi::c_int>());
+        let (value, name) = ((&raw mut is_translated).cast(), c"sysctl.proc_translated");
+        // SAFETY: there are `bytes` bytes at `value`, and nothing is to be set.
+        let read = unsafe { libc::sysctlbyname(name.as_ptr(), value, &raw mut bytes, std::ptr::null_mut(), 0) };
+        return (read == 0 && is_translated == 1).then_some("aarch64");
+    }
+    #[cfg(not(any(windows, target_os = "macos")))]
+    None
+}
+
+/// What only Windows knows. Functions that not every Windows has are looked up by name.
+#[cfg(windows)]
+mod windows {
+    use std::ffi::{CStr, c_char, c_void};
+    use std::mem::transmute;
+    use std::ptr::NonNull;
+
+    #[link(name = "kernel32")]
+    unsafe extern "system" {
+        fn GetModuleHandleA(name: *const c_char) -> *mut c_void;
+        fn GetProcAddress(module: *mut c_void, name: *const c_char) -> Option<NonNull<c_void>>;
+        fn GetCurrentProcess() -> *mut c_void;
+    }
+
+    /// A function of a library that every program for Windows has loaded for good.
+    fn function(library: &CStr, name: &CStr) -> Option<NonNull<c_void>> {
+        // SAFETY: the name is a string that ends with a NUL.
+        let library = NonNull::new(unsafe { GetModuleHandleA(library.as_ptr()) })?;
+        // SAFETY: as above, and the library is there.
+        unsafe { GetProcAddress(library.as_ptr(), name.as_ptr()) }
+    }
+
+    pub(super) fn wine_version() -> Option<String> {
+        let function = function(c"ntdll.dll", c"wine_get_version")?;
+        // SAFETY: Wine declares it as `const char * CDECL wine_get_version(void)`, and it returns a constant.
+        let version = unsafe {
+            let version: unsafe extern "C" fn() -> *const c_char = transmute(function);
+            version()
+        };
+        // SAFETY: it is NULL or a constant that ends with a NUL.
+        let version = (!version.is_null()).then(|| unsafe { CStr::from_ptr(version) })?;
+        Some(version.to_string_lossy().into_owned())
+    }
+
+    /// learn.microsoft.com, IsWow64Process2: since Windows 10, version 1511; the names of machines are
+    /// "Image File Machine Constants".
+    pub(super) fn processor() -> Option<&'static str> {
+        let function = function(c"kernel32.dll", c"IsWow64Process2")?;
+        let (mut program, mut machine) = (0u16, 0u16);
+        // SAFETY: Windows declares it so, and writes to the two numbers.
+        let is_known = unsafe {
+            let is_wow64: unsafe extern "system" fn(*mut c_void, *mut u16, *mut u16) -> i32 = transmute(function);
+            is_wow64(GetCurrentProcess(), &raw mut program, &raw mut machine)
+        };
+        match machine {
+            _ if is_known == 0 => None,
+            0x014c => Some("x86"),
+            0x8664 => Some("x86_64"),
+            0x01c0..=0x01c4 => Some("arm"),
+            0xaa64 => Some("aarch64"),
+            _ => None,
+        }
+    }
+}
+
 /// A file that is appended to by asking each time.
 pub(crate) trait Appended: Send + Sync {
     /// Appends all of it or, on an error, nothing.

@@ -4,6 +4,7 @@ use std::fmt;
 use std::time::Duration;
 
 use crate::base::error::{Error, ErrorKind};
+use crate::base::more::More;
 use crate::base::threads;
 use crate::client::client::Client;
 use crate::client::config::TIME_MAX;
@@ -22,6 +23,7 @@ const PAGES_MAX: usize = 100_000;
 
 /// One of Segment's HTTP APIs.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Api {
     /// The Tracking API at [`Config::endpoint`](crate::Config::endpoint), with the write key or OAuth.
     #[default]
@@ -32,7 +34,7 @@ pub enum Api {
     Profile,
 }
 
-/// A request to one of Segment's HTTP APIs.
+/// A request to one of Segment's HTTP APIs. Fields may be added: a literal ends with `..Request::default()`.
 ///
 /// ```
 /// use segment_native::{Api, Request};
@@ -58,6 +60,8 @@ pub struct Request<'a> {
     pub body: &'a [u8],
     /// For everything: [`Config::timeout`](crate::Config::timeout).
     pub timeout: Option<Duration>,
+    #[doc(hidden)]
+    pub _more: More,
 }
 
 impl fmt::Debug for Request<'_> {
@@ -84,6 +88,7 @@ impl Default for Request<'_> {
             headers: &[],
             body: &[],
             timeout: None,
+            _more: More::default(),
         }
     }
 }
@@ -274,7 +279,7 @@ mod tests {
 
     #[test]
     fn the_next_page_is_where_the_last_one_says() {
-        let page = |status, body: &str| HttpResponse { status, headers: Vec::new(), body: body.into() };
+        let page = |status, body: &str| HttpResponse { status, body: body.into(), ..HttpResponse::default() };
         let next = |body: &str| page(200, body).next_cursor();
         let public = r#"{"data":{"pagination":{"current":"a","next":"b=="}}}"#;
         assert_eq!(next(public).as_deref(), Some("b=="));

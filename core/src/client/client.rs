@@ -13,17 +13,18 @@ use crate::base::time;
 use crate::client::callbacks::Host;
 use crate::client::config::{Config, Prepared};
 use crate::client::process::{MakeTransport, Process, Template};
-use crate::json::object::Object;
+use crate::json::object::{Object, Value};
 use crate::message::device;
 use crate::message::doubts::{self, Doubt};
 use crate::message::message::{self, Base, Message, Options};
-use crate::message::rules::Call;
+use crate::message::rules::{self, Call};
 use crate::net::endpoint::Endpoint;
 #[cfg(feature = "oauth")]
 use crate::net::oauth;
 use crate::net::transport::{ByHost, DryRun, Transport};
 use crate::queue::queue::Settings;
 use crate::queue::state::Stats;
+use crate::user::context::Change;
 use crate::user::identity::{Identity, Known};
 
 /// A queue of messages, and the thread that delivers them.
@@ -44,7 +45,7 @@ pub struct Client {
     process: PerProcess<Process>,
 }
 /// Who is shown a message before it is queued, and may refuse it.
-pub(crate) type Seen<'a> = &'a mut dyn FnMut(&[u8]) -> Result<(), Error>;
+pub type Seen<'a> = &'a mut dyn FnMut(&[u8]) -> Result<(), Error>;
 
 impl Client {
     /// Makes a client. Without a spool nothing is sent, and no thread started, before the first message.
@@ -80,6 +81,7 @@ impl Client {
                 uploads => uploads,
             },
             sync: config.sync,
+            tells_dropped: config.on_delivery.is_some(),
         };
         let context = std::mem::take(&mut prepared.context);
         let home = config.spool_dir.as_deref().map(|folder| Arc::new(Home::new(storage.clone(), folder)));
@@ -261,9 +263,8 @@ impl Client {
     }
 
     /// The same, and shows the message as it was written, once more if `before_send` put another in its place; before
-    /// it is queued, so that one which the queue does not take is seen too. An error refuses it. For bindings.
-    #[doc(hidden)]
-    pub fn send_seen(&self, message: &Message<'_>, seen: Seen<'_>) -> Result<(), Error> {
+    /// it is queued, so that one which the queue does not take is seen too. An error refuses it.
+    pub(crate) fn send_seen(&self, message: &Message<'_>, seen: Seen<'_>) -> Result<(), Error> {
         let process = self.process();
         let sent = match message.call {
             Call::Identify | Call::Alias if self.identity().is_stateful() => {
@@ -290,10 +291,59 @@ impl Client {
         queued.map_err(|error| self.refuse(error))
     }
 
-    /// Counts a call that failed before it got here, and gives the error back. For bindings, whose arguments may be
-    /// wrong in ways that Rust's cannot.
-    pub fn refuse(&self, error: Error) -> Error {
-        self.process().refused.fetch_add(1, Ordering::Relaxed);
+    /// Sets one member of the context of every later message (a level, a build, an experiment), or removes it (None).
+    /// It goes over [`Config::context`], merged with it where both have an object of this name, and under the
+    /// [`Options::context`] of a message. What this sets has at most 16,000 bytes of JSON together. It is about the
+    /// program, not its user: [`reset`](Client::reset) and [`opt_out`](Client::opt_out) leave it as it is. It lasts as
+    /// long as the client; a forked child begins with its parent's.
+    ///
+    /// It waits for nothing, and calls of other threads go on meanwhile.
+    ///
+    /// ```
+    /// use segment_native::{Client, Config, Object, Value};
+    ///
+    /// # let client = Client::new(Config { dry_run: true, ..Config::new("WRITE_KEY") })?;
+    /// client.set_context("level", Value::from("E1M1"))?;
+    /// client.set_context("app", Value::from(&Object::from([("build", 512)])))?;
+    /// client.set_context("level", None)?;
+    /// # Ok::<(), segment_native::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`ErrorKind::Invalid`] for `consent`, `traits` and `library`, which are set in other ways;
+    /// [`ErrorKind::TooLarge`] for too much, or if no room would be left for a message. Nothing has changed then.
+    pub fn set_context<'a>(&self, key: &str, value: impl Into<Option<Value<'a>>>) -> Result<(), Error> {
+        let set = Change::new(key, value.into()).and_then(|change| {
+            self.identity().set_context(&change, |before, after| self.refuse_without_room(key, before, after))
+        });
+        set.map_err(|error| self.refuse(error))
+    }
+
+    /// What takes room away must leave enough for a message.
+    fn refuse_without_room(&self, key: &str, before: &Known, after: &Known) -> Result<(), Error> {
+        let (before, after) = (before.context_for(false), after.context_for(false));
+        let smallest = message::smallest_bytes(after, &self.prepared().integrations, self.identity().is_stateful());
+        if smallest <= rules::MAX_MESSAGE_BYTES || after.len() <= before.len() {
+            return Ok(());
+        }
+        let text = format!(
+            "\"{key}\" leaves no room for a message: the smallest would have {smallest} bytes with all its fields; \
+             Segment takes {}",
+            rules::MAX_MESSAGE_BYTES
+        );
+        Err(Error::new(ErrorKind::TooLarge, text))
+    }
+
+    /// Counts a call that failed, and gives the error back. The log says it once for each kind of error: not everybody
+    /// looks at what each call returns.
+    pub(crate) fn refuse(&self, error: Error) -> Error {
+        let process = self.process();
+        process.refused.fetch_add(1, Ordering::Relaxed);
+        // A queue that is full says so itself, each time anew. The others are no mistakes.
+        let is_expected = matches!(error.kind(), ErrorKind::QueueFull | ErrorKind::Closed | ErrorKind::OptedOut);
+        if self.template.host.logs() && !is_expected {
+            process.warn_of_failed_call(&error);
+        }
         error
     }
 
@@ -416,9 +466,8 @@ impl Client {
         self.shutdown_waiting(timeout, timeout)
     }
 
-    /// The same, but waits no longer than `wait` meanwhile. For bindings whose runtime must be heard between two waits.
-    #[doc(hidden)]
-    pub fn shutdown_waiting(&self, timeout: Duration, wait: Duration) -> Result<(), Error> {
+    /// The same, but waits no longer than `wait` meanwhile.
+    pub(crate) fn shutdown_waiting(&self, timeout: Duration, wait: Duration) -> Result<(), Error> {
         self.refuse_in_callback("shutdown")?;
         let process = self.process();
         process.start_if_needed();
@@ -428,10 +477,8 @@ impl Client {
         Err(self.not_in_time("not all messages were delivered in time"))
     }
 
-    /// Does what dropping the client does, while others may still hold it: afterwards no callback runs. For bindings
-    /// whose runtime ends before its objects do.
-    #[doc(hidden)]
-    pub fn end(&self) {
+    /// Does what dropping the client does, while others may still hold it: afterwards no callback runs.
+    pub(crate) fn end(&self) {
         let in_callback = self.is_in_callback();
         // A child that never used its parent's client has nothing to end.
         let Some(process) = self.process.own() else { return };
@@ -477,7 +524,7 @@ impl Client {
     }
 
     /// Whether this thread is inside a callback of this client.
-    pub fn is_in_callback(&self) -> bool {
+    pub(crate) fn is_in_callback(&self) -> bool {
         self.process.own().is_some_and(|process| process.shared.callbacks.is_running_here())
     }
 

@@ -7,19 +7,22 @@ use std::time::Duration;
 
 use crate::base::error::{Error, ErrorKind};
 use crate::base::hooks::{BeforeSend, OnDelivery, OnLog};
+use crate::base::more::More;
 use crate::json::object::Object;
 use crate::json::{scan, write};
 use crate::message::message;
 use crate::message::rules::{MAX_BATCH_BYTES, MAX_MESSAGE_BYTES};
-use crate::net::endpoint::{EU_ENDPOINT, Endpoint, Region, US_ENDPOINT};
+use crate::net::endpoint::{Endpoint, Region, US_ENDPOINT};
 use crate::net::header;
 use crate::net::transport::{OnHttp, UPLOADS_MAX};
 use crate::queue::queue::Overflow;
+use crate::queue::spool;
 
 /// Longer than any client lives, and short enough to be added to any time.
 pub(crate) const TIME_MAX: Duration = Duration::from_secs(10 * 365 * 86_400);
 
-/// The settings of a [`Client`](crate::Client). Only the write key has no default.
+/// The settings of a [`Client`](crate::Client). Only the write key has no default. Settings may be added: a literal
+/// ends with `..Config::new(key)`.
 ///
 /// ```
 /// use segment_native::Config;
@@ -30,7 +33,8 @@ pub struct Config {
     /// The write key of your source.
     pub write_key: String,
     /// Where to send: `https://api.segment.io`. `"eu"` is short for the EU's host; a proxy of your own is given by its
-    /// URL, with or without `/v1`.
+    /// URL, with or without `/v1`. A URL whose path ends in `/batch` or `/b` is taken whole, with its query if it has
+    /// one: `https://api.segment.io/v1/b` is where Segment's libraries for devices send.
     pub endpoint: String,
     /// A folder in which accepted messages are kept until they are delivered; they survive whatever becomes of the
     /// process. It is made if it is not there; let it be a folder of its own. A relative path is taken from where the
@@ -71,10 +75,13 @@ pub struct Config {
     /// The client remembers who the user is: see [`Client::reset`](crate::Client::reset). No: both ids are the
     /// caller's, and nothing is remembered.
     pub stateful: bool,
-    /// Refuse what is only doubtful (see [`doubts`](crate::doubts)), not just what Segment would discard: no. Else it
-    /// is warned about, once each, in the log.
+    /// Refuse what is only doubtful, not just what Segment would discard: no. Doubtful are reserved traits and
+    /// e-commerce properties of the wrong type, custom traits that are reserved ones in another spelling, amounts that
+    /// are no numbers, currencies that are not ISO 4217, times in the future, e-mail addresses as user ids. Else the
+    /// log warns of it, once for each kind and name.
     pub strict: bool,
-    /// Add the operating system, the kind of device, the locale and the time zone to every message's context: no.
+    /// Add the operating system, the device, what stands between it and the program (Wine, a sandbox, a container, an
+    /// emulator), the locale and the time zone to every message's context: no. `docs/device.md` lists the members.
     pub device_context: bool,
     /// With `stateful`: track `Application Installed`, `Application Updated` and `Application Opened`, from the `app`
     /// in the context: no. The first two only with a spool that can be written.
@@ -104,10 +111,22 @@ pub struct Config {
     pub before_send: Option<BeforeSend>,
     /// HTTP by the host instead of our own.
     pub transport: Option<OnHttp>,
-    /// Told what became of messages.
+    /// Told what became of messages: delivered, given up, or dropped for room (see
+    /// [`Overflow::DropOldest`](crate::Overflow::DropOldest)).
     pub on_delivery: Option<OnDelivery>,
-    /// Told what a person may want to read.
+    /// Told what a person may want to read. Of calls that fail it is told too, once for each kind of error; not where
+    /// the queue is full, the client was shut down or the user opted out.
     pub on_log: Option<OnLog>,
+    /// With a spool: the write key that the program had before. What waits in the folder for it is delivered too, with
+    /// the write key that it has now, to where it sends now: with the same message ids, and counted as recovered.
+    /// Without this, it waits for a client of that key. Of processes that still run with it, what they leave at their
+    /// end. None, or the same as `write_key`: nothing.
+    pub former_write_key: Option<String>,
+    /// The same for an endpoint that the program has left, for another region say: what waits in the folder for it is
+    /// sent where the program sends now. With both, what waits for either of the keys at either of the endpoints is.
+    pub former_endpoint: Option<String>,
+    #[doc(hidden)]
+    pub _more: More,
 }
 
 impl Config {
@@ -147,6 +166,9 @@ impl Config {
             transport: None,
             on_delivery: None,
             on_log: None,
+            former_write_key: None,
+            former_endpoint: None,
+            _more: More::default(),
         }
     }
 
@@ -172,6 +194,7 @@ impl Config {
             }
             Err(error) => {
                 (self.spool_dir, self.sync) = (None, false);
+                (self.former_write_key, self.former_endpoint) = (None, None);
                 Ok(Some(error))
             }
         }
@@ -226,8 +249,10 @@ impl Config {
         let envelope = Envelope::new(&self.write_key);
         let region = Region::of(&self.endpoint);
         let read = Endpoint::read;
+        let tracking = Endpoint::tracking("endpoint", &self.endpoint)?;
         Ok(Prepared {
-            tracking: read("endpoint", &self.endpoint, US_ENDPOINT, EU_ENDPOINT)?,
+            former_queues: self.former_queues(&tracking)?,
+            tracking,
             public: read("public_endpoint", &self.public_endpoint, region.public, Region::of("eu").public)?,
             profile: read("profile_endpoint", &self.profile_endpoint, region.profile, Region::of("eu").profile)?,
             #[cfg(feature = "oauth")]
@@ -243,11 +268,41 @@ impl Config {
     }
 }
 
+impl Config {
+    /// The names of the queues that the program has left: those of the former write key or endpoint, or of both.
+    fn former_queues(&self, tracking: &Endpoint) -> Result<Vec<String>, Error> {
+        let (mut keys, mut endpoints) = (vec![self.write_key.as_str()], vec![tracking.identity()]);
+        if let Some(key) = &self.former_write_key {
+            check_credential("former_write_key", key)?;
+            keys.push(key);
+        }
+        if let Some(endpoint) = &self.former_endpoint {
+            if endpoint.is_empty() {
+                return Err(Error::invalid("former_endpoint must not be empty"));
+            }
+            endpoints.push(Endpoint::tracking("former_endpoint", endpoint)?.identity());
+        }
+        let given = self.former_write_key.as_ref().map(|_| "former_write_key");
+        if let (Some(name), None) =
+            (given.or(self.former_endpoint.as_ref().map(|_| "former_endpoint")), &self.spool_dir)
+        {
+            return Err(Error::invalid(format!("{name} needs a spool_dir")));
+        }
+        let pairs = endpoints.iter().flat_map(|endpoint| keys.iter().map(move |key| spool::queue_name(endpoint, key)));
+        let mut names: Vec<String> = pairs.collect();
+        let own = names.remove(0);
+        names.retain(|name| *name != own);
+        names.sort();
+        names.dedup();
+        Ok(names)
+    }
+}
+
 impl fmt::Debug for Config {
-    /// Without the write key, which has no business in a log.
+    /// Without the write key and without the endpoint's query, which may hold one: they have no business in a log.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Config")
-            .field("endpoint", &self.endpoint)
+            .field("endpoint", &self.endpoint.split('?').next().unwrap_or_default())
             .field("flush_at", &self.flush_at)
             .field("flush_interval", &self.flush_interval)
             .field("uploads", &self.uploads)
@@ -264,6 +319,8 @@ const LIBRARY: &str =
 #[derive(Debug)]
 pub(crate) struct Prepared {
     pub(crate) tracking: Endpoint,
+    /// The names of the queues whose messages are delivered too.
+    pub(crate) former_queues: Vec<String>,
     pub(crate) public: Endpoint,
     pub(crate) profile: Endpoint,
     #[cfg(feature = "oauth")]
@@ -335,6 +392,7 @@ fn check_credential(name: &str, credential: &str) -> Result<(), Error> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::net::endpoint::EU_ENDPOINT;
 
     fn problem(config: Config) -> String {
         config.prepare().expect_err("refused").to_string()
@@ -362,6 +420,50 @@ mod tests {
         }
         let context = Object::new().with("x", f64::NAN);
         assert_eq!(problem(Config { context, ..Config::new("k") }), "context: \"x\" is not a finite number");
+    }
+
+    #[test]
+    fn a_wrong_former_source_is_named() {
+        let config = |key: Option<&str>, endpoint: Option<&str>| Config {
+            spool_dir: Some("/spool".into()),
+            former_write_key: key.map(str::to_owned),
+            former_endpoint: endpoint.map(str::to_owned),
+            ..Config::new("k")
+        };
+        assert_eq!(problem(config(Some(""), None)), "former_write_key must not be empty");
+        let colon = "former_write_key must be printable ASCII without spaces and colons";
+        assert_eq!(problem(config(Some("a:b"), None)), colon);
+        assert_eq!(problem(config(None, Some(""))), "former_endpoint must not be empty");
+        assert_eq!(problem(config(None, Some("ftp://x"))), "former_endpoint must begin with https:// or http://");
+        for (key, endpoint, name) in
+            [(Some("a"), None, "write_key"), (None, Some("eu"), "endpoint"), (Some("a"), Some("eu"), "write_key")]
+        {
+            let in_memory = Config { spool_dir: None, ..config(key, endpoint) };
+            assert_eq!(problem(in_memory), format!("former_{name} needs a spool_dir"));
+        }
+    }
+
+    #[test]
+    fn every_pair_but_the_present_one_was_a_former_source() {
+        let names = |key: Option<&str>, endpoint: Option<&str>| {
+            let config = Config {
+                spool_dir: Some("/spool".into()),
+                former_write_key: key.map(str::to_owned),
+                former_endpoint: endpoint.map(str::to_owned),
+                ..Config::new("k")
+            };
+            config.prepare().expect("good settings").former_queues
+        };
+        let sorted = |pairs: &[(&str, &str)]| {
+            let mut names: Vec<String> = pairs.iter().map(|(endpoint, key)| spool::queue_name(endpoint, key)).collect();
+            names.sort();
+            names
+        };
+        assert_eq!(names(None, None), sorted(&[]));
+        assert_eq!(names(Some("k"), Some("https://API.segment.io:443/v1")), sorted(&[]), "the present one");
+        assert_eq!(names(Some("a"), None), sorted(&[(US_ENDPOINT, "a")]));
+        assert_eq!(names(None, Some("eu")), sorted(&[(EU_ENDPOINT, "k")]));
+        assert_eq!(names(Some("a"), Some("eu")), sorted(&[(US_ENDPOINT, "a"), (EU_ENDPOINT, "k"), (EU_ENDPOINT, "a")]));
     }
 
     #[test]
@@ -412,5 +514,8 @@ mod tests {
     #[test]
     fn the_write_key_is_not_printed() {
         assert!(!format!("{:?}", Config::new("SECRET")).contains("SECRET"));
+        let endpoint = "https://host/batch?key=SECRET".to_owned();
+        let shown = format!("{:?}", Config { endpoint, ..Config::new("WRITE_KEY") });
+        assert!(shown.contains("https://host/batch") && !shown.contains("SECRET"), "{shown}");
     }
 }

@@ -1,6 +1,7 @@
 //! What everyone calls, and the threads behind it.
 
 pub(crate) mod answer;
+pub mod bindings;
 pub(crate) mod call;
 pub(crate) mod callbacks;
 #[allow(clippy::module_inception)] // its main file

@@ -63,7 +63,7 @@ pub(crate) struct Process {
     warned: Mutex<Vec<(&'static str, String)>>,
 }
 
-/// So many doubts are told apart; who has more has been warned enough.
+/// So many doubts and errors are told apart; who has more has been warned enough.
 const WARNED_MAX: usize = 256;
 
 thread_local! {
@@ -81,6 +81,7 @@ impl Template {
             let (key, endpoint) = (&config.write_key, &self.prepared.tracking.identity());
             let Settings { room, queue_max_bytes, .. } = settings;
             Spool::new(self.storage.clone(), home.clone(), key, endpoint, room, queue_max_bytes)
+                .with_formers(&self.prepared.former_queues)
         });
         let authorization = self.authorization();
         let oauth = !matches!(authorization, Authorization::Basic(_));
@@ -136,21 +137,35 @@ impl Process {
         self.tracking_calls.get().into_iter().for_each(|calls| calls.interrupt());
     }
 
-    /// Keeps a line for the log.
-    pub(crate) fn note(&self, level: Level, line: String) {
-        self.shared.queue.lock().note(level, line);
+    /// Keeps a line for the log, if there is room; whether there is.
+    pub(crate) fn note(&self, level: Level, line: String) -> bool {
+        let has_room = self.shared.queue.lock().note(level, line);
         self.shared.queue.work.notify_one();
+        has_room
     }
 
-    /// Keeps a line for the log, the first time only that it is about this.
-    pub(crate) fn warn_once(&self, kind: &'static str, name: String, sentence: String) {
+    /// Has the log say that calls fail so, once for each kind of error.
+    pub(crate) fn warn_of_failed_call(&self, error: &Error) {
+        let line = format!("a call failed: {error} (logged once)");
+        // Where no call ever succeeds nothing else starts the thread that hands the line over.
+        if self.warn_once("call", error.sentence_kind(), line)
+            && !self.started.load(Ordering::Relaxed)
+            && !self.shared.queue.is_closed()
+        {
+            self.start();
+        }
+    }
+
+    /// Keeps a line for the log, the first time only that it is about this; whether it was.
+    pub(crate) fn warn_once(&self, kind: &'static str, name: String, sentence: String) -> bool {
         let mut warned = self.warned.lock().unwrap_or_else(PoisonError::into_inner);
         let is_known = warned.iter().any(|(other_kind, other)| *other_kind == kind && *other == name);
-        if !is_known && warned.len() < WARNED_MAX {
+        // What found no room in the log was not said, and is said the next time.
+        let is_said = !is_known && warned.len() < WARNED_MAX && self.note(Level::Warning, sentence);
+        if is_said {
             warned.push((kind, name));
-            drop(warned);
-            self.note(Level::Warning, sentence);
         }
+        is_said
     }
 
     /// The same client in its own `before_send` would wait for itself, or go round in circles.
@@ -221,27 +236,29 @@ impl Process {
             ended = shared.queue.wait_for_end(start, GRACE, true);
         }
         // Messages are left where the thread is held up, looking up a name perhaps, or where none could be started.
-        give_up_elsewhere(shared);
+        if shared.queue.stats().in_memory > 0 {
+            elsewhere(shared, worker::give_up_all);
+        }
         shared.uploads.end(shared.queue.is_abandoned());
         let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
         if let Some(thread) = thread.filter(|_| ended) {
             let _ = thread.join();
         }
         shared.queue.put_away(left());
+        // Nobody is left to tell of what was dropped for room, and was read from its file only now.
+        if shared.queue.owes_reports() {
+            elsewhere(shared, worker::tell_rest);
+        }
         shared.callbacks.silence();
     }
 }
 
-/// Reports what is left on a thread of its own, in the place of the delivery thread: the host was promised that its
+/// Reports something on a thread of its own, in the place of the delivery thread: the host was promised that its
 /// callbacks never run on a thread of the host's.
-fn give_up_elsewhere(shared: &Arc<Shared>) {
-    if shared.queue.stats().in_memory == 0 {
-        return;
-    }
+fn elsewhere(shared: &Arc<Shared>, report: fn(&Shared)) {
     let successor = shared.clone();
-    let thread = threads::spawn("segment", move || worker::give_up_all(&successor));
-    match thread {
+    match threads::spawn("segment", move || report(&successor)) {
         Ok(thread) => drop(thread.join()),
-        Err(_) => worker::give_up_all(shared),
+        Err(_) => report(shared),
     }
 }

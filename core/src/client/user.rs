@@ -17,7 +17,7 @@ use crate::user::person::{self, App, Person, Privacy};
 /// How long opting out waits for what was thrown away to be gone from the disk too. It goes in any case.
 const ERRANDS_MAX: Duration = Duration::from_secs(1);
 
-/// Tells Unify of a new choice (segment.com/docs: Consent in Segment Connections).
+/// Tells Unify of a new choice (<https://www.twilio.com/docs/segment/privacy/consent-management/consent-in-unify>).
 const CONSENT_UPDATED: &str = "Segment Consent Preference Updated";
 
 impl Client {
@@ -243,11 +243,12 @@ impl Client {
 
     /// Which release of the app this is, if its life is tracked.
     fn release(&self) -> Option<App> {
-        let context = &self.identity().known().context;
+        let context = self.identity().settled_context();
         scan::member(context, "app").map(App::read).filter(|_| self.config().lifecycle)
     }
 
-    /// Tracks what has become of the app since it was opened last (segment.com/docs: Spec, Mobile).
+    /// Tracks what has become of the app since it was opened last
+    /// (<https://www.twilio.com/docs/segment/connections/spec/mobile>).
     pub(crate) fn track_lifecycle(&self) {
         if !self.config().lifecycle {
             return;

@@ -14,7 +14,7 @@ use crate::base::hooks::Level;
 use crate::base::kill;
 use crate::base::threads::{self, JoinHandle};
 use crate::base::{id, time};
-use crate::client::answer::Answer;
+use crate::client::answer::{Answer, Objection};
 use crate::client::callbacks::Callbacks;
 use crate::client::config::Envelope;
 use crate::client::uploads::{Job, Uploads};
@@ -40,6 +40,9 @@ const ENVELOPE_BYTES: usize = 1_024;
 
 /// Answers are read so far and no further; Segment's have some twenty bytes.
 const ANSWER_MAX_BYTES: usize = 64 * 1024;
+
+/// So many kinds of objections are told apart; who has heard more of them knows enough.
+const OBJECTIONS_MAX: usize = 16;
 
 /// What the client and its delivery thread have in common.
 pub(crate) struct Shared {
@@ -113,9 +116,36 @@ pub(crate) fn give_up_all(shared: &Shared) {
             host.log(Level::Error, || format!("{} lost: {error}", messages(lost, "was", "were")));
         }
         for (batch, part) in left {
-            host.delivery(&batch, &part, Some(&error), None, 0);
+            host.delivery(&batch, &part, Some(&error), part.http_status, 0);
         }
     });
+}
+
+/// Tells the host of a chunk that was dropped for room, if there is one; whether there was, and this is still the same
+/// process. It is taken out in the same telling, as above.
+fn tell_dropped(shared: &Shared) -> bool {
+    let generation = fork::generation();
+    let mut is_told = false;
+    shared.callbacks.tell(|host| {
+        let Some((batch, parts)) = shared.queue.take_dropped() else { return };
+        let error = Error::new(ErrorKind::QueueFull, "the queue was full: the oldest messages were dropped");
+        for part in &parts {
+            host.delivery(&batch, part, Some(&error), part.http_status, 0);
+        }
+        is_told = fork::generation() == generation;
+        if is_told {
+            shared.queue.has_told_dropped();
+        }
+    });
+    is_told
+}
+
+/// Tells the host of all that was dropped for room, in the place of the delivery thread, and how much is missing.
+pub(crate) fn tell_rest(shared: &Shared) {
+    while tell_dropped(shared) {}
+    if let Some(sentence) = shared.queue.close_reports() {
+        shared.callbacks.log(Level::Warning, || sentence);
+    }
 }
 
 struct Worker {
@@ -131,6 +161,8 @@ struct Worker {
     is_departing: bool,
     /// The pace that stands in the folder.
     saved: Option<SavedPace>,
+    /// What kinds of objections were told.
+    objections: Vec<u64>,
     /// The process to which this thread belongs.
     generation: u32,
 }
@@ -151,6 +183,7 @@ impl Worker {
             epoch: 0,
             is_departing: false,
             saved,
+            objections: Vec::new(),
             generation: fork::generation(),
         };
         if saved.is_some_and(|saved| Pace::is_beyond_limits(saved, now_ms)) {
@@ -174,8 +207,13 @@ impl Worker {
                 self.land(shared, landed);
                 !self.is_forked()
             }
-            Work::Log(lines) => {
-                shared.callbacks.tell(|host| lines.into_iter().for_each(|(level, line)| host.log(level, || line)));
+            Work::Tell(lines) => {
+                if !lines.is_empty() {
+                    shared.callbacks.tell(|host| lines.into_iter().for_each(|(level, line)| host.log(level, || line)));
+                }
+                if !self.is_forked() {
+                    tell_dropped(shared);
+                }
                 !self.is_forked()
             }
             Work::Ask => true, // which is what every turn begins with
@@ -295,12 +333,21 @@ impl Worker {
             Settled::Nothing => shared.callbacks.log(Level::Warning, || {
                 format!("{} to be sent again: {}", messages(sent, "waits", "wait"), answer.reason)
             }),
-            Settled::Delivered(parts) => shared.callbacks.tell(|host| {
-                host.log(Level::Debug, || format!("{} delivered in {body_bytes} bytes", messages(sent, "was", "were")));
-                for part in parts {
-                    host.delivery(batch, &part, None, status, body_bytes);
-                }
-            }),
+            Settled::Delivered(parts) => {
+                let objection = answer.objection.as_ref().filter(|objection| self.is_news(objection));
+                shared.callbacks.tell(|host| {
+                    if let Some(Objection { words, .. }) = objection {
+                        let count = messages(sent, "counts", "count");
+                        host.log(Level::Warning, || format!("{count} as delivered, but the answer denies it: {words}"));
+                    }
+                    host.log(Level::Debug, || {
+                        format!("{} delivered in {body_bytes} bytes", messages(sent, "was", "were"))
+                    });
+                    for part in parts {
+                        host.delivery(batch, &part, None, status, body_bytes);
+                    }
+                });
+            }
             Settled::Failed(parts) => {
                 let error = Error::new(answer.kind, answer.reason.clone());
                 // The host first: whoever ends the client waits for its callbacks, and for no disk.
@@ -316,6 +363,15 @@ impl Worker {
                 }
             }
         }
+    }
+
+    /// Whether no objection of this kind was told yet. From now on one was.
+    fn is_news(&mut self, objection: &Objection) -> bool {
+        let is_news = self.objections.len() < OBJECTIONS_MAX && !self.objections.contains(&objection.kind);
+        if is_news {
+            self.objections.push(objection.kind);
+        }
+        is_news
     }
 
     /// Keeps what is given up for good, for a person to look at; but nothing that the user does not want kept.
@@ -334,6 +390,7 @@ impl Worker {
         if self.is_departing {
             self.is_back(shared);
         }
+        shared.queue.has_told_dropped();
         let (outcome, chance) = (Outcome::Unreached, id::fraction());
         shared.queue.settle(self.number, &mut self.pace, outcome, self.epoch, shared.limits, chance);
         shared.queue.landed(self.number, Arc::default(), shared.limits);

@@ -94,9 +94,7 @@ impl Object {
     }
 
     /// An empty object that is to be a whole message: it may be a level deeper than one that will stand in a message.
-    /// For bindings.
-    #[doc(hidden)]
-    pub fn for_message() -> Self {
+    pub(crate) fn for_message() -> Self {
         Object { is_message: true, ..Self::default() }
     }
 
@@ -127,7 +125,7 @@ impl Object {
     }
 
     /// An object that is marked from the start.
-    pub fn failed(error: Error) -> Self {
+    pub(crate) fn failed(error: Error) -> Self {
         Object { error: Some(error), ..Self::default() }
     }
 
@@ -213,10 +211,9 @@ impl Object {
 
     /// Sets a member, or replaces its value, by writing it piece by piece; without it if `write` says so (false). After
     /// an error the object is as it was. Where the caller knows that there is no member of this name yet (`is_new`),
-    /// none is looked for. For bindings.
-    #[doc(hidden)]
+    /// none is looked for.
     #[inline]
-    pub fn set_with<E>(
+    pub(crate) fn set_with<E>(
         &mut self,
         name: &str,
         is_new: bool,
@@ -254,9 +251,8 @@ impl Object {
         }
     }
 
-    /// Marks the object, unless it is marked already. For bindings, whose arguments may be wrong in ways that Rust's
-    /// cannot.
-    pub fn mark(&mut self, error: Error) {
+    /// Marks the object, unless it is marked already.
+    pub(crate) fn mark(&mut self, error: Error) {
         self.error.get_or_insert(error);
     }
 
@@ -284,6 +280,17 @@ impl Object {
         let mut out = Vec::with_capacity(self.bytes.len() + 2);
         self.append_to(&mut out)?;
         String::from_utf8(out).map_err(|_| Error::new(ErrorKind::Internal, "an object is not UTF-8"))
+    }
+
+    /// The JSON of a member's value; none if there is no such member, or the object is marked.
+    pub fn get_json(&self, name: &str) -> Option<&str> {
+        if self.error.is_some() {
+            return None;
+        }
+        let mut quoted = Vec::new();
+        write::string(&mut quoted, name);
+        let (_, value) = self.members().find(|(other, _)| *other == quoted)?;
+        std::str::from_utf8(value).ok()
     }
 
     /// The members, as [`scan::members`] gives those of a compact object: the name with its quotes, and the value.

@@ -4,8 +4,7 @@ use crate::base::error::{Error, ErrorKind};
 use crate::base::time;
 use crate::json::write::{self, MAX_DEPTH};
 
-/// Writes one value straight into the bytes of an [`Object`](crate::Object): see
-/// [`Object::set_with`](crate::Object::set_with). For bindings.
+/// Writes one value straight into the bytes of an [`Object`](crate::Object).
 ///
 /// Every piece is followed by a comma, which the end of its list or object takes away.
 #[derive(Debug)]

@@ -1,7 +1,7 @@
 //! Doubtful data, in tables: Segment takes it, and destinations misread it.
 //!
 //! Segment reserves names in traits and properties and says what their values mean. It checks none of them: an age sent
-//! as a text arrives, and is lost in a destination that expects a number. [`rules`](crate::rules) is what Segment
+//! as a text arrives, and is lost in a destination that expects a number. [`rules`](super::rules) is what Segment
 //! refuses; this is what it lets pass. It is looked for on the caller's thread, so where nothing is doubtful nothing is
 //! allocated.
 
@@ -22,7 +22,7 @@ pub struct Doubt {
     pub name: String,
     /// What should be otherwise.
     pub sentence: String,
-    /// Where Segment says so.
+    /// The page on which Segment says so.
     pub source: &'static str,
 }
 
@@ -58,7 +58,7 @@ static CHECKS: &[Check] = &[
         kind: "future",
         member: "timestamp",
         sentence: "timestamp should not lie in the future",
-        source: "segment.com/docs: Connections, Spec, Common fields",
+        source: "https://www.twilio.com/docs/segment/connections/spec/common",
         doubtful: |s| s.timestamp_ms.is_some_and(|ms| ms > s.now_ms.saturating_add(AHEAD_MS)),
     },
     Check {
@@ -147,12 +147,12 @@ struct Table {
     ends: u64,
 }
 
-const IDENTIFY: &str = "segment.com/docs: Connections, Spec, Identify";
-const GROUP: &str = "segment.com/docs: Connections, Spec, Group";
-const TRACK: &str = "segment.com/docs: Connections, Spec, Track";
-const PAGE: &str = "segment.com/docs: Connections, Spec, Page";
-const SCREEN: &str = "segment.com/docs: Connections, Spec, Screen";
-const COMMERCE: &str = "segment.com/docs: Connections, Spec, Ecommerce v2";
+const IDENTIFY: &str = "https://www.twilio.com/docs/segment/connections/spec/identify";
+const GROUP: &str = "https://www.twilio.com/docs/segment/connections/spec/group";
+const TRACK: &str = "https://www.twilio.com/docs/segment/connections/spec/track";
+const PAGE: &str = "https://www.twilio.com/docs/segment/connections/spec/page";
+const SCREEN: &str = "https://www.twilio.com/docs/segment/connections/spec/screen";
+const COMMERCE: &str = "https://www.twilio.com/docs/segment/connections/spec/ecommerce/v2";
 
 const fn table(kind: &'static str, source: &'static str, spellings: bool, members: &'static [Member]) -> Table {
     let (mut bits, mut at) = (0, 0);

@@ -6,6 +6,7 @@ use std::collections::hash_map::Entry;
 use std::time::SystemTime;
 
 use crate::base::error::Error;
+use crate::base::more::More;
 use crate::base::{id, time};
 use crate::json::object::{MAX_TEXT_BYTES, Object};
 use crate::json::{scan, write};
@@ -14,6 +15,7 @@ use crate::message::rules::{self, Call, Facts, Field};
 
 /// When something happened.
 #[derive(Debug, Clone, Copy)]
+#[non_exhaustive]
 pub enum Time<'a> {
     /// Milliseconds since 1970.
     Ms(i64),
@@ -33,7 +35,7 @@ impl<'a> From<&'a str> for Time<'a> {
     }
 }
 
-/// The optional fields of a message.
+/// The optional fields of a message. Some may be added: a literal ends with `..Options::default()`.
 ///
 /// ```
 /// use segment_native::Options;
@@ -54,9 +56,12 @@ pub struct Options<'a> {
     pub integrations: Option<&'a Object>,
     /// Of a page or screen.
     pub category: Option<&'a str>,
+    #[doc(hidden)]
+    pub _more: More,
 }
 
-/// One of the six calls with its arguments.
+/// One of the six calls with its arguments. It has these fields and no others: what may be added is in
+/// [`options`](Message::options).
 #[derive(Debug, Clone, Copy)]
 pub struct Message<'a> {
     /// Which call.
@@ -458,6 +463,7 @@ mod tests {
             context: Some(&context),
             integrations: Some(&integrations),
             category: Some("Docs"),
+            ..Options::default()
         };
         let value = written(&Message { options, user_id: None, ..message(Call::Page) }).expect("good");
         assert_eq!(

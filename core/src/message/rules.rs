@@ -19,7 +19,7 @@ pub const MAX_BATCH_MESSAGES: usize = 2_500;
 /// A message id may have this many characters. Segment says both "limited to 100" and "fewer than 100".
 pub const MAX_MESSAGE_ID_CHARS: usize = 99;
 
-/// The six calls of Segment's specification.
+/// The six calls of Segment's specification. There are no others.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Call {
     /// Who the user is.
@@ -204,14 +204,14 @@ pub struct Rule {
     pub demand: &'static str,
     /// The name Segment gives the discard, where it documents one.
     pub discard: Option<&'static str>,
-    /// Where Segment says so.
+    /// The page on which Segment says so.
     pub source: &'static str,
     broken: fn(&Facts) -> bool,
 }
 
-const DISCARDS: &str = "segment.com/docs: Connections, Delivery overview, discards";
-const HTTP_API: &str = "segment.com/docs: Sources, HTTP Tracking API";
-const SPEC: &str = "segment.com/docs: Connections, Spec";
+const DISCARDS: &str = "https://www.twilio.com/docs/segment/connections/delivery-overview";
+const HTTP_API: &str = "https://www.twilio.com/docs/segment/connections/sources/catalog/libraries/server/http-api";
+const SPEC: &str = "https://www.twilio.com/docs/segment/connections/spec";
 
 /// All rules, the most telling first.
 pub static RULES: &[Rule] = &[
@@ -484,6 +484,7 @@ mod tests {
 
     #[test]
     fn every_rule_says_where_it_comes_from() {
-        assert!(RULES.iter().all(|rule| !rule.source.is_empty() && !rule.demand.is_empty()));
+        let is_cited = |rule: &&Rule| rule.source.starts_with("https://www.twilio.com/docs/segment/connections/");
+        assert_eq!(RULES.iter().find(|rule| !is_cited(rule) || rule.demand.is_empty()).map(|rule| rule.member), None);
     }
 }

@@ -1,13 +1,14 @@
 //! Names that Segment has given a meaning, with their types: traits of users and groups, revenue, products.
 //!
-//! The names are those of Segment's documentation (segment.com/docs, under Connections, Spec). They are conveniences:
-//! what they write could be set by name as well.
+//! The names are those of [Segment's specification](https://www.twilio.com/docs/segment/connections/spec). They are
+//! conveniences: what they write could be set by name as well.
 
 use std::ops::{Deref, DerefMut};
 
 use jiff::civil::Date;
 
 use crate::base::error::Error;
+use crate::base::more::More;
 use crate::base::time;
 use crate::json::object::{Object, Value};
 use crate::message::message::Time;
@@ -93,7 +94,8 @@ macro_rules! traits {
 
 traits! {
     /// What is known about a user, for [`identify`](crate::Client::identify). The methods set the traits that Segment
-    /// has reserved (segment.com/docs: Connections, Spec, Identify), [`with`](Traits::with) sets all others.
+    /// [has reserved](https://www.twilio.com/docs/segment/connections/spec/identify), [`with`](Traits::with) sets all
+    /// others.
     ///
     /// ```
     /// use segment_native::{Address, Client, Company, Config, Traits};
@@ -177,8 +179,9 @@ impl Traits {
 }
 
 traits! {
-    /// What is known about a group, for [`group`](crate::Client::group). The methods set the traits that Segment has
-    /// reserved (segment.com/docs: Connections, Spec, Group), [`with`](GroupTraits::with) sets all others.
+    /// What is known about a group, for [`group`](crate::Client::group). The methods set the traits that Segment
+    /// [has reserved](https://www.twilio.com/docs/segment/connections/spec/group), [`with`](GroupTraits::with) sets all
+    /// others.
     ///
     /// ```
     /// use segment_native::{Client, Config, GroupTraits};
@@ -231,6 +234,8 @@ pub struct Address<'a> {
     pub postal_code: Option<&'a str>,
     /// The country.
     pub country: Option<&'a str>,
+    #[doc(hidden)]
+    pub _more: More,
 }
 
 impl From<Address<'_>> for Object {
@@ -258,6 +263,8 @@ pub struct Company<'a> {
     pub employee_count: Option<u64>,
     /// What the company has subscribed to.
     pub plan: Option<&'a str>,
+    #[doc(hidden)]
+    pub _more: More,
 }
 
 impl From<Company<'_>> for Object {
@@ -272,9 +279,10 @@ impl From<Company<'_>> for Object {
     }
 }
 
-/// What an event earned: its properties `revenue` and `currency` (segment.com/docs: Connections, Spec, Track).
-/// Segment's `value` is another thing, what an event is worth to you without money changing hands: a property like any
-/// other.
+/// What an event earned: its properties
+/// [`revenue` and `currency`](https://www.twilio.com/docs/segment/connections/spec/track). Segment's `value` is another
+/// thing, what an event is worth to you without money changing hands: a property like any other. An amount of a
+/// currency is all of it: there will be no other fields.
 ///
 /// ```
 /// use segment_native::{Object, Revenue};
@@ -311,8 +319,9 @@ impl Object {
     }
 }
 
-/// A product, as the events of a shop have it (segment.com/docs: Connections, Spec, Ecommerce v2): alone as the
-/// properties of `Product Viewed`, or one of the `products` of `Order Completed`. What is `None` is not written.
+/// A product, as [the events of a shop](https://www.twilio.com/docs/segment/connections/spec/ecommerce/v2) have it:
+/// alone as the properties of `Product Viewed`, or one of the `products` of `Order Completed`. What is `None` is not
+/// written.
 ///
 /// ```
 /// use segment_native::{Object, Product, Revenue};
@@ -355,6 +364,8 @@ pub struct Product<'a> {
     pub url: Option<&'a str>,
     /// The URL of its picture.
     pub image_url: Option<&'a str>,
+    #[doc(hidden)]
+    pub _more: More,
 }
 
 impl From<Product<'_>> for Object {
@@ -416,13 +427,16 @@ mod tests {
         object.to_json().expect_err("marked").to_string()
     }
 
-    const ADDRESS: Address<'_> = Address {
-        street: Some("6th St"),
-        city: Some("San Francisco"),
-        state: Some("CA"),
-        postal_code: Some("94103"),
-        country: Some("USA"),
-    };
+    fn address() -> Address<'static> {
+        Address {
+            street: Some("6th St"),
+            city: Some("San Francisco"),
+            state: Some("CA"),
+            postal_code: Some("94103"),
+            country: Some("USA"),
+            ..Address::default()
+        }
+    }
 
     #[test]
     fn traits_of_users_have_segments_names_and_types() {
@@ -432,9 +446,10 @@ mod tests {
             industry: Some("Technology"),
             employee_count: Some(329),
             plan: Some("enterprise"),
+            ..Company::default()
         };
         let traits = Traits::new()
-            .address(ADDRESS)
+            .address(address())
             .age(32)
             .avatar("https://example.com/a.png")
             .birthday(1990, 1, 31)
@@ -569,6 +584,7 @@ mod tests {
             coupon: Some("MAY"),
             url: Some("https://example.com/p"),
             image_url: Some("https://example.com/p.jpg"),
+            ..Product::default()
         };
         assert_eq!(
             value(&product.into()),

@@ -65,7 +65,7 @@ mod tests {
 
     #[test]
     fn the_colon_is_part_of_basic_authentication() {
-        // The vector of segment.com/docs: HTTP Tracking API.
+        // The vector of https://www.twilio.com/docs/segment/connections/sources/catalog/libraries/server/http-api.
         assert_eq!(basic("abc123"), "Basic YWJjMTIzOg==");
     }
 }

@@ -10,7 +10,8 @@ pub const US_ENDPOINT: &str = "https://api.segment.io";
 /// Segment's Tracking API in the European Union; `"eu"` is short for it.
 pub const EU_ENDPOINT: &str = "https://events.eu1.segmentapis.com";
 
-/// The hosts of one region (segment.com/docs: Regional Segment; OAuth; Public API; Profile API).
+/// The hosts of one region. Below https://www.twilio.com/docs/segment/ they are in guides/regional-segment,
+/// connections/oauth, api/public-api and unify/profile-api.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Region {
     pub(crate) tracking: &'static str,
@@ -46,11 +47,43 @@ fn is_eu(endpoint: &str) -> bool {
     endpoint.eq_ignore_ascii_case("eu")
 }
 
-/// The base of an API: `https://api.segment.io`, perhaps with a path in front of the API's own.
+/// Where an API is.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Endpoint(String);
+pub(crate) struct Endpoint {
+    /// `https://api.segment.io`, perhaps with a path in front of the API's own.
+    base: String,
+    /// The whole URL of batches, where that is not `/v1/batch` below the base.
+    batch: Option<String>,
+}
 
 impl Endpoint {
+    /// Reads the setting `name` for the Tracking API: what [`read`](Endpoint::read) takes, or the whole URL of batches,
+    /// known by a path that ends in `/batch` or `/b`. That may have a query. The base is what is left without that last
+    /// part.
+    pub(crate) fn tracking(name: &str, text: &str) -> Result<Self, Error> {
+        let read = |text| Endpoint::read(name, text, US_ENDPOINT, EU_ENDPOINT);
+        let (url, query) = text.split_once('?').unwrap_or((text, ""));
+        let Some(above) = above_batch(url) else {
+            return read(text).map_err(|error| match query {
+                "" => error,
+                _ => Error::invalid(format!("{error}, unless its path ends in /batch or /b")),
+            });
+        };
+        let mut endpoint = read(above)?;
+        let mut whole = url.trim_end_matches('/').to_owned();
+        if !query.is_empty() {
+            whole.extend(["?", query]);
+        }
+        if whole.contains('#') {
+            return Err(Error::invalid(format!("{name} must not hold a fragment")));
+        }
+        if whole.parse::<Uri>().is_err() {
+            return Err(Error::invalid(format!("{name} must be a URL like https://api.segment.io")));
+        }
+        endpoint.batch = Some(whole).filter(|whole| *whole != endpoint.batch());
+        Ok(endpoint)
+    }
+
     /// Reads the setting `name`: a URL, with or without a `/` or `/v1` at its end; `"eu"` for the host in the EU;
     /// nothing for the `usual` one.
     pub(crate) fn read(name: &str, text: &str, usual: &str, eu: &str) -> Result<Self, Error> {
@@ -74,7 +107,8 @@ impl Endpoint {
                 }
                 (Some("http" | "https"), Some(_)) => {
                     let base = text.strip_suffix('/').unwrap_or(text);
-                    return Ok(Endpoint(base.strip_suffix("/v1").unwrap_or(base).to_owned()));
+                    let base = base.strip_suffix("/v1").unwrap_or(base).to_owned();
+                    return Ok(Endpoint { base, batch: None });
                 }
                 _ => "must begin with https:// or http://",
             },
@@ -84,39 +118,41 @@ impl Endpoint {
 
     /// Where batches go.
     pub(crate) fn batch(&self) -> String {
-        format!("{}/v1/batch", self.0)
+        self.batch.clone().unwrap_or_else(|| format!("{}/v1/batch", self.base))
     }
 
     /// The same text for all that mean the same: case of scheme and host, and a default port, say nothing.
     pub(crate) fn identity(&self) -> String {
-        let Ok(url) = self.0.parse::<Uri>() else { return self.0.clone() };
+        let text = self.batch.as_ref().unwrap_or(&self.base);
+        let Ok(url) = text.parse::<Uri>() else { return text.clone() };
         let scheme = url.scheme_str().unwrap_or_default().to_ascii_lowercase();
         let usual = if scheme == "https" { 443 } else { 80 };
         let port = url.port_u16().filter(|port| *port != usual).map(|port| format!(":{port}")).unwrap_or_default();
         let host = url.host().unwrap_or_default().to_ascii_lowercase();
-        format!("{scheme}://{host}{port}{}", url.path().trim_end_matches('/'))
+        let query = url.query().map(|query| format!("?{query}")).unwrap_or_default();
+        format!("{scheme}://{host}{port}{}{query}", url.path().trim_end_matches('/'))
     }
 
     /// The base as text, without a `/` at its end.
     #[cfg(feature = "oauth")]
     pub(crate) fn as_str(&self) -> &str {
-        &self.0
+        &self.base
     }
 
     /// Whether what is sent there can be read on the way.
     pub(crate) fn is_plain(&self) -> bool {
-        self.0.get(..7).is_some_and(|scheme| scheme.eq_ignore_ascii_case("http://"))
+        self.base.get(..7).is_some_and(|scheme| scheme.eq_ignore_ascii_case("http://"))
     }
 
     fn has_path(&self) -> bool {
-        self.0.splitn(4, '/').nth(3).is_some()
+        self.base.splitn(4, '/').nth(3).is_some()
     }
 
     /// The URL of `path` with `query`. A whole URL is taken if it leads to this very endpoint and nowhere else: whoever
     /// gets the request gets the credentials.
     pub(crate) fn url(&self, path: &str, query: Option<&str>) -> Result<String, Error> {
         let own = |rest: &&str| rest.is_empty() || rest.starts_with(['/', '?']);
-        let path = match path.strip_prefix(self.0.as_str()).filter(own) {
+        let path = match path.strip_prefix(self.base.as_str()).filter(own) {
             Some(rest) => rest,
             None if names_a_host(path) => {
                 return Err(Error::invalid("path must be relative to the API, or a URL of its very host"));
@@ -127,7 +163,7 @@ impl Endpoint {
             let name = if path.contains('#') { "path" } else { "query" };
             return Err(Error::invalid(format!("{name} must not hold a #; write %23")));
         }
-        let mut url = self.0.clone();
+        let mut url = self.base.clone();
         // A query alone goes to the endpoint itself, which may be nothing but a host.
         let is_query = path.starts_with('?') && self.has_path();
         if !path.starts_with('/') && !is_query {
@@ -140,6 +176,16 @@ impl Endpoint {
         }
         Ok(url)
     }
+}
+
+/// What of a URL without query is left above a path that ends in `/batch` or `/b`; none if it ends in neither. A `/` at
+/// the end does not count.
+fn above_batch(url: &str) -> Option<&str> {
+    let host = url.find("://")? + 3;
+    let path = host + url[host..].find('/')?;
+    let whole = url.trim_end_matches('/');
+    let above = whole.strip_suffix("/batch").or_else(|| whole.strip_suffix("/b"))?;
+    Some(above).filter(|above| above.len() >= path)
 }
 
 /// Whether the port, if one is named, is one. Else the usual one would be taken for it, and what is meant for somebody
@@ -195,7 +241,7 @@ mod tests {
     use super::*;
 
     fn read(endpoint: &str) -> Result<Endpoint, Error> {
-        Endpoint::read("endpoint", endpoint, US_ENDPOINT, EU_ENDPOINT)
+        Endpoint::tracking("endpoint", endpoint)
     }
 
     #[test]
@@ -221,7 +267,23 @@ mod tests {
         assert_eq!(refused("api.segment.io"), "endpoint must begin with https:// or http://");
         assert_eq!(refused("ftp://api.segment.io"), "endpoint must begin with https:// or http://");
         assert_eq!(refused("https://me:pw@host"), "endpoint must not hold a user name or password");
-        assert_eq!(refused("https://host/?a=1"), "endpoint must not hold a query or a fragment");
+        let no_query = "endpoint must not hold a query or a fragment, unless its path ends in /batch or /b";
+        for url in ["https://host/?a=1", "https://host?/batch", "https://host/batches?a", "https://batch?a=1"] {
+            assert_eq!(refused(url), no_query, "{url}");
+        }
+        assert_eq!(refused("https://host/batch#a"), "endpoint must not hold a query or a fragment");
+        assert_eq!(refused("https://host/batch?a#b"), "endpoint must not hold a fragment");
+        assert_eq!(refused("https://me:pw@host/batch?a=1"), "endpoint must not hold a user name or password");
+        assert_eq!(refused("https://host:99999/b"), "endpoint must have a port between 1 and 65535, or none");
+        assert_eq!(refused("https:///batch"), "endpoint must be a URL like https://api.segment.io");
+        assert_eq!(refused("ftp://host/batch"), "endpoint must begin with https:// or http://");
+        assert_eq!(refused("/batch"), "endpoint must begin with https:// or http://");
+        for query in ["a b", "a\r\nHost: evil"] {
+            assert_eq!(
+                refused(&format!("https://host/b?{query}")),
+                "endpoint must be a URL like https://api.segment.io"
+            );
+        }
         assert_eq!(refused("https://host/#a"), "endpoint must not hold a query or a fragment");
         for port in ["", "0", "00", "8080x", "x", "99999", "65536", "+80", "-1", "8o"] {
             for host in ["127.0.0.1", "[::1]", "api.segment.io"] {
@@ -237,8 +299,62 @@ mod tests {
     }
 
     #[test]
+    fn an_endpoint_may_be_the_whole_url_of_batches() {
+        for (endpoint, batch, base) in [
+            ("https://host/batch", "https://host/batch", "https://host"),
+            ("https://host/b/", "https://host/b", "https://host"),
+            ("https://host/v1/batch", "https://host/v1/batch", "https://host"),
+            ("https://host/v1/batch//", "https://host/v1/batch", "https://host"),
+            ("https://host/v1/b", "https://host/v1/b", "https://host"),
+            ("https://host/v1/b/?k=v", "https://host/v1/b?k=v", "https://host"),
+            ("https://host/v1/batch?", "https://host/v1/batch", "https://host"),
+            ("https://host/v1/batch?k=/v1/", "https://host/v1/batch?k=/v1/", "https://host"),
+            ("https://host:8/x/v1/b", "https://host:8/x/v1/b", "https://host:8/x"),
+            ("https://host/batch/b", "https://host/batch/b", "https://host/batch"),
+            (
+                "http://[::1]:8/api/public/apps/batch",
+                "http://[::1]:8/api/public/apps/batch",
+                "http://[::1]:8/api/public/apps",
+            ),
+            // None of these is one: a batch URL has a path of its own.
+            ("https://batch", "https://batch/v1/batch", "https://batch"),
+            ("https://b/", "https://b/v1/batch", "https://b"),
+            ("https://host/batches", "https://host/batches/v1/batch", "https://host/batches"),
+            ("https://host/b/v1", "https://host/b/v1/batch", "https://host/b"),
+            ("https://host/Batch", "https://host/Batch/v1/batch", "https://host/Batch"),
+        ] {
+            let read = read(endpoint).expect(endpoint);
+            assert_eq!(read.batch(), batch, "{endpoint}");
+            assert_eq!(read.url("/v1/track", None).as_deref(), Ok(format!("{base}/v1/track").as_str()), "{endpoint}");
+        }
+    }
+
+    #[test]
+    fn urls_that_mean_the_same_place_are_one_queue() {
+        let identity = |endpoint: &str| read(endpoint).expect(endpoint).identity();
+        // What is on disks already is found under these.
+        assert_eq!(identity(""), "https://api.segment.io");
+        assert_eq!(identity("eu"), "https://events.eu1.segmentapis.com");
+        assert_eq!(identity("HTTP://LocalHost:80/x/v1/"), "http://localhost/x");
+        for same in ["https://h", "https://H:443/", "https://h/v1", "https://h/v1/batch", "https://h/v1/batch/"] {
+            assert_eq!(identity(same), "https://h", "{same}");
+        }
+        for (endpoint, same) in [
+            ("https://h/batch", "HTTPS://H:443/batch/"),
+            ("https://h/v1/b", "https://h/v1/b/"),
+            ("https://h/v1/b?k=v", "https://H/v1/b/?k=v"),
+        ] {
+            assert_eq!(identity(endpoint), endpoint);
+            assert_eq!(identity(same), endpoint);
+        }
+        for other in ["https://h/v1/b?k=V", "https://h/b", "https://h/v1/batch?k=v", "https://h/V1/batch"] {
+            assert_eq!(identity(other), other);
+        }
+    }
+
+    #[test]
     fn a_region_is_known_by_its_endpoint() {
-        for eu in ["eu", "EU", EU_ENDPOINT, "https://events.eu1.segmentapis.com/v1"] {
+        for eu in ["eu", "EU", EU_ENDPOINT, "https://events.eu1.segmentapis.com/v1/b"] {
             assert_eq!(Region::of(eu), EU);
         }
         for us in ["", US_ENDPOINT, "https://gateway.example.com"] {

@@ -280,7 +280,7 @@ fn attempt(agent: &Agent, proxy: Option<&Proxy>, request: &HttpRequest<'_>) -> R
         // As much of it as there is, to be shown, and to see whether it is a web page.
         let mut body = Vec::new();
         let _ = response.body_mut().as_reader().take(request.answer_max_bytes as u64).read_to_end(&mut body);
-        return Ok(HttpResponse { status, headers, body });
+        return Ok(HttpResponse { status, headers, body, ..HttpResponse::default() });
     }
     let body = response.body_mut().with_config().limit(request.answer_max_bytes as u64).read_to_vec();
     let body = match body {
@@ -294,7 +294,7 @@ fn attempt(agent: &Agent, proxy: Option<&Proxy>, request: &HttpRequest<'_>) -> R
             return Err(Failure { error: Error::new(kind, sentence), flaw: Flaw::None });
         }
     };
-    Ok(HttpResponse { status, headers, body })
+    Ok(HttpResponse { status, headers, body, ..HttpResponse::default() })
 }
 
 fn prepared<B>(mut builder: RequestBuilder<B>, proxy: Option<&Proxy>, request: &HttpRequest<'_>) -> RequestBuilder<B> {

@@ -9,6 +9,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use crate::base::error::{Error, ErrorKind};
+use crate::base::more::More;
 use crate::base::{id, time};
 use crate::json::scan;
 use crate::net::denied::{Denied, TokenVerdict};
@@ -56,6 +57,8 @@ pub struct OAuth {
     pub scope: String,
     /// The token server. Empty: Segment's, in the region of the client's endpoint.
     pub endpoint: String,
+    #[doc(hidden)]
+    pub _more: More,
 }
 
 impl OAuth {
@@ -67,6 +70,7 @@ impl OAuth {
             private_key: private_key.into(),
             scope: SCOPE.to_owned(),
             endpoint: String::new(),
+            _more: More::default(),
         }
     }
 }

@@ -253,7 +253,8 @@ impl Transport for Plain {
         let status = lines.next().expect("a status line").split(' ').nth(1).expect("a status");
         let headers = lines.filter_map(|line| line.split_once(": ")).map(|(name, value)| (name.into(), value.into()));
         let status = status.parse().expect("a number");
-        Ok(HttpResponse { status, headers: headers.collect(), body: body.as_bytes().to_vec() })
+        let (headers, body) = (headers.collect(), body.as_bytes().to_vec());
+        Ok(HttpResponse { status, headers, body, ..HttpResponse::default() })
     }
 }
 

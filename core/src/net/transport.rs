@@ -6,6 +6,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use crate::base::error::{Error, ErrorKind};
+use crate::base::more::More;
 
 /// More requests for messages are never under way at once.
 pub(crate) const UPLOADS_MAX: usize = 64;
@@ -38,7 +39,7 @@ impl fmt::Debug for HttpRequest<'_> {
     }
 }
 
-/// What came back, whatever its status.
+/// What came back, whatever its status. Fields may be added: a literal ends with `..HttpResponse::default()`.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct HttpResponse {
     /// The HTTP status.
@@ -47,6 +48,8 @@ pub struct HttpResponse {
     pub headers: Vec<(String, String)>,
     /// The body.
     pub body: Vec<u8>,
+    #[doc(hidden)]
+    pub _more: More,
 }
 
 impl HttpResponse {

@@ -133,6 +133,14 @@ impl Chunk {
         }
     }
 
+    /// How many bytes of memory it has.
+    pub(crate) fn held_bytes(&self) -> usize {
+        match &self.place {
+            Place::Memory(lines) => lines.capacity(),
+            _ => 0,
+        }
+    }
+
     /// Ends the appending. A file that is longer than its content is returned, to be let go of and cut.
     pub(crate) fn retire(&mut self) -> Option<Retired> {
         match std::mem::replace(&mut self.place, Place::Memory(Vec::new())) {
@@ -212,6 +220,11 @@ impl Batch {
         let used = content[end..].iter().rposition(|byte| *byte != 0).map_or(end, |last| end + last + 1);
         messages.extend(message_in(&content, end..used));
         Batch { content, messages, damaged }
+    }
+
+    /// How many bytes of memory it has, but for those that say where each message is.
+    pub(crate) fn held_bytes(&self) -> usize {
+        self.content.capacity()
     }
 
     /// How many messages.

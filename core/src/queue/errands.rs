@@ -2,16 +2,16 @@
 //! deleted, what is in memory is written out, and the folder is looked into. Nobody who tracks waits for any of it.
 
 use std::path::{Path, PathBuf};
-use std::sync::PoisonError;
+use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
 use crate::base::hooks::Level;
 use crate::base::kill;
 use crate::base::storage::Stopwatch;
 use crate::base::threads;
-use crate::queue::chunk::{Chunk, Retired};
+use crate::queue::chunk::{Batch, Chunk, Retired};
 use crate::queue::queue::{Guard, Queue};
-use crate::queue::shelf::{Leaving, Taken};
+use crate::queue::shelf::{Dropped, Leaving, Taken};
 use crate::queue::spool::{LOOK_INTERVAL, Spool, begun_ms};
 use crate::queue::state::{DISK_REST, Errand, State};
 
@@ -168,7 +168,8 @@ impl Queue {
             _ => drop(state),
         }
         match task {
-            Task::Errand(Errand::Remove(leaving)) => self.remove(spool, leaving),
+            Task::Errand(Errand::Remove(leaving)) => self.remove(spool, leaving, None),
+            Task::Errand(Errand::Drop(leaving, dropped)) => self.remove_dropped(spool, leaving, dropped),
             Task::Errand(Errand::Discard(chunk)) => self.discard(spool, chunk),
             Task::Errand(Errand::KeepDamaged(batch)) => {
                 let lines = batch.damaged().count();
@@ -189,10 +190,24 @@ impl Queue {
         self.lock()
     }
 
-    fn remove(&self, spool: &Spool, leaving: Leaving) {
+    /// Reads what was dropped for room, so that the host can be told of it, and deletes the file.
+    fn remove_dropped(&self, spool: &Spool, leaving: Leaving, mut dropped: Dropped) {
+        if !self.lock().reports.begin_reading(&dropped, self.settings.room) {
+            return self.remove(spool, leaving, None);
+        }
+        let taken = std::mem::replace(&mut dropped.taken, Taken::Batch(Arc::default()));
+        let read = match self.read_taken(taken) {
+            Ok(batch) => Ok(dropped.read(batch)),
+            Err((file, error)) => Err(format!("{} cannot be read: {error}", file.display())),
+        };
+        self.remove(spool, leaving, Some(read));
+    }
+
+    /// Deletes a file. What was read of it is what the host is to be told of.
+    fn remove(&self, spool: &Spool, leaving: Leaving, dropped: Option<Result<Dropped, String>>) {
         // Nothing disappears uncounted, even if nobody has looked at it yet.
         let unread = leaving.is_unread.then(|| spool.read(&leaving.file).ok()).flatten();
-        let unread = unread.map_or(0, |content| crate::queue::chunk::Batch::checked(content).len() as u64);
+        let unread = unread.map(Batch::checked).map_or(0, |batch| (batch.len() + batch.damaged().len()) as u64);
         let removed = spool.remove(&leaving.file);
         let mut state = self.lock();
         state.stats.accepted += unread;
@@ -206,6 +221,11 @@ impl Queue {
                 self.work.notify_one();
             }
             state.look.undeleted.push(leaving.file);
+        }
+        // Before the slot is gone: whoever waits for it waits for the host to be told.
+        if let Some(read) = dropped {
+            state.reports.end_reading(read);
+            self.work.notify_one();
         }
         state.shelf.gone(leaving.number);
         let is_over = state.closed && state.is_empty();

@@ -7,6 +7,7 @@ pub(crate) mod outgoing;
 pub(crate) mod policy;
 #[allow(clippy::module_inception)] // its main file
 pub(crate) mod queue;
+pub(crate) mod reports;
 pub(crate) mod shelf;
 pub(crate) mod spool;
 pub(crate) mod state;

@@ -23,8 +23,8 @@ pub(crate) enum Work {
     Send { number: u64, batch: Arc<Batch>, part: Part, within: Option<Duration> },
     /// Take in what came of a request that another thread has made.
     Land(Landed),
-    /// Hand these lines to the log.
-    Log(Vec<(Level, String)>),
+    /// Hand these lines to the log, and tell the host of messages that were dropped for room, if there are any.
+    Tell(Vec<(Level, String)>),
     /// Look whether the user wants something else by now.
     Ask,
     /// Nothing any more: report what is left, and end.
@@ -58,8 +58,13 @@ impl Queue {
                     self.keep_buffer(&mut state, buffer);
                 }
             }
-            if !state.log.lines.is_empty() {
-                return Work::Log(state.take_log());
+            // Once after each other step: a host that makes us tell it more all the time is not all there is to do.
+            let is_free = state.ended || state.is_paused || state.choice.wish.is_unsure;
+            let has_told = std::mem::take(&mut state.worker.has_told);
+            if state.owes_telling() && (is_free || !has_told) {
+                state.worker.has_told = true;
+                let untold = state.reports.take_untold().map(|sentence| (Level::Warning, sentence));
+                return Work::Tell(state.take_log().into_iter().chain(untold).collect());
             }
             if let Some(landed) = state.worker.landed.pop_front() {
                 return Work::Land(landed);
@@ -140,6 +145,9 @@ impl Queue {
     }
 
     fn sleep<'a>(&self, mut state: Guard<'a>, time: Option<Duration>, wake_at: u64) -> Guard<'a> {
+        if state.owes_telling() {
+            return state;
+        }
         state.worker.wake_at = wake_at;
         let left = state.deliver_until.map(|until| until.saturating_duration_since(threads::now()));
         let time = time.into_iter().chain(left.filter(|left| !left.is_zero())).min();
@@ -168,18 +176,18 @@ impl Queue {
         // What the dead have left is older. A folder that does not say what is in it holds nobody up for long.
         let left = LOOK_PATIENCE.saturating_sub(threads::since(state.look.wanted));
         if state.look.last.is_none() && state.errands.runs && !left.is_zero() {
-            return self.work.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0;
+            return self.wait_for_work(state, left);
         }
         if !state.shelf.is_any_waiting() && state.shelf.filling().0 > 0 {
             if let Some(left) = self.awaits_next_chunk(&mut state) {
-                return self.work.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0;
+                return self.wait_for_work(state, left);
             }
             state.ahead.seal_wanted = None;
             self.seal(&mut state);
         }
         let Some((number, taken)) = state.shelf.next() else {
             // Its file is being written to or cut: it can be had in a moment.
-            return self.work.wait_timeout(state, UNSURE_PAUSE).unwrap_or_else(PoisonError::into_inner).0;
+            return self.wait_for_work(state, UNSURE_PAUSE);
         };
         drop(state);
         let loaded = self.at_disk(|| self.read_taken(taken));
@@ -199,6 +207,14 @@ impl Queue {
             return self.lock();
         }
         state
+    }
+
+    /// Waits until something changes, unless there is something to tell.
+    fn wait_for_work<'a>(&self, state: Guard<'a>, time: Duration) -> Guard<'a> {
+        if state.owes_telling() {
+            return state;
+        }
+        self.work.wait_timeout(state, time).unwrap_or_else(PoisonError::into_inner).0
     }
 
     /// Reads what was taken from the shelf, or says which file cannot be read, and why.
@@ -224,9 +240,11 @@ impl Queue {
                 state.stats.accepted += messages + damaged;
                 state.stats.recovered += messages + damaged;
                 state.stats.failed += damaged;
+                state.stats.damaged += damaged;
             }
             Some(Change::Lost(messages)) => {
                 state.stats.failed += messages;
+                state.stats.damaged += messages;
                 state.note(Level::Error, format!("{messages} messages were lost: their lines were damaged"));
             }
             Some(Change::None) => {}
@@ -381,6 +399,23 @@ impl Queue {
             self.keep_buffer(&mut state, buffer);
         }
         drop(state);
+        self.settled.notify_all();
+    }
+
+    /// Takes out what was dropped for room, for the host to be told of it: see [`Queue::has_told_dropped`].
+    pub(crate) fn take_dropped(&self) -> Option<(Arc<Batch>, Vec<Part>)> {
+        let mut dropped = self.lock().reports.take()?;
+        let taken = std::mem::replace(&mut dropped.taken, Taken::Batch(Arc::default()));
+        let batch = self.read_taken(taken).unwrap_or_default(); // it is in memory
+        let parts = dropped.parts(&batch);
+        let named: usize = parts.iter().map(|part| part.messages.len()).sum();
+        self.lock().reports.lack(dropped.messages.saturating_sub(named as u64));
+        Some((batch, parts))
+    }
+
+    /// Whoever waits may know that the host was told of what was taken out.
+    pub(crate) fn has_told_dropped(&self) {
+        self.lock().reports.told();
         self.settled.notify_all();
     }
 

@@ -54,6 +54,14 @@ impl Outcome {
     pub(crate) fn was_made(self) -> bool {
         !matches!(self, Outcome::NoToken(_))
     }
+
+    /// The status of the answer, if there was one.
+    fn http_status(self) -> Option<u16> {
+        match self {
+            Outcome::Answer { status, .. } => Some(status),
+            Outcome::Unreached | Outcome::NoToken(_) => None,
+        }
+    }
 }
 
 /// What an outcome means for the messages of the request.
@@ -71,8 +79,8 @@ pub(crate) enum Verdict {
     Spoilt,
 }
 
-/// What a status means (segment-api.md, section 6; the newest SDKs agree on it but for 3xx, where the stricter reading
-/// is taken: a redirect was not delivered, and it is never followed with a write key in the body).
+/// What a status means. The newest SDKs agree on it but for 3xx, where the stricter reading is taken: a redirect was
+/// not delivered, and it is never followed with a write key in the body.
 pub(crate) fn judge(outcome: Outcome, limits: Limits) -> Verdict {
     let oauth = limits.oauth;
     let (status, retry_after, html) = match outcome {
@@ -123,6 +131,8 @@ pub(crate) struct Part {
     pub messages: Range<usize>,
     /// How many requests were made for them.
     pub attempts: u32,
+    /// The HTTP status that answered the last of these, if there was an answer.
+    pub http_status: Option<u16>,
     /// How many of these failed in a way that counts.
     failures: u32,
     first_failure: Option<Duration>,
@@ -130,7 +140,7 @@ pub(crate) struct Part {
 
 impl Part {
     fn new(messages: Range<usize>) -> Self {
-        Part { messages, attempts: 0, failures: 0, first_failure: None }
+        Part { messages, attempts: 0, http_status: None, failures: 0, first_failure: None }
     }
 
     /// The value of `X-Retry-Count`: absent at first, then how many requests were made before.
@@ -323,7 +333,10 @@ impl Pace {
         };
         let is_news = epoch == self.epoch;
         let Some(part) = parts.parts.last_mut() else { return Settled::Nothing };
-        part.attempts += u32::from(outcome.was_made());
+        if outcome.was_made() {
+            part.attempts += 1;
+            part.http_status = outcome.http_status();
+        }
         let next = match verdict {
             Verdict::Delivered => {
                 if is_news {

@@ -14,6 +14,7 @@ use crate::base::threads::{self, Condvar, Mutex, MutexGuard};
 use crate::base::time;
 use crate::message::rules::MAX_MESSAGE_BYTES;
 use crate::queue::chunk::{self, Chunk};
+use crate::queue::shelf::{Dropped, Leaving};
 use crate::queue::spool::{self, Spool};
 use crate::queue::state::{Advice, Errand, State, Stats, Waited, WorkerState};
 use crate::user::person::{Period, Wish};
@@ -58,11 +59,17 @@ pub(crate) struct Queue {
 
 /// What to do with a new message when the queue is full.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Overflow {
     /// Refuse it.
     #[default]
     Refuse,
-    /// Drop the oldest messages that are in no request, if there are any.
+    /// Drop the oldest messages that are in no request, if there are any. [`Config::on_delivery`] is told of them, with
+    /// [`ErrorKind::QueueFull`]. What an earlier run or another process had left in the spool only counts. At most
+    /// 4 MiB of messages are held to be told of: of how many more, or of how many in files that cannot be read, it is
+    /// not told, the log says.
+    ///
+    /// [`Config::on_delivery`]: crate::Config::on_delivery
     DropOldest,
 }
 
@@ -78,6 +85,8 @@ pub(crate) struct Settings {
     pub(crate) uploads: u32,
     /// Whether what is accepted is to survive a loss of power.
     pub(crate) sync: bool,
+    /// Whether the host wants to know of messages that are dropped for room.
+    pub(crate) tells_dropped: bool,
 }
 
 impl Settings {
@@ -419,9 +428,9 @@ impl Queue {
         }
         let before = state.stats.dropped;
         while state.occupied_bytes() + bytes > max {
-            let Some((messages, leaving)) = state.shelf.drop_oldest() else { break };
-            state.stats.dropped += messages;
-            self.add_errands(state, leaving.map(Errand::Remove));
+            let Some((dropped, leaving)) = state.shelf.drop_oldest() else { break };
+            state.stats.dropped += dropped.messages;
+            self.report(state, dropped, leaving);
         }
         let dropped = state.stats.dropped - before;
         if dropped > 0 {
@@ -430,6 +439,36 @@ impl Queue {
         self.work.notify_one();
         self.settled.notify_all();
         Ok(())
+    }
+
+    /// Has the host told of what was dropped, if it wants to know: of what is in memory at once, of what is in a file
+    /// alone when that was read. What was found in the folder only counts.
+    fn report(&self, state: &mut State, dropped: Dropped, leaving: Option<Leaving>) {
+        let is_told = self.settings.tells_dropped && dropped.is_own();
+        let errand = match leaving {
+            Some(leaving) if is_told && !dropped.is_in_memory() => Some(Errand::Drop(leaving, dropped)),
+            leaving => {
+                if is_told {
+                    state.reports.add(dropped);
+                }
+                leaving.map(Errand::Remove)
+            }
+        };
+        self.add_errands(state, errand);
+    }
+
+    /// Tells the host nothing any more of what was dropped; a sentence if there is anything that it was not told.
+    pub(crate) fn close_reports(&self) -> Option<String> {
+        let mut state = self.lock();
+        let unread = state.unread_drops();
+        state.reports.close(unread);
+        state.reports.take_untold()
+    }
+
+    /// Whether the host is still to be told of messages that were dropped for room, or of how many it is not told.
+    pub(crate) fn owes_reports(&self) -> bool {
+        let state = self.lock();
+        !state.reports.is_settled() || state.unread_drops() > 0
     }
 
     /// Takes nothing from now on, and throws away what waits: the user is about to opt out, and has done so when what
@@ -492,7 +531,7 @@ impl Queue {
     /// Waits until all messages accepted so far are settled; whether they are. Without time it only starts the sending.
     pub(crate) fn flush(&self, time: Duration) -> bool {
         let mut state = self.lock();
-        let target = state.shelf.newest();
+        let target = state.newest();
         if state.is_settled(target) {
             return true;
         }

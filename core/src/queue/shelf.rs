@@ -106,6 +106,17 @@ impl Slot {
         }
     }
 
+    /// Takes its content out.
+    fn take(&mut self) -> Option<Taken> {
+        match (std::mem::replace(&mut self.content, Content::Elsewhere), &self.file) {
+            (Content::Chunk(chunk), _) => Some(Taken::Own(chunk)),
+            (Content::Batch(batch), _) => Some(Taken::Batch(batch)),
+            (Content::Elsewhere, Some(file)) if self.is_unread => Some(Taken::Found(file.clone())),
+            (Content::Elsewhere, Some(file)) => Some(Taken::Again(file.clone())),
+            (Content::Elsewhere, None) => None,
+        }
+    }
+
     /// Whether nobody is changing its file.
     fn is_free(&self) -> bool {
         !self.is_busy && !self.is_cut
@@ -140,6 +151,44 @@ pub(crate) enum Taken {
     Found(PathBuf),
     /// It was in flight before.
     Again(PathBuf),
+}
+
+/// What was dropped for room, for the host to be told of.
+pub(crate) struct Dropped {
+    /// Its slot.
+    pub(crate) number: u64,
+    /// How many messages were left.
+    pub(crate) messages: u64,
+    /// Where they are.
+    pub(crate) taken: Taken,
+    /// How they had fared, if they were in flight before, and how many messages there were then.
+    parts: Option<Parts>,
+    in_file: usize,
+}
+
+impl Dropped {
+    /// Whether they are in memory, and need not be read from the disk.
+    pub(crate) fn is_in_memory(&self) -> bool {
+        match &self.taken {
+            Taken::Own(chunk) => chunk.path().is_none(),
+            Taken::Batch(_) => true,
+            Taken::Found(_) | Taken::Again(_) => false,
+        }
+    }
+
+    /// Which messages of what was read are meant, the oldest first. Where a file has lost lines since some of them were
+    /// settled nobody can say which: none.
+    pub(crate) fn parts(&self, batch: &Batch) -> Vec<Part> {
+        let mut parts = match &self.parts {
+            Some(parts) if self.in_file == batch.len() => parts.clone().take_all(),
+            Some(_) => Vec::new(),
+            // What stands behind them was written by a call that failed, and is elsewhere too.
+            None => Parts::new(batch.len().min(usize::try_from(self.messages).unwrap_or(usize::MAX))).take_all(),
+        };
+        parts.retain(|part| !part.messages.is_empty());
+        parts.sort_by_key(|part| part.messages.start);
+        parts
+    }
 }
 
 #[derive(Default)]
@@ -307,17 +356,10 @@ impl Shelf {
         let at = self.slots.iter().position(of(Phase::Waiting));
         let at = at.or_else(|| self.slots.iter().position(of(Phase::Later)))?;
         let slot = &mut self.slots[at];
-        let content = std::mem::replace(&mut slot.content, Content::Elsewhere);
-        let taken = match (content, &slot.file) {
-            (Content::Chunk(chunk), _) => {
-                slot.uncut = chunk.mapped_bytes();
-                Taken::Own(chunk)
-            }
-            (Content::Batch(batch), _) => Taken::Batch(batch),
-            (Content::Elsewhere, Some(file)) if slot.is_unread => Taken::Found(file.clone()),
-            (Content::Elsewhere, Some(file)) => Taken::Again(file.clone()),
-            (Content::Elsewhere, None) => return None,
-        };
+        let taken = slot.take()?;
+        if let Taken::Own(chunk) = &taken {
+            slot.uncut = chunk.mapped_bytes();
+        }
         slot.phase = Phase::Reading;
         Some((slot.number, taken))
     }
@@ -499,11 +541,17 @@ impl Shelf {
         slot.can_be_sent() && !slot.is_busy
     }
 
-    /// Drops the oldest slot that nobody has in hand: how many messages, and their file.
-    pub(crate) fn drop_oldest(&mut self) -> Option<(u64, Option<Leaving>)> {
-        let slot = self.slots.iter().find(|slot| Shelf::is_droppable(slot))?;
-        let (number, messages) = (slot.number, slot.messages);
-        Some((messages, self.leave(number)))
+    /// Drops the oldest slot that nobody has in hand: what was in it, and its file.
+    pub(crate) fn drop_oldest(&mut self) -> Option<(Dropped, Option<Leaving>)> {
+        let slot = self.slots.iter_mut().find(|slot| Shelf::is_droppable(slot))?;
+        let Slot { number, messages, in_file, .. } = *slot;
+        let dropped = Dropped { number, messages, taken: slot.take()?, parts: slot.parts.take(), in_file };
+        Some((dropped, self.leave(number)))
+    }
+
+    /// Whether a slot is this client's own, and was not found in the folder.
+    pub(crate) fn is_own(number: u64) -> bool {
+        number > FIRST_OWN
     }
 
     /// How many bytes [`Shelf::drop_oldest`] can make room for.

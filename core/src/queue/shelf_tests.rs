@@ -141,8 +141,12 @@ fn what_was_found_is_older_than_all_else_and_counted_when_it_is_read() {
     assert_eq!(shelf.fly(number, &batch, ROOM), Some(Change::Found(2)));
     assert_eq!(shelf.counts(), counts(3, 14, 1, 600));
     shelf.set_under_way(number, true);
-    let (messages, leaving) = shelf.drop_oldest().expect("y");
-    assert_eq!((messages, leaving.map(|leaving| leaving.is_unread)), (0, Some(true)), "whoever deletes it counts it");
+    let (dropped, leaving) = shelf.drop_oldest().expect("y");
+    assert_eq!(
+        (dropped.messages, leaving.map(|leaving| leaving.is_unread)),
+        (0, Some(true)),
+        "whoever deletes it counts it"
+    );
     shelf.check();
 }
 
@@ -186,6 +190,51 @@ fn the_oldest_that_nobody_has_in_hand_is_dropped_those_that_keep_failing_too() {
     assert_eq!((leaving.map(|leaving| leaving.number), shelf.bytes_under_way()), (Some(second), 0));
     assert!(shelf.drop_oldest().is_none());
     shelf.check();
+}
+
+#[test]
+fn of_what_is_dropped_the_host_is_told_what_was_left_and_how_it_had_fared() {
+    let all = content(&["{}".to_owned(), "{\"b\":1}".to_owned(), "{\"c\":2}".to_owned()]);
+    let mut shelf = Shelf::default();
+    shelf.begin(written("a"), 0);
+    for message in all.all() {
+        let (number, file) = shelf.lend_file().expect("free");
+        shelf.return_file(number, file, Some(message.len() as u64 + 1));
+    }
+    shelf.seal();
+    let (number, _) = shelf.fly_next(|_| all.clone());
+    let mut pace = crate::queue::policy::Pace::new(1);
+    for status in [400, 200, 503] {
+        let answer = crate::queue::policy::Outcome::Answer { status, retry_after: None, html: false };
+        let (parts, now) = (shelf.parts(number).expect("there"), std::time::Duration::ZERO);
+        if let crate::queue::policy::Settled::Delivered(parts) = pace.settle(parts, answer, 0, SPOOLED, now, 0.0) {
+            assert_eq!(shelf.settle(number, &parts), 1, "the first is accepted alone");
+        }
+    }
+    let (dropped, leaving) = shelf.drop_oldest().expect("it waits for its next attempt");
+    assert_eq!((dropped.number, dropped.messages, dropped.is_in_memory(), leaving.is_some()), (number, 2, true, true));
+    let parts = dropped.parts(&all);
+    assert_eq!(parts.len(), 1);
+    assert_eq!((parts[0].messages.clone(), parts[0].attempts, parts[0].http_status), (1..3, 1, Some(503)));
+    assert!(dropped.parts(&content(&["{}".to_owned()])).is_empty(), "nobody can say which are left");
+    shelf.check();
+}
+
+#[test]
+fn what_a_failed_call_has_left_in_a_dropped_file_is_not_told() {
+    let mut shelf = Shelf::default();
+    shelf.begin(written("a"), 0);
+    for written in [Some(3), None] {
+        let (number, file) = shelf.lend_file().expect("free");
+        shelf.return_file(number, file, written);
+    }
+    shelf.seal();
+    let (dropped, _) = shelf.drop_oldest().expect("it waits");
+    assert!(!dropped.is_in_memory() && dropped.is_own());
+    let parts = dropped.parts(&content(&["{}".to_owned(), "{\"again\":1}".to_owned()]));
+    assert_eq!((parts.len(), parts[0].messages.clone()), (1, 0..1), "it is told of when it is settled elsewhere");
+    shelf.find([(PathBuf::from("x"), 500)]);
+    assert!(!shelf.drop_oldest().expect("x").0.is_own(), "another client has accepted it");
 }
 
 #[test]
@@ -346,8 +395,8 @@ fn the_counts_are_the_sums_after_every_step_of_a_random_walk() {
                 leaving.extend(gone);
             }
             13 if random(4) == 0 => {
-                if let Some((messages, gone)) = shelf.drop_oldest() {
-                    settled += messages;
+                if let Some((dropped, gone)) = shelf.drop_oldest() {
+                    settled += dropped.messages;
                     leaving.extend(gone);
                 }
             }

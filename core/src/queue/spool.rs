@@ -11,6 +11,9 @@
 //! An owner is a client in a process. Whoever gets the lock of an owner that is gone adopts its chunks. An adopter
 //! never cuts or rewrites them: should their owner live after all, having lost its lock, it has them mapped. A file of
 //! another version is nobody's business here.
+//!
+//! Of the folders beside this one, those of a write key or endpoint that the program has left may be named: what waits
+//! in them is adopted as well, under the same locks. Nothing is ever written there.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -19,7 +22,7 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
-use crate::base::home::{Home, MARK};
+use crate::base::home::{Home, MARK, is_absence};
 use crate::base::kill;
 use crate::base::storage::{Appending, Entry, Lock, Storage, UNFINISHED};
 use crate::base::threads::{Mutex, MutexGuard};
@@ -49,6 +52,8 @@ pub(crate) struct Spool {
     storage: Arc<dyn Storage>,
     home: Arc<Home>,
     folder: PathBuf,
+    /// The folders beside it of a write key or endpoint that the program has left.
+    formers: Vec<PathBuf>,
     /// Bytes of messages in a chunk.
     room: usize,
     /// The size of a chunk's file until it is full.
@@ -60,6 +65,8 @@ pub(crate) struct Spool {
     open: Mutex<Option<Open>>,
     /// What waits beside this for other sources was told.
     beside_told: Mutex<bool>,
+    /// That a former folder cannot be read was told.
+    formers_told: Mutex<bool>,
 }
 
 /// What there is once the folder could be used.
@@ -68,8 +75,8 @@ struct Open {
     owner: String,
     lock: Arc<Lock>,
     sequence: u64,
-    /// The locks of owners that are gone, each with the number of their chunks that are still there.
-    adopted: BTreeMap<String, (Lock, usize)>,
+    /// The locks of owners that are gone, by their paths, each with the number of their chunks that are still there.
+    adopted: BTreeMap<PathBuf, (Lock, usize)>,
 }
 
 /// A chunk of an owner that is gone.
@@ -116,6 +123,7 @@ impl Spool {
         Spool {
             storage,
             folder: home.path().join(queue_name(endpoint, write_key)),
+            formers: Vec::new(),
             home,
             room,
             file_bytes,
@@ -123,7 +131,19 @@ impl Spool {
             discard_up_to_ms: AtomicI64::new(i64::MIN),
             open: Mutex::new(None),
             beside_told: Mutex::new(false),
+            formers_told: Mutex::new(false),
         }
+    }
+
+    /// Adopts what waits in the folders of these names too; its own is none of them.
+    pub(crate) fn with_formers(self, names: &[String]) -> Self {
+        let formers = names.iter().map(|name| self.home.path().join(name)).collect();
+        Spool { formers, ..self }
+    }
+
+    /// The folders of which all is delivered here, its own first.
+    fn folders(&self) -> impl Iterator<Item = &PathBuf> {
+        std::iter::once(&self.folder).chain(&self.formers)
     }
 
     /// What was kept up to this time is deleted when it is found.
@@ -247,21 +267,22 @@ impl Spool {
         };
         kill::point("removed");
         if let (Some(owner), Ok(())) = (owner_of(path), &removed) {
+            let lock_path = lock_beside(path, owner);
             let last = self.open().as_mut().and_then(|open| {
-                let (_, left) = open.adopted.get_mut(owner)?;
+                let (_, left) = open.adopted.get_mut(&lock_path)?;
                 *left = left.saturating_sub(1);
-                if *left == 0 { open.adopted.remove(owner) } else { None }
+                if *left == 0 { open.adopted.remove(&lock_path) } else { None }
             });
-            last.into_iter().for_each(|(lock, _)| self.unlock(owner, lock));
+            last.into_iter().for_each(|(lock, _)| self.unlock(&lock_path, lock));
         }
         removed
     }
 
     /// Lets go of the lock of an owner of whom nothing is left. First the file, then the lock: nobody can get hold of a
     /// lock file that is about to be deleted.
-    fn unlock(&self, owner: &str, lock: Lock) {
+    fn unlock(&self, path: &Path, lock: Lock) {
         kill::point("unlock-before");
-        let _ = self.storage.remove(&self.lock_path(owner));
+        let _ = self.storage.remove(path);
         kill::point("unlocked");
         drop(lock);
     }
@@ -271,19 +292,43 @@ impl Spool {
     pub(crate) fn look(&self) -> io::Result<Look> {
         let mut look = Look::default();
         look.log.extend(self.keep_lock());
-        let known: Vec<String> = match self.open().as_ref() {
-            Some(open) => open.adopted.keys().chain([&open.owner]).cloned().collect(),
+        let mut leftovers = Vec::new();
+        self.look_into(&self.folder, &mut look, &mut leftovers)?;
+        for former in &self.formers {
+            match self.look_into(former, &mut look, &mut leftovers) {
+                Err(error) if !is_absence(&error) => look.log.extend(self.tell_of_former(former, &error)),
+                _ => {}
+            }
+        }
+        self.copy_together(leftovers, &mut look);
+        self.let_go_of_the_empty();
+        look.found.sort_by(|a, b| a.path.file_name().cmp(&b.path.file_name()));
+        look.discarded += self.folders().map(|folder| self.discard_rejected(folder)).sum::<usize>();
+        look.discarded += self.discard_elsewhere();
+        for folder in self.folders() {
+            self.remove_unfinished(folder);
+            self.remove_unfinished(&folder.join(REJECTED));
+        }
+        self.remove_unfinished(self.home.path());
+        look.log.extend(self.tell_of_others());
+        Ok(look)
+    }
+
+    /// Adopts what is in one folder of owners that are gone.
+    fn look_into(&self, folder: &Path, look: &mut Look, leftovers: &mut Vec<Leftover>) -> io::Result<()> {
+        let known: Vec<PathBuf> = match self.open().as_ref() {
+            Some(open) => open.adopted.keys().cloned().chain([self.lock_path(&open.owner)]).collect(),
             None => return Err(io::ErrorKind::NotFound.into()),
         };
-        let owners = self.owners_in(&self.folder)?;
+        let owners = self.owners_in(folder)?;
         kill::point("listed");
-        let mut leftovers = Vec::new();
         for (owner, chunks) in owners {
-            if known.contains(&owner) {
+            let lock_path = folder.join(format!("{owner}{LOCK}"));
+            if known.contains(&lock_path) {
                 continue;
             }
             // One owner that cannot be locked must not keep the others from being adopted.
-            let Ok(Some(lock)) = self.storage.lock(&self.lock_path(&owner)) else {
+            let Ok(Some(lock)) = self.storage.lock(&lock_path) else {
                 // A chunk in the making is as large as it may become, a number of whole pages, and outside the quota.
                 let sealed = chunks.iter().filter(|chunk| chunk.bytes % PAGE_BYTES as u64 != 0);
                 look.foreign_bytes += sealed.map(|chunk| chunk.blocks_bytes).sum::<u64>();
@@ -291,21 +336,20 @@ impl Spool {
             };
             kill::point("adopted");
             // What it made between being listed and its end is there too.
-            let chunks = self.owners_in(&self.folder)?.remove(&owner).unwrap_or_default();
+            let chunks = self.owners_in(folder)?.remove(&owner).unwrap_or_default();
             if let Some(open) = &mut *self.open() {
-                open.adopted.insert(owner, (lock, chunks.len()));
+                open.adopted.insert(lock_path, (lock, chunks.len()));
             }
-            self.adopt(chunks, &mut look, &mut leftovers);
+            self.adopt(folder, chunks, look, leftovers);
         }
-        self.copy_together(leftovers, &mut look);
-        self.let_go_of_the_empty();
-        look.found.sort_by(|a, b| a.path.file_name().cmp(&b.path.file_name()));
-        look.discarded += self.discard_rejected(&self.folder) + self.discard_elsewhere();
-        self.remove_unfinished(&self.folder);
-        self.remove_unfinished(&self.folder.join(REJECTED));
-        self.remove_unfinished(self.home.path());
-        look.log.extend(self.tell_of_others());
-        Ok(look)
+        Ok(())
+    }
+
+    /// Why what waits in a former folder is not delivered, told once.
+    fn tell_of_former(&self, former: &Path, error: &io::Error) -> Option<String> {
+        let mut told = self.formers_told.lock().unwrap_or_else(PoisonError::into_inner);
+        let line = || format!("{}, of the former write key or endpoint, cannot be read: {error}", former.display());
+        (!std::mem::replace(&mut *told, true)).then(line)
     }
 
     /// Has the lock again that was lost: its file was deleted, by a cleaner of old files perhaps, or the host closed
@@ -331,9 +375,9 @@ impl Spool {
     }
 
     /// Takes on what an owner that is gone has left.
-    fn adopt(&self, chunks: Vec<Entry>, look: &mut Look, leftovers: &mut Vec<Leftover>) {
+    fn adopt(&self, folder: &Path, chunks: Vec<Entry>, look: &mut Look, leftovers: &mut Vec<Leftover>) {
         for chunk in chunks {
-            let path = self.folder.join(&chunk.name);
+            let path = folder.join(&chunk.name);
             if self.is_discarded(&chunk.name) {
                 look.discarded += 1;
                 let _ = self.remove(&path);
@@ -416,7 +460,7 @@ impl Spool {
             }
             None => BTreeMap::new(),
         };
-        empty.into_iter().for_each(|(owner, (lock, _))| self.unlock(&owner, lock));
+        empty.into_iter().for_each(|(path, (lock, _))| self.unlock(&path, lock));
     }
 
     /// What waits beside this queue for another write key or endpoint, told once: only a client of theirs delivers it.
@@ -429,7 +473,7 @@ impl Spool {
         let mut files = 0;
         for name in self.storage.folders(self.home.path()).ok()?.iter().filter(|name| is_hash(name)) {
             let folder = self.home.path().join(name);
-            if folder == self.folder {
+            if self.folders().any(|own| *own == folder) {
                 continue;
             }
             for (owner, chunks) in self.owners_in(&folder).unwrap_or_default() {
@@ -445,8 +489,8 @@ impl Spool {
                 _ => (format!("{files} files"), "wait", "them"),
             };
             format!(
-                "{files} in {home} {wait} for another write key or endpoint; `segment spool ls` shows {them} and \
-                 `segment spool send` delivers {them}"
+                "{files} in {home} {wait} for another write key or endpoint; `segment spool ls` shows {them}, and \
+                 former_write_key, former_endpoint or `segment spool send` delivers {them}"
             )
         })
     }
@@ -634,7 +678,7 @@ fn owner() -> String {
 }
 
 /// The name of what one write key has for one endpoint. Not the key itself: file names are seen by many. The endpoint
-/// is part of it, so that what was meant for one region is never sent to another.
+/// is part of it, so that what was meant for one region is not sent to another unless the host asks for that.
 pub(crate) fn queue_name(endpoint: &str, write_key: &str) -> String {
     let name = uuid::Uuid::new_v5(&uuid::Uuid::NAMESPACE_URL, format!("{endpoint}#{write_key}").as_bytes());
     name.simple().to_string()
@@ -678,6 +722,11 @@ fn stem_of(stem: &str) -> Option<&str> {
     let is_number = |text: &str, digits| text.len() >= digits && text.bytes().all(|byte| byte.is_ascii_digit());
     let is_ours = is_number(ms, 13) && is_number(sequence, 6) && is_owner(owner) && parts.next().is_none();
     is_ours.then_some(owner)
+}
+
+/// Where the lock of a chunk's owner is.
+fn lock_beside(chunk: &Path, owner: &str) -> PathBuf {
+    chunk.with_file_name(format!("{owner}{LOCK}"))
 }
 
 /// Whether a file was about to take the place of one of ours: `NAME.PROCESS-NUMBER.new`.

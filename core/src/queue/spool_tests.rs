@@ -573,6 +573,83 @@ fn what_an_owner_makes_after_it_was_listed_is_found_when_it_is_gone() {
     assert_eq!(messages, [r#"{"a":1}"#, r#"{"b":2}"#]);
 }
 
+/// The same folder as clients of another key see it, which the program had before.
+fn former_spool(folder: &Folder) -> Spool {
+    let storage: Arc<dyn Storage> = Arc::new(Disk);
+    let home = Arc::new(Home::new(storage.clone(), &folder.0));
+    Spool::new(storage, home, "former", "https://api.segment.io", 400_000, 1 << 20)
+}
+
+/// As this program sees it.
+fn with_former(storage: impl Storage + 'static, folder: &Folder) -> Spool {
+    spool(storage, folder).with_formers(&[queue_name("https://api.segment.io", "former")])
+}
+
+#[test]
+fn of_a_former_key_the_dead_are_adopted_and_the_living_are_not() {
+    let folder = Folder::new();
+    let (dead, living) = (former_spool(&folder), former_spool(&folder));
+    let left = write(&dead, 1, r#"{"a":1}"#, false).expect("written");
+    dead.reject(std::iter::once(b"{\"r\":1}".as_slice()), "refused").expect("kept");
+    dead.close(false);
+    write(&living, 2, r#"{"b":2}"#, false).expect("written");
+    let heir = with_former(Disk, &folder);
+    let look = heir.look().expect("a disk that works");
+    assert_eq!(look.found.iter().map(|found| &found.path).collect::<Vec<_>>(), [&left]);
+    assert!(look.foreign_bytes > 0 && look.log.is_empty(), "{look:?}");
+    assert!(heir.look().expect("a disk that works").found.is_empty(), "once");
+    let of_owner = |path: &Path| lock_beside(path, owner_of(path).expect("a chunk"));
+    assert!(Disk.is_locked(&of_owner(&left)), "nobody else has it meanwhile");
+    heir.remove(&left).expect("a disk that works");
+    assert!(!of_owner(&left).exists(), "with the last chunk of an owner its lock goes");
+    assert_eq!(std::fs::read_dir(left.with_file_name(REJECTED)).expect("there").count(), 2, "what was given up stays");
+}
+
+#[test]
+fn what_waited_for_a_former_key_before_the_user_opted_out_is_deleted() {
+    let folder = Folder::new();
+    let dead = former_spool(&folder);
+    let before = write(&dead, 5, r#"{"a":1}"#, false).expect("written");
+    let after = write(&dead, 6, r#"{"b":2}"#, false).expect("written");
+    dead.reject(std::iter::once(b"{\"r\":1}".as_slice()), "refused").expect("kept");
+    dead.close(false);
+    let heir = with_former(Disk, &folder);
+    heir.discard_up_to(5);
+    let look = heir.look().expect("a disk that works");
+    assert_eq!((look.discarded, before.exists()), (1, false));
+    assert_eq!(look.found.iter().map(|found| &found.path).collect::<Vec<_>>(), [&after]);
+    heir.discard_up_to(time::now_ms() + 1);
+    assert_eq!(heir.look().expect("a disk that works").discarded, 2, "and what was rejected");
+}
+
+#[test]
+fn a_former_folder_that_cannot_be_read_is_told_once_and_holds_up_nothing() {
+    let none = Folder::new();
+    assert!(with_former(Disk, &none).look().expect("a disk that works").log.is_empty(), "there is none");
+    let mut told = 0;
+    for fails_at in 0.. {
+        let folder = Folder::new();
+        let (dead, owner) = (former_spool(&folder), spool(Disk, &folder));
+        write(&dead, 1, r#"{"a":1}"#, false).expect("written");
+        write(&owner, 2, r#"{"b":2}"#, false).expect("written");
+        dead.close(false);
+        owner.close(false);
+        let heir = with_former(Disk, &folder);
+        let calls = Arc::new(AtomicUsize::new(0));
+        let faulty = Faulty { calls: calls.clone(), fails_at, for_ever: true, ..Faulty::default() };
+        let heir = Spool { storage: Arc::new(faulty), ..heir };
+        let looks: Vec<Look> = (0..3).filter_map(|_| heir.look().ok()).collect();
+        let lines = looks.iter().flat_map(|look| &look.log).filter(|line| line.contains("former write key")).count();
+        assert!(lines <= 1, "{looks:?}");
+        // Where the disk fails from the former folder on, what is its own was found before.
+        told += usize::from(lines > 0 && looks[0].found.len() == 1);
+        if calls.load(Ordering::SeqCst) <= fails_at {
+            break;
+        }
+    }
+    assert!(told > 0);
+}
+
 /// Else the next start would send it beside the one that was written in its place.
 #[test]
 fn a_chunk_that_cannot_be_written_whole_is_not_left_behind() {
@@ -759,6 +836,47 @@ fn who_ends_a_client_that_syncs_has_had_it_synced() {
     assert!(track(&client, "first"));
     drop(client);
     assert!(synced.load(Ordering::SeqCst) >= 2, "the file and the folder");
+}
+
+#[test]
+fn what_was_dropped_and_cannot_be_read_is_counted_and_said() {
+    let folder = Folder::new();
+    let (told, lines) = (Arc::new(AtomicUsize::new(0)), Arc::new(Mutex::new(Vec::new())));
+    let (count, log) = (told.clone(), lines.clone());
+    let small = Config {
+        queue_max_bytes: 200_000,
+        overflow: crate::Overflow::DropOldest,
+        on_delivery: Some(Box::new(move |delivery| _ = count.fetch_add(delivery.message_ids.len(), Ordering::SeqCst))),
+        on_log: Some(Box::new(move |_, line| log.lock().expect("no panic").push(line.to_owned()))),
+        ..config(&folder)
+    };
+    let client = client(small, Disk, &Receiver::default());
+    client.pause(); // nothing is read to be sent
+    let queue = &client.process().shared.queue;
+    let first: Vec<String> = (0..500).map(|n| format!("{n} {}", "x".repeat(60))).collect();
+    assert!(first.iter().all(|id| track(&client, id)) && client.stats().dropped == 0);
+    wait_for("what is full is cut", || queue.lock().errands.sleeps);
+    let queue_folder = std::fs::read_dir(folder.home()).expect("there").flatten().find(|entry| entry.path().is_dir());
+    let chunks = std::fs::read_dir(queue_folder.expect("there").path()).expect("there").flatten().map(|e| e.path());
+    let mut chunks: Vec<PathBuf> = chunks.filter(|path| owner_of(path).is_some()).collect();
+    chunks.sort();
+    let gone = Batch::checked(std::fs::read(&chunks[0]).expect("the oldest")).len();
+    std::fs::remove_file(&chunks[0]).expect("deleted");
+    let mut n = 0;
+    while client.stats().dropped == 0 {
+        assert!(track(&client, &format!("more {n} {}", "x".repeat(60))));
+        n += 1;
+    }
+    assert_eq!(client.stats().dropped, gone as u64, "the oldest");
+    let what = format!("on_delivery is not told of {gone} messages that were dropped for room: ");
+    let said = || lines.lock().expect("no panic").iter().filter(|line| line.starts_with(&what)).cloned().collect();
+    wait_for("it is said", || !Vec::is_empty(&said()));
+    let said: Vec<String> = said();
+    assert!(said.len() == 1 && said[0].contains(" cannot be read: "), "{said:?}");
+    balanced(&client);
+    drop(client);
+    wait_for_the_end(&folder.0);
+    assert_eq!(told.load(Ordering::SeqCst), 0);
 }
 
 #[test]

@@ -12,7 +12,8 @@ use crate::base::time;
 use crate::queue::chunk::{Batch, Chunk};
 use crate::queue::flight::Landed;
 use crate::queue::policy::Waiting;
-use crate::queue::shelf::{Leaving, Shelf};
+use crate::queue::reports::Reports;
+use crate::queue::shelf::{Dropped, Leaving, Shelf};
 use crate::user::person::Wish;
 
 /// How many log lines wait for the delivery thread at most.
@@ -52,12 +53,16 @@ pub struct Stats {
     pub paused_until_ms: Option<i64>,
     /// How many requests for messages are under way.
     pub uploads: u32,
+    /// Of the failed: those whose lines in the spool were not as they had been written.
+    pub damaged: u64,
 }
 
 /// What is to be done on the disk by the thread that does such things.
 pub(crate) enum Errand {
     /// Delete a file, whose slot is gone then.
     Remove(Leaving),
+    /// The same, and read it before, for the host to be told of what was dropped.
+    Drop(Leaving, Dropped),
     /// Delete the file of a chunk in which there is nothing.
     Discard(Chunk),
     /// Keep lines that are not as they were written, for a person to look at.
@@ -83,6 +88,8 @@ pub(crate) struct State {
     /// All counts but those of what waits, which the shelf has.
     pub(crate) stats: Stats,
     pub(crate) news: News,
+    /// What was dropped for room, until the host was told of it.
+    pub(crate) reports: Reports,
     /// The host wants nothing to be sent for now.
     pub(crate) is_paused: bool,
     /// That the queue is full was said.
@@ -180,6 +187,8 @@ pub(crate) struct WorkerState {
     pub(crate) hurry: bool,
     /// It is the last chance: the same, however often that was wanted.
     pub(crate) last_chance: bool,
+    /// What it did last was to tell the host something.
+    pub(crate) has_told: bool,
 }
 
 /// Whether the user wants any of this.
@@ -326,6 +335,7 @@ impl State {
                 flush_up_to: 0,
                 hurry: false,
                 last_chance: false,
+                has_told: false,
             },
             choice: Choice {
                 wish: Wish::NEVER_ASKED,
@@ -337,6 +347,7 @@ impl State {
             },
             stats: Stats::default(),
             news: News::default(),
+            reports: Reports::default(),
             is_paused: false,
             full: false,
             closed: false,
@@ -375,14 +386,34 @@ impl State {
         self.stats.dropped += messages;
     }
 
-    /// Whether nothing is left of the chunks up to this number, nor of what was found.
+    /// Whether nothing is left of the chunks up to this number, nor of what was found, nor to be told of them.
     pub(crate) fn is_settled(&self, number: u64) -> bool {
-        self.has_looked() && self.shelf.is_settled_up_to(number)
+        self.has_looked() && self.shelf.is_settled_up_to(number) && self.reports.is_settled_up_to(number)
     }
 
     /// Whether nothing is left at all.
     pub(crate) fn is_empty(&self) -> bool {
-        self.has_looked() && self.shelf.is_empty()
+        self.has_looked() && self.shelf.is_empty() && self.reports.is_empty()
+    }
+
+    /// The newest chunk that holds anything, or of which the host is still to be told.
+    pub(crate) fn newest(&self) -> u64 {
+        self.shelf.newest().max(self.reports.newest())
+    }
+
+    /// How many messages were dropped whose files nobody has read yet.
+    pub(crate) fn unread_drops(&self) -> u64 {
+        let unread = self.errands.list.iter().map(|errand| match errand {
+            Errand::Drop(_, dropped) => dropped.messages,
+            _ => 0,
+        });
+        unread.sum()
+    }
+
+    /// Whether there is anything to tell the host.
+    pub(crate) fn owes_telling(&self) -> bool {
+        let is_dropped = self.reports.is_anything_waiting() && !self.worker.abandoned;
+        !self.log.lines.is_empty() || self.reports.is_anything_unsaid() || is_dropped
     }
 
     /// Whether the folder, if there is one, was looked into. Nobody is kept waiting for that where nobody knows what
@@ -405,13 +436,15 @@ impl State {
         }
     }
 
-    /// Keeps a line for the log.
-    pub(crate) fn note(&mut self, level: Level, line: String) {
-        if self.log.lines.len() < LOG_LINES_MAX {
+    /// Keeps a line for the log, if there is room; whether there is.
+    pub(crate) fn note(&mut self, level: Level, line: String) -> bool {
+        let has_room = self.log.lines.len() < LOG_LINES_MAX;
+        if has_room {
             self.log.lines.push((level, line));
         } else {
             self.log.lost += 1;
         }
+        has_room
     }
 
     pub(crate) fn take_log(&mut self) -> Vec<(Level, String)> {

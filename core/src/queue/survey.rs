@@ -3,7 +3,7 @@
 //!
 //! ```no_run
 //! let mut messages = 0;
-//! for queue in segment_native::survey::queues("/var/lib/game/segment".as_ref())? {
+//! for queue in segment_native::bindings::survey::queues("/var/lib/game/segment".as_ref())? {
 //!     for file in &queue.files {
 //!         messages += file.read()?.map_or(0, |content| content.messages.len());
 //!     }
@@ -18,7 +18,7 @@ use crate::base::error::Error;
 use crate::base::home::HOME;
 use crate::base::storage::{Disk, Entry, MAX_FILE_BYTES, Storage};
 use crate::base::time;
-use crate::net::endpoint::{EU_ENDPOINT, Endpoint, US_ENDPOINT};
+use crate::net::endpoint::Endpoint;
 use crate::queue::chunk::Batch;
 use crate::queue::spool::{self, CHUNK, LOCK, PACE, REASON, REJECTED, is_hash};
 
@@ -156,8 +156,7 @@ fn pause(folder: &Path) -> Option<Pause> {
 
 /// The name of the queue that a client with these settings has; an error if `endpoint` is no URL.
 pub fn queue_name(endpoint: &str, write_key: &str) -> Result<String, Error> {
-    let endpoint = Endpoint::read("endpoint", endpoint, US_ENDPOINT, EU_ENDPOINT)?;
-    Ok(spool::queue_name(&endpoint.identity(), write_key))
+    Ok(spool::queue_name(&Endpoint::tracking("endpoint", endpoint)?.identity(), write_key))
 }
 
 /// The `spool_dir` that a folder belongs to: one queue, or all that is kept below the one name in a `spool_dir`.
@@ -424,6 +423,8 @@ mod tests {
             ("http://127.0.0.1:1", "HTTP://127.0.0.1:1/v1/"),
             ("http://LOCALHOST:80/x/v1/", "http://localhost/x"),
             ("", "https://API.segment.io:443/"),
+            ("https://api.segment.io/v1/batch/", ""),
+            ("http://localhost/v1/b/?k=v", "http://LOCALHOST:80/v1/b?k=v"),
         ] {
             let config = crate::Config {
                 endpoint: endpoint.to_owned(),

@@ -28,6 +28,7 @@ use crate::base::storage::{Lock, Storage};
 use crate::base::threads::{self, Mutex, MutexGuard};
 use crate::json::object::{Object, Value};
 use crate::json::scan;
+use crate::user::context::{Change, Members};
 use crate::user::person::{Person, Privacy, Unsure};
 
 const PERSON: &str = "identity.json";
@@ -53,7 +54,7 @@ pub(crate) struct Identity {
     /// Somebody counts on it that what is remembered lasts, even where there is no folder for it.
     is_asked_to_keep: bool,
     is_stateful: bool,
-    /// The context of every message, but for what depends on the user.
+    /// The context that the settings give every message.
     context: Vec<u8>,
     /// A child of a fork reads it without a lock that its parent could have held.
     known: ArcSwap<Known>,
@@ -79,11 +80,15 @@ pub(crate) struct Known {
     /// None unless the client remembers who the user is, and while the user has opted out.
     pub(crate) person: Option<Person>,
     pub(crate) privacy: Privacy,
+    /// What the program has set of the context.
+    members: Members,
     /// The context of an `identify`, and of everything else while there is no person.
     pub(crate) context: Vec<u8>,
     /// The context of everything else: with the traits.
     pub(crate) context_with_traits: Vec<u8>,
     overruled: Overruled,
+    /// Counts what has become known of the user: it does not count changes of `members`.
+    turn: u64,
 }
 
 /// What stands in the folder and counts no more in this process: it could not be overwritten. What somebody else writes
@@ -187,7 +192,7 @@ impl Identity {
             person.get_or_insert_with(Person::unknown);
         }
         let is_forgotten = privacy.opted_out && privacy.unsure.is_none();
-        identity.known.store(Arc::new(identity.knowing(person, privacy, Overruled::default())));
+        identity.known.store(Arc::new(identity.knowing(&Known::default(), person, privacy, Overruled::default())));
         if is_forgotten {
             // Whoever opted out may have died before that.
             let _ = identity.hold_trying(FIRST_LOCK_TRIES).forget_if_out();
@@ -202,6 +207,40 @@ impl Identity {
     /// What is known right now.
     pub(crate) fn known(&self) -> Guard<Arc<Known>> {
         self.known.load()
+    }
+
+    /// The context that the settings give every message, without what is set while the program runs.
+    pub(crate) fn settled_context(&self) -> &[u8] {
+        &self.context
+    }
+
+    /// Changes a member of the context of every later message, unless `check` has something against what comes of it,
+    /// given what is known now and what would be. It waits for nobody, not even for who is writing to the disk.
+    pub(crate) fn set_context(
+        &self,
+        change: &Change,
+        check: impl Fn(&Known, &Known) -> Result<(), Error>,
+    ) -> Result<(), Error> {
+        loop {
+            let known = self.known();
+            let members = known.members.with(change)?;
+            if members == known.members {
+                return Ok(());
+            }
+            let fresh = Arc::new(self.composed(Known {
+                person: known.person.clone(),
+                privacy: known.privacy.clone(),
+                members,
+                overruled: known.overruled.clone(),
+                turn: known.turn,
+                ..Known::default()
+            }));
+            check(&known, &fresh)?;
+            let before = self.known.compare_and_swap(&known, fresh);
+            if Arc::ptr_eq(&before, &known) {
+                return Ok(());
+            }
+        }
     }
 
     pub(crate) fn is_stateful(&self) -> bool {
@@ -372,9 +411,19 @@ impl Identity {
             person: known.overruled.person.clone().filter(|_| is_same_person),
             privacy: known.overruled.privacy.clone().filter(|_| is_same_privacy),
         };
-        let fresh = Arc::new(self.knowing(person.cloned(), privacy, overruled));
-        let before = self.known.compare_and_swap(known, fresh);
-        Arc::ptr_eq(&before, known)
+        let mut latest = None;
+        loop {
+            let now = latest.as_ref().unwrap_or(known);
+            let fresh = Arc::new(self.knowing(now, person.cloned(), privacy.clone(), overruled.clone()));
+            let before = self.known.compare_and_swap(now, fresh);
+            if Arc::ptr_eq(&before, now) {
+                return true;
+            }
+            if before.turn != known.turn {
+                return false;
+            }
+            latest = Some(before); // only the program's context is another
+        }
     }
 
     fn lock_out_others(&self, tries: u32) -> Option<Lock> {
@@ -403,22 +452,29 @@ impl Identity {
         None
     }
 
-    fn knowing(&self, person: Option<Person>, privacy: Privacy, overruled: Overruled) -> Known {
-        let mut context = self.context.clone();
-        if let Ok(categories) = std::str::from_utf8(&privacy.consent)
+    /// What is known once this is so; what has nothing to do with the user stays as it was.
+    fn knowing(&self, before: &Known, person: Option<Person>, privacy: Privacy, overruled: Overruled) -> Known {
+        let (members, turn) = (before.members.clone(), before.turn.wrapping_add(1));
+        self.composed(Known { person, privacy, members, overruled, turn, ..Known::default() })
+    }
+
+    /// Fills in the contexts.
+    fn composed(&self, known: Known) -> Known {
+        let mut context = known.members.over(&self.context);
+        if let Ok(categories) = std::str::from_utf8(&known.privacy.consent)
             && !categories.is_empty()
         {
             let preferences = Object::from([("categoryPreferences", Value::Json(categories))]);
             merge(&mut context, &Object::from([("consent", &preferences)]));
         }
         let mut context_with_traits = context.clone();
-        let traits = person.as_ref().map_or(&[][..], |person| &person.traits);
+        let traits = known.person.as_ref().map_or(&[][..], |person| &person.traits);
         if let Ok(traits) = std::str::from_utf8(traits)
             && !traits.is_empty()
         {
             merge(&mut context_with_traits, &Object::from([("traits", Value::Json(traits))]));
         }
-        Known { person, privacy, context, context_with_traits, overruled }
+        Known { context, context_with_traits, ..known }
     }
 }
 
@@ -449,7 +505,7 @@ impl Held<'_> {
         let known = self.identity.known();
         let mut after = (known.person.clone(), known.privacy.clone());
         change(&mut after);
-        self.identity.knowing(after.0, after.1, known.overruled.clone())
+        self.identity.knowing(&known, after.0, after.1, known.overruled.clone())
     }
 
     /// Changes what is known, and keeps it. It counts in this process even where it cannot be kept.
@@ -479,7 +535,9 @@ impl Held<'_> {
             person: person_kept.is_err().then(|| self.stored.person.clone()),
             privacy: privacy_kept.is_err().then(|| self.stored.privacy.clone()),
         };
-        self.identity.known.store(Arc::new(self.identity.knowing(person, privacy, overruled)));
+        self.identity
+            .known
+            .rcu(|known| Arc::new(self.identity.knowing(known, person.clone(), privacy.clone(), overruled.clone())));
         let kept = person_kept.and(privacy_kept);
         // Without a folder nothing was written, and nothing has failed.
         let kept = if self.identity.folder.is_none() && self.folder.is_err() {
@@ -596,5 +654,78 @@ impl Known {
     /// The context that a message of this call gets.
     pub(crate) fn context_for(&self, is_identify: bool) -> &[u8] {
         if is_identify { &self.context } else { &self.context_with_traits }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::storage::Disk;
+
+    fn identity() -> Identity {
+        Identity::open(Arc::new(Disk), None, false, true, br#"{"level":0}"#.to_vec())
+    }
+
+    fn set(identity: &Identity, level: i64) {
+        let change = Change::new("level", Some(Value::Int(level))).expect("good");
+        identity.set_context(&change, |_, _| Ok(())).expect("set");
+    }
+
+    fn context(identity: &Identity) -> String {
+        String::from_utf8(identity.known().context.clone()).expect("UTF-8")
+    }
+
+    fn opted_out(identity: &Identity) -> Stored {
+        let privacy = identity.known().privacy.opted(true, 1);
+        Stored { person: File::Absent, privacy: File::Holds(privacy) }
+    }
+
+    #[test]
+    fn what_others_have_changed_is_taken_in_though_the_context_changes_meanwhile() {
+        let identity = identity();
+        let (seen, stored) = (identity.known(), opted_out(&identity));
+        set(&identity, 1);
+        assert!(identity.take_in(&seen, &stored));
+        assert!(identity.known().privacy.opted_out);
+        assert_eq!(context(&identity), r#"{"level":1}"#);
+    }
+
+    #[test]
+    fn what_others_have_changed_is_not_taken_in_over_what_is_newer() {
+        let identity = identity();
+        let (seen, stored) = (identity.known(), opted_out(&identity));
+        identity
+            .hold()
+            .change(|(person, _)| person.as_mut().expect("somebody").user_id = Some("u".into()))
+            .expect("kept");
+        set(&identity, 1);
+        assert!(!identity.take_in(&seen, &stored));
+        assert!(!identity.known().privacy.opted_out);
+    }
+
+    #[test]
+    fn a_change_of_the_user_and_one_of_the_context_both_count() {
+        let identity = identity();
+        identity
+            .hold()
+            .change(|(_, privacy)| {
+                privacy.consent = br#"{"ads":true}"#.to_vec();
+                set(&identity, 1);
+            })
+            .expect("kept");
+        let both = r#"{"level":1,"consent":{"categoryPreferences":{"ads":true}}}"#;
+        assert_eq!(context(&identity), both);
+        let again = Change::new("level", Some(Value::Int(2))).expect("good");
+        let tries = std::cell::Cell::new(0);
+        let check = |_: &Known, _: &Known| {
+            tries.set(tries.get() + 1);
+            if tries.get() == 1 {
+                identity.hold().change(|(_, privacy)| privacy.consent.clear()).expect("kept");
+            }
+            Ok(())
+        };
+        identity.set_context(&again, check).expect("set");
+        assert_eq!(context(&identity), r#"{"level":2}"#);
+        assert_eq!(tries.get(), 2, "it was checked again against what is known by then");
     }
 }

@@ -250,8 +250,8 @@ impl Wish {
     }
 }
 
-/// Checks the categories of a consent: Segment discards what is no boolean (segment.com/docs: Consent in Segment
-/// Connections).
+/// Checks the categories of a consent: Segment discards what is no boolean
+/// (<https://www.twilio.com/docs/segment/privacy/consent-management/consent-in-segment-connections>).
 pub(crate) fn check_consent(categories: &[u8]) -> Result<(), Error> {
     if categories == b"{}" {
         return Err(Error::invalid("categories must not be empty: without any, give none at all"));

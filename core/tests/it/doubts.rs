@@ -85,7 +85,9 @@ fn strict_refuses_what_is_doubtful_with_the_same_sentence() {
     assert_eq!((stats.accepted, stats.refused), (2, 5));
     client.shutdown(patience()).expect("all out");
     drop(client);
-    assert_eq!(log.warnings(), Vec::<String>::new());
+    // It is not warned of doubts, but of calls that fail.
+    let warnings = log.warnings();
+    assert!(warnings.len() == 5 && warnings.iter().all(|line| line.starts_with("a call failed: ")), "{warnings:?}");
 }
 
 #[test]

@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, OnceLock, Weak};
 
 use crate::child::{self, Folder, Program, balanced, died_by_kill, kill, part, patience, program, told};
 use crate::server::{Reply, Server};
-use segment_native::{BeforeSend, Call, Client, Config, Edit, Error, ErrorKind, Message, Object, Options};
+use segment_native::{BeforeSend, Call, Client, Config, Edit, Error, ErrorKind, Message, Object, Options, bindings};
 use serde_json::{Value, json};
 
 /// The programs that are opened.
@@ -152,7 +152,7 @@ fn used_by_itself(server: &Server, using: Using) -> (Arc<Client>, Problems) {
     let (known, noted) = (own.clone(), problems.clone());
     let client = Arc::new(editing(server, move |_| {
         let client = known.get().and_then(Weak::upgrade).expect("made");
-        assert!(client.is_in_callback());
+        assert!(bindings::is_in_callback(&client));
         assert!(client.anonymous_id().is_some() && !client.is_opted_out(), "these ask for nothing");
         if let Err(error) = using(&client) {
             noted.lock().expect("no panic").push(error.kind());

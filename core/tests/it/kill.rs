@@ -9,7 +9,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::child::*;
-use segment_native::{Client, Config, KILL_POINTS, Object, Options};
+#[cfg(feature = "kill-points")]
+use segment_native::bindings::KILL_POINTS;
+use segment_native::{Client, Config, Object, Options};
 
 /// The programs that are killed.
 #[test]
@@ -407,6 +409,7 @@ fn crashes_without_a_network_do_not_fill_the_quota() {
 }
 
 #[test]
+#[cfg(feature = "kill-points")]
 fn every_kill_point_is_somewhere_in_the_code_and_every_one_in_the_code_is_listed() {
     let mut in_code = HashSet::new();
     for code in crate::layers::modules("core/src").values() {

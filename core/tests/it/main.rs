@@ -6,6 +6,7 @@ mod call;
 #[cfg(unix)]
 mod child;
 mod consent;
+mod context;
 mod delivery;
 mod departures;
 mod descriptors;
@@ -13,6 +14,8 @@ mod doubts;
 mod ends;
 mod exit;
 mod features;
+#[cfg(unix)]
+mod former;
 #[cfg(unix)]
 mod front;
 mod hosts;
@@ -32,5 +35,7 @@ mod seed;
 mod server;
 mod spool;
 mod tls;
+mod told;
 mod typed;
 mod uploads;
+mod works_with;

@@ -3,7 +3,8 @@
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 
-use segment_native::{Client, Config, Edit, Error, ErrorKind, Object, Options, Value, Writer};
+use segment_native::bindings::{self, Writer};
+use segment_native::{Client, Config, Edit, Error, ErrorKind, Object, Options, Value};
 
 use crate::child;
 
@@ -85,12 +86,12 @@ fn a_message_is_nested_64_deep_at_most_whichever_way_it_is_made() {
         }),
         ("pieces", |c, n| {
             let mut properties = Object::new();
-            properties.set_with("v", true, pieces(n - 2))?;
+            bindings::set_with(&mut properties, "v", true, pieces(n - 2))?;
             track(c, &properties)
         }),
         ("pieces in an object that is set", |c, n| {
             let mut inner = Object::new();
-            inner.set_with("v", true, pieces(n - 3))?;
+            bindings::set_with(&mut inner, "v", true, pieces(n - 3))?;
             track(c, &Object::new().with("o", &inner))
         }),
         ("parsed", |c, n| track(c, &Object::parse(&object(n - 1))?)),
@@ -151,8 +152,9 @@ fn only_what_an_object_holds_counts() {
 #[test]
 fn an_object_that_is_a_whole_message_is_nested_as_deep_as_one() {
     let message = |depth: usize| {
-        let mut message = Object::for_message();
-        message.set("type", "page").set("userId", "u").set_with("properties", true, pieces(depth - 1))?;
+        let mut message = bindings::object_for_message();
+        message.set("type", "page").set("userId", "u");
+        bindings::set_with(&mut message, "properties", true, pieces(depth - 1))?;
         message.to_json()
     };
     assert_eq!(message(DEEPEST).map(|json| depth(&json)), Ok(DEEPEST));

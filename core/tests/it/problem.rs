@@ -7,7 +7,8 @@ use std::time::{Duration, Instant};
 use crate::child::Folder;
 use crate::patience::{NEVER, patience, wait_for_the_end, wait_until};
 use crate::server::{Reply, Server, nobody};
-use segment_native::{Client, Config, ErrorKind, survey};
+use segment_native::bindings::survey;
+use segment_native::{Client, Config, ErrorKind};
 
 fn config(url: &str) -> Config {
     Config { endpoint: url.to_owned(), flush_interval: Duration::from_millis(5), ..Config::new("WRITE_KEY") }

@@ -57,6 +57,7 @@ fn identify_sends_every_field_of_its_form() {
         state: Some("Greater London"),
         postal_code: Some("SW1Y 4JH"),
         country: Some("United Kingdom"),
+        ..Address::default()
     };
     let company = Company {
         name: Some("Analytical Engines"),
@@ -64,6 +65,7 @@ fn identify_sends_every_field_of_its_form() {
         industry: Some("Technology"),
         employee_count: Some(2),
         plan: Some("enterprise"),
+        ..Company::default()
     };
     let mut traits = Traits::new()
         .address(address)

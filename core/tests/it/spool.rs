@@ -249,7 +249,7 @@ fn damaged_lines_are_skipped_and_all_others_delivered() {
     client.flush(patience()).expect("settled");
     let stats = client.stats();
     // Half a line at the end was never accepted.
-    assert_eq!((stats.recovered, stats.delivered, stats.failed), (10, 9, 1));
+    assert_eq!((stats.recovered, stats.delivered, stats.failed, stats.damaged), (10, 9, 1, 1));
     balanced(&stats);
     let requests = &server.requests()[begun..];
     assert!(!requests.iter().any(|request| request.names().contains(&"Event 4")));

@@ -9,7 +9,8 @@ use std::time::Duration;
 use crate::child::{Folder, Random, balanced};
 use crate::patience::{NEVER, campaign, patience, rounds, wait_for_the_end, wait_until};
 use crate::server::{Reply, Server};
-use segment_native::{Client, Config, ErrorKind, HttpResponse, Object, Request, survey};
+use segment_native::bindings::survey;
+use segment_native::{Client, Config, ErrorKind, HttpResponse, Object, Request};
 
 /// How many requests a server has in hand, and the most there ever were.
 #[derive(Clone, Default)]

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use crate::base::error::Error;
+use crate::base::error::{Error, ErrorKind};
 use crate::simulator::disk::Disk;
 use crate::simulator::threads::World;
 
@@ -26,6 +26,9 @@ struct Message {
     /// The host was told that it was given up; and how often it was told anything of it.
     failed: bool,
     reports: u32,
+    /// Who has told of it; and who, that it was dropped for room.
+    told_by: BTreeSet<usize>,
+    dropped_by: Option<usize>,
     /// It was settled when a flush returned.
     settled: Option<Duration>,
     /// It may be lost: it was kept in memory only, or the power went before it was synced.
@@ -47,12 +50,24 @@ struct Pages {
     choices: Vec<Choice>,
     /// So many may be lost, of those of a process.
     losses: BTreeMap<usize, u64>,
-    /// So many were dropped by a queue that was full.
+    /// So many were dropped by a queue that was full, and the host was not told of them.
     dropped: u64,
+    /// So many messages the host of a process was told of as dropped for room.
+    told: BTreeMap<usize, u64>,
+    /// Somebody was not told of all that was dropped.
+    is_untold: bool,
     /// Processes that ended as they should, and had everything synced by then.
     ended: BTreeSet<usize>,
     /// Files that were deleted may be back.
     is_powerless: bool,
+}
+
+/// What a process may tell its host of messages that the server does not refuse.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct May {
+    pub(crate) give_up: bool,
+    pub(crate) drop: bool,
+    pub(crate) repeat: bool,
 }
 
 pub(crate) struct Book {
@@ -106,19 +121,48 @@ impl Book {
         }
     }
 
-    /// The host was told of some messages.
-    pub(crate) fn told(&self, ids: &[String], error: Option<&Error>, gives_up: bool) {
+    /// The host of a process was told of some messages. Where the disk is in trouble a message may be in two files.
+    pub(crate) fn told(&self, process: usize, ids: &[String], error: Option<&Error>, may: May) {
+        let is_dropped = error.is_some_and(|error| error.kind() == ErrorKind::QueueFull);
+        let mut failure = None;
         let mut pages = self.pages();
         for id in ids {
             if let Some(message) = pages.messages.get_mut(id) {
                 message.failed |= error.is_some();
                 message.reports += 1;
+                let is_again = !message.told_by.insert(process);
+                if is_again && (is_dropped || message.dropped_by == Some(process)) && !may.repeat {
+                    failure.get_or_insert_with(|| format!("{id} was dropped, and told of twice"));
+                }
+                if is_dropped {
+                    message.dropped_by = Some(process);
+                    if message.process != process {
+                        failure.get_or_insert_with(|| format!("{id} was dropped, and is another's"));
+                    }
+                }
             }
+        }
+        if is_dropped {
+            *pages.told.entry(process).or_default() += ids.len() as u64;
         }
         drop(pages);
         let lost = ids.iter().find(|id| !id.starts_with(REFUSED));
-        if let (Some(lost), Some(error), false) = (lost, error, gives_up) {
-            self.world.fail(&format!("{lost} was given up: {error}"));
+        let is_allowed = if is_dropped { may.drop } else { may.give_up };
+        if let (Some(lost), Some(error), false) = (lost, error, is_allowed) {
+            failure.get_or_insert_with(|| format!("{lost} was given up: {error}"));
+        }
+        if let Some(failure) = failure {
+            self.world.fail(&failure);
+        }
+    }
+
+    /// A flush has come back, and nothing that was dropped is untold: the host was told of each of these.
+    pub(crate) fn is_told(&self, process: usize, ids: &[String]) {
+        let pages = self.pages();
+        let untold = ids.iter().find(|id| !pages.messages[*id].told_by.contains(&process)).cloned();
+        drop(pages);
+        if let Some(id) = untold {
+            self.world.fail(&format!("a flush came back before the host was told of {id}"));
         }
     }
 
@@ -126,8 +170,17 @@ impl Book {
         self.pages().ended.insert(process);
     }
 
-    pub(crate) fn drops(&self, messages: u64) {
-        self.pages().dropped += messages;
+    /// A process ends that has dropped so many for room, and does not tell its host of so many of them.
+    pub(crate) fn drops(&self, process: usize, messages: u64, untold: u64) {
+        let mut pages = self.pages();
+        let told = pages.told.get(&process).copied().unwrap_or_default();
+        pages.is_untold |= untold > 0;
+        pages.dropped += messages.saturating_sub(told);
+    }
+
+    /// How many messages the host of a process was told of as dropped for room.
+    pub(crate) fn told_dropped(&self, process: usize) -> u64 {
+        self.pages().told.get(&process).copied().unwrap_or_default()
     }
 
     /// A choice begins; what is returned is to be given back when it is kept.
@@ -234,10 +287,12 @@ impl Book {
     }
 
     /// Everything is delivered that ever will be. Any number may have been dropped, or those that were counted. Where
-    /// nothing was in the way, each message has arrived `once`, and the host was told of it once.
+    /// nothing was in the way, each message has arrived `once` or was dropped, and the host was told of it once.
     pub(crate) fn closes(&self, drops_any: bool, once: bool) {
         let pages = self.pages();
-        let is_twice = |message: &Message| message.arrived != 1 || message.reports != 1;
+        let is_twice =
+            |message: &Message| message.arrived + u32::from(message.dropped_by.is_some()) != 1 || message.reports != 1;
+        let once = once && !pages.is_untold;
         let is_taken = |message: &Message| message.returned.is_some_and(|(_, taken)| taken);
         let twice = pages.messages.iter().find(|(_, message)| once && is_taken(message) && is_twice(message));
         if let Some((id, Message { arrived, reports, .. })) = twice {

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use crate::base::storage::Appending;
 use crate::net::transport::Transport;
-use crate::simulator::book::{Book, REFUSED};
+use crate::simulator::book::{Book, May, REFUSED};
 use crate::simulator::disk::{Access, Disk, Trouble, is_chunk, is_rejected};
 use crate::simulator::server::{Server, Way};
 use crate::simulator::threads::{self, Random, World};
@@ -26,6 +26,9 @@ const TROUBLES: [Trouble; 7] = [
 
 /// The server demands no longer one.
 const LONGEST_PAUSE: Duration = Duration::from_secs(20);
+
+/// The process that delivers all that is left.
+const LAST: usize = 1_000;
 
 /// What a world is like.
 #[derive(Debug, Clone)]
@@ -47,6 +50,8 @@ struct Plan {
     sets_clock: bool,
     beside: usize,
     no_threads: usize,
+    /// An update changes the write key: some processes run with the former one, and others deliver what those leave.
+    moves: bool,
 }
 
 impl Plan {
@@ -77,6 +82,7 @@ impl Plan {
             sets_clock: random.once_in(5),
             beside: 1 + random.below(3),
             no_threads: random.pick(&[0, 0, 0, 3, 20]),
+            moves: has_spool && random.once_in(4),
         }
     }
 }
@@ -176,7 +182,8 @@ impl Machine {
         if let Some(stats) = &stats {
             self.check(stats);
             self.book.kills(process, stats.in_memory);
-            self.drops(stats);
+            let untold = client.as_ref().map_or(0, |client| untold(client));
+            self.drops(process, stats, untold);
         }
         self.world.note(|| format!("process {process} is killed: {stats:?}"));
         self.world.kill(process);
@@ -195,10 +202,14 @@ impl Machine {
         self.book.loses_power(synced);
     }
 
-    /// Where the queue refuses what is too much, nothing is dropped but for the user's choices.
-    fn drops(&self, stats: &Stats) {
+    /// Where the queue refuses what is too much, nothing is dropped but for the user's choices. What was found and is
+    /// dropped only counts.
+    fn drops(&self, process: usize, stats: &Stats, untold: u64) {
         if self.plan.overflow == Overflow::DropOldest {
-            self.book.drops(stats.dropped);
+            let known = self.book.told_dropped(process) + untold;
+            let is_plausible = known <= stats.dropped;
+            self.world.check(is_plausible, || format!("of {known} dropped messages the host knows: {stats:?}"));
+            self.book.drops(process, stats.dropped, untold);
         }
     }
 
@@ -222,10 +233,11 @@ impl Machine {
         let plan = &self.plan;
         let (book, world) = (self.book.clone(), self.world.clone());
         // Where the disk takes everything, nothing but what the server refuses is given up.
-        let gives_up = !self.takes_everything();
+        let is_troubled = !self.takes_everything();
+        let may = May { give_up: is_troubled, drop: plan.overflow == Overflow::DropOldest, repeat: is_troubled };
         let on_delivery: crate::OnDelivery = Box::new(move |delivery| {
             if !threads::is_ghost() {
-                book.told(delivery.message_ids, delivery.error, gives_up);
+                book.told(process, delivery.message_ids, delivery.error, may);
             }
         });
         let noted = world.clone();
@@ -233,6 +245,7 @@ impl Machine {
             noted.note(|| format!("log: {line}"));
             noted.check(threads::is_ghost() || !line.contains("a bug"), || line.to_owned());
         });
+        let is_former = plan.moves && process != LAST && self.draw(|random| random.once_in(2));
         let config = self.draw(|random| Config {
             spool_dir: plan.has_spool.then(|| PathBuf::from("/spool")),
             sync: plan.sync,
@@ -248,7 +261,8 @@ impl Machine {
             gzip: false,
             on_delivery: Some(on_delivery),
             on_log: Some(on_log),
-            ..Config::new("key")
+            former_write_key: (plan.moves && !is_former).then(|| "former".to_owned()),
+            ..Config::new(if is_former { "former" } else { "key" })
         });
         let server = self.server.clone();
         let transport = move || Box::new(Way::new(server.clone(), process)) as Box<dyn Transport>;
@@ -350,6 +364,9 @@ impl Machine {
         let took = self.world.now() - began;
         if flushed.is_ok() {
             self.book.settles(&taken);
+            if self.takes_everything() && self.plan.choices == 0 && untold(client) == 0 {
+                self.book.is_told(process, &taken);
+            }
         }
         self.world.check(took <= time + Duration::from_millis(50), || format!("a flush of {time:?} took {took:?}"));
     }
@@ -384,7 +401,13 @@ impl Machine {
         let stats = client.stats();
         self.world.note(|| format!("ended with {stats:?}"));
         self.check(&stats);
-        self.drops(&stats);
+        let untold = untold(&client);
+        self.drops(process, &stats, untold);
+        if self.plan.choices == 0 && stats.recovered == 0 {
+            let told = self.book.told_dropped(process);
+            let is_told = told + untold == stats.dropped;
+            self.world.check(is_told, || format!("the host was told of {told} dropped, not of {untold}: {stats:?}"));
+        }
         self.book.ends(process);
         self.clients().retain(|(number, _)| *number != process);
         drop(client);
@@ -407,7 +430,7 @@ impl Machine {
             return;
         }
         let machine = self.clone();
-        let last = self.world.spawn("last", 1_000, move || machine.deliver(1_000));
+        let last = self.world.spawn("last", LAST, move || machine.deliver(LAST));
         self.world.join(last);
         if self.plan.has_spool {
             let left: Vec<PathBuf> =
@@ -415,7 +438,8 @@ impl Machine {
             self.world.check(left.is_empty(), || format!("these are left in the folder: {left:?}"));
             let rejected: usize =
                 self.disk.files().iter().filter(|(path, _)| is_rejected(path)).map(|(_, c)| c.len()).sum();
-            let most = (1 << 20).min(self.plan.queue_max_bytes / 8);
+            let queues = if self.plan.moves { 2 } else { 1 };
+            let most = queues * (1 << 20).min(self.plan.queue_max_bytes / 8);
             // Who is killed right after it kept something has not deleted the oldest.
             let is_cut_short = self.plan.kills || self.plan.loses_power || self.disk.has_troubles();
             let holds = rejected as u64 <= most || is_cut_short;
@@ -426,7 +450,7 @@ impl Machine {
         let Plan { moody, kills, loses_power, choices, latency, .. } = self.plan;
         let is_easy = self.takes_everything() && moody == 0 && !kills && !loses_power && choices == 0;
         let is_once = is_easy && latency < Duration::from_secs(1) && self.is_once.load(Ordering::SeqCst);
-        self.book.closes(drops_any, is_once && self.plan.overflow == Overflow::Refuse);
+        self.book.closes(drops_any, is_once);
     }
 
     fn deliver(&self, process: usize) {
@@ -449,7 +473,12 @@ impl Machine {
         // It does not wait for anything but answers, and a pause that the server demanded of somebody before.
         let most = LONGEST_PAUSE + (self.plan.latency + Duration::from_millis(100)) * stats.requests as u32;
         self.world.check(took <= most, || format!("all is delivered after {took:?}, {most:?} are the most: {stats:?}"));
-        self.drops(&client.stats());
+        self.drops(process, &client.stats(), untold(&client));
         self.check(&client.stats());
     }
+}
+
+/// Of how many dropped messages a client has not told its host, and never will.
+fn untold(client: &Client) -> u64 {
+    client.process().shared.queue.lock().reports.untold()
 }

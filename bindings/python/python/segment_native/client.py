@@ -25,12 +25,13 @@ class Client(_native.Client):
     Args:
         write_key: The write key of your source.
         host: Where to send: Segment in the United States. ``"eu"`` is short for the EU's host; a proxy of your own is
-            given by its URL.
+            given by its URL. One whose path ends in ``/batch`` or ``/b`` is the whole URL of batches.
         debug: Log every message, to the logger ``segment``, and have it print.
         max_queue_size: How many messages may wait; a call that finds the queue full returns ``(False, message)``. None,
             zero or less: as many as fit into ``queue_max_bytes``.
         send: Whether anything is sent. No: everything else happens.
-        on_error: Called as ``on_error(error, messages)`` when messages are given up, on the delivery thread.
+        on_error: Called as ``on_error(error, messages)`` when messages are given up or dropped by ``drop_oldest``, on
+            the delivery thread.
         gzip: Compress what is sent.
         max_retries: How often a request is tried again before its messages are given up. With a ``spool_dir`` nothing
             is given up for having failed often.
@@ -61,16 +62,19 @@ class Client(_native.Client):
         strict: Refuse what is only doubtful, not just what Segment would discard.
         before_send: Called with each message on the calling thread; returns it, or a dict in its place, or None to drop
             it.
-        on_delivery: Called with a :class:`Delivery` for messages that were delivered or given up, on the delivery
-            thread.
+        on_delivery: Called with a :class:`Delivery` for messages that were delivered, given up or dropped by
+            ``drop_oldest`` (then ``error.kind`` is ``"queue_full"``), on the delivery thread.
         context: Part of every message's context.
         integrations: Every message's integrations.
-        device_context: Add the operating system, locale and time zone to every message's context.
+        device_context: Add the operating system, the device, its sandbox or container, the locale and the time zone to
+            every message's context.
         lifecycle: With ``stateful``: track ``Application Installed``, ``Updated`` and ``Opened``.
         headers: A dict of headers for every request to the Tracking API.
         ca_file: A file with PEM certificates to trust besides the system's.
         access_token, profile_token: For :meth:`call` to the Public API and the Profile API.
         public_endpoint, profile_endpoint: Where these are, if not at Segment.
+        former_write_key, former_endpoint: With a spool: what the program had before as ``write_key`` and as ``host``.
+            What waits in the folder for it is delivered too, with ``write_key``, to ``host``.
 
     Raises:
         InvalidError: A setting is wrong. It is an ``AssertionError`` and a ``ValueError``.
@@ -124,6 +128,8 @@ class Client(_native.Client):
         profile_token=None,
         public_endpoint=None,
         profile_endpoint=None,
+        former_write_key=None,
+        former_endpoint=None,
     ):
         if not isinstance(write_key, str):
             raise _support.must_have("write_key", "str", write_key)
@@ -200,6 +206,8 @@ class Client(_native.Client):
                 "profile_token": profile_token,
                 "public_endpoint": public_endpoint,
                 "profile_endpoint": profile_endpoint,
+                "former_write_key": former_write_key,
+                "former_endpoint": former_endpoint,
             }
         )
         _support.watch(self)

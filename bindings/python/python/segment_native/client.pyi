@@ -68,6 +68,8 @@ class Client(_native.Client):
         profile_token: str | None = None,
         public_endpoint: str | None = None,
         profile_endpoint: str | None = None,
+        former_write_key: str | None = None,
+        former_endpoint: str | None = None,
     ) -> None: ...
     @property
     def queue(self) -> _Queue: ...

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 class Traits(dict):
     """What is known about a user, for ``identify``. The arguments are the traits that Segment has reserved
-    (segment.com/docs: Connections, Spec, Identify); all others go by their own names.
+    (https://www.twilio.com/docs/segment/connections/spec/identify); all others go by their own names.
 
     Args:
         address: An :class:`Address`.
@@ -69,7 +69,7 @@ class Traits(dict):
 
 class GroupTraits(dict):
     """What is known about a group, for ``group``. The arguments are the traits that Segment has reserved
-    (segment.com/docs: Connections, Spec, Group); all others go by their own names.
+    (https://www.twilio.com/docs/segment/connections/spec/group); all others go by their own names.
 
     Args:
         address: An :class:`Address`.
@@ -143,8 +143,8 @@ class Revenue(dict):
 
 
 class Product(dict):
-    """A product, as the events of a shop have it (segment.com/docs: Connections, Spec, Ecommerce v2): alone as the
-    properties of ``Product Viewed``, or one of the ``products`` of ``Order Completed``.
+    """A product, as the events of a shop have it (https://www.twilio.com/docs/segment/connections/spec/ecommerce/v2):
+    alone as the properties of ``Product Viewed``, or one of the ``products`` of ``Order Completed``.
     """
 
     def __init__(
