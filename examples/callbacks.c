@@ -3,7 +3,7 @@
 #include <stdio.h>
 #include <string.h>
 
-/* On the delivery thread, as on_delivery too. */
+/* On the delivery thread, like on_delivery. */
 static void on_log(void *userdata, int32_t level, const char *message) {
     static const char *const names[] = {"error", "warning", "info", "debug"};
     (void)userdata;
@@ -16,7 +16,7 @@ static void on_delivery(void *userdata, const segment_delivery *delivery) {
     else printf("%u messages are lost: %s\n", (unsigned)delivery->message_count, delivery->error);
 }
 
-/* On the thread that tracks; here it is one, so the copy may be static. */
+/* On the thread that tracks. One thread does so here, so one copy is enough. */
 static const char *before_send(void *userdata, const char *json) {
     static char copy[32768];
     static const char secret[] = "\"token\":\"";

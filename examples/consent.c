@@ -9,7 +9,7 @@ static segment_status agree(segment_client *client, bool analytics, bool adverti
                                 SEGMENT_BOOL("Advertising", advertising)};
     segment_object *categories = segment_object_new();
     segment_object_set_members(categories, choices, sizeof choices / sizeof choices[0]);
-    segment_status status = segment_opt_in(client);     /* the user may have refused before */
+    segment_status status = segment_opt_in(client);     /* they may have refused before */
     if (status == SEGMENT_OK) status = segment_set_consent(client, categories);
     segment_object_free(categories);
     return status;
@@ -27,7 +27,7 @@ int main(int argc, char **argv) {
     config.write_key = "WRITE_KEY";
     config.endpoint = argv[1];
     config.spool_dir = argv[2];
-    config.flags = SEGMENT_STATEFUL;                    /* has ids of its own, so nobody need be known by name */
+    config.flags = SEGMENT_STATEFUL;                    /* makes an anonymous id, and forgets it on refusal */
     segment_client *client = segment_new(&config);
     if (!client) return fprintf(stderr, "%s\n", segment_error()), 1;
 

@@ -5,7 +5,7 @@
 #include <cstdio>
 
 static segment::Result agree(const segment::Client& client, bool analytics, bool advertising) {
-    const segment::Result result = client.opt_in();  // the user may have refused before
+    const segment::Result result = client.opt_in();  // they may have refused before
     if (!result) return result;
     return client.set_consent({{"Necessary", true}, {"Analytics", analytics}, {"Advertising", advertising}});
 }
@@ -22,7 +22,7 @@ int main(int argc, char** argv) {
     config.write_key = "WRITE_KEY";
     config.endpoint = argv[1];
     config.spool_dir = argv[2];
-    config.stateful = true;  // has ids of its own, so nobody need be known by name
+    config.stateful = true;  // makes an anonymous id, and forgets it on refusal
     segment::Client client(config);
     if (!client) return std::fprintf(stderr, "%s\n", client.error().c_str()), 1;
 

@@ -26,7 +26,7 @@ int main(int argc, char **argv) {
 
     segment_track(client, "render-farm", "Job Started", NULL, NULL);
     pid_t child = fork();
-    if (child == 0) {                                   /* has a queue of its own, empty, and no thread yet */
+    if (child == 0) {                                   /* begins with an empty queue of its own */
         segment_track(client, "render-farm", "Frame Rendered", NULL, NULL);
         end(client, "child");
         return 0;

@@ -24,7 +24,7 @@ int main(int argc, char** argv) {
 
     client.track("render-farm", "Job Started");
     const pid_t child = fork();
-    if (child == 0) {  // has a queue of its own, empty, and no thread yet
+    if (child == 0) {  // begins with an empty queue of its own
         client.track("render-farm", "Frame Rendered");
         end(client, "child");
         return 0;

@@ -3,7 +3,7 @@
 #include <segment.h>
 #include <stdio.h>
 
-/* On the delivery thread: it may wait for as long as request->timeout_ms. */
+/* On the delivery thread, for request->timeout_ms at most. */
 static int32_t transport(void *userdata, const segment_http *request, segment_response *response) {
     FILE *out = userdata;                               /* config.userdata */
     fprintf(out, "%s %s\n", request->method, request->url);
@@ -13,7 +13,7 @@ static int32_t transport(void *userdata, const segment_http *request, segment_re
     static const char answer[] = "{\"success\": true}";
     segment_response_set(response, 200, answer, sizeof answer - 1);
     segment_response_add_header(response, "Content-Type", "application/json");
-    return 0;                                           /* anything else: there was no answer, so try again */
+    return 0;                                           /* anything else: no answer, so it is tried again */
 }
 
 int main(void) {

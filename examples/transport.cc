@@ -4,14 +4,14 @@
 
 #include <cstdio>
 
-// On the delivery thread: it may wait for as long as request.timeout.
+// On the delivery thread, for request.timeout at most. std::nullopt: there was no answer, so it is tried again.
 static std::optional<segment::HttpAnswer> transport(const segment::HttpRequest& request) {
     std::printf("%s %s\n", request.method.data(), request.url.data());
     for (const char* header : request.headers) std::printf("%s\n", header);
     std::printf("\n%s\n", std::string(request.body).c_str());
 
     return segment::HttpAnswer{200, R"({"success": true})", {{"Content-Type", "application/json"}}};
-}  // std::nullopt: there was no answer, so try again
+}
 
 int main() {
     segment::Config config;

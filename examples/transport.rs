@@ -32,6 +32,7 @@ fn exchange(request: &HttpRequest<'_>) -> io::Result<HttpResponse> {
         status: status.ok_or(io::Error::other("no status"))?,
         headers: head.lines().filter_map(|line| line.split_once(": ")).map(owned).collect(),
         body: body.into(),
+        ..HttpResponse::default()
     })
 }
 
