@@ -18,7 +18,9 @@ static void sleep_until(double then_us) {
 }
 
 int main(int argc, char **argv) {
-    segment_config config = {.size = sizeof config, .write_key = "WRITE_KEY", .shutdown_ms = 500};
+    segment_config config = SEGMENT_CONFIG_INIT;
+    config.write_key = "WRITE_KEY";
+    config.shutdown_ms = 500;
     if (argc > 1) config.endpoint = argv[1];            /* Segment's own, unless one is given */
     long frames = 60 * (argc > 2 ? strtol(argv[2], NULL, 10) : 5), refused = 0;
     segment_client *client = segment_new(&config);
@@ -42,7 +44,7 @@ int main(int argc, char **argv) {
     segment_object_free(properties);
     if (refused > 0) fprintf(stderr, "%ld frames were not tracked: %s\n", refused, segment_error());
 
-    segment_stats stats = {.size = sizeof stats};
+    segment_stats stats = SEGMENT_STATS_INIT;
     segment_get_stats(client, &stats);
     double mean = frames > 0 ? total / (double)frames : 0;
     printf("%ld frames, a call took %.1f us on average, %.1f us at worst\n", frames, mean, worst);

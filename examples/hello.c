@@ -3,7 +3,8 @@
 #include <stdio.h>
 
 int main(int argc, char **argv) {
-    segment_config config = {.size = sizeof config, .write_key = "WRITE_KEY"};
+    segment_config config = SEGMENT_CONFIG_INIT;
+    config.write_key = "WRITE_KEY";
     if (argc > 1) config.endpoint = argv[1];            /* Segment's own, unless one is given */
     segment_client *client = segment_new(&config);
     if (!client) return fprintf(stderr, "%s\n", segment_error()), 1;

@@ -11,8 +11,10 @@
 
 int main(int argc, char **argv) {
     if (argc < 3) return fprintf(stderr, "usage: offline ENDPOINT FOLDER [SECONDS]\n"), 2;
-    segment_config config = {.size = sizeof config, .write_key = "WRITE_KEY",
-                             .endpoint = argv[1], .spool_dir = argv[2]};
+    segment_config config = SEGMENT_CONFIG_INIT;
+    config.write_key = "WRITE_KEY";
+    config.endpoint = argv[1];
+    config.spool_dir = argv[2];
     segment_client *client = segment_new(&config);
     if (!client) return fprintf(stderr, "%s\n", segment_error()), 1;
 
@@ -21,7 +23,7 @@ int main(int argc, char **argv) {
             fprintf(stderr, "%s\n", segment_error());
     }
     if (argc > 3) segment_flush(client, 1000 * (uint32_t)strtoul(argv[3], NULL, 10));
-    segment_stats stats = {.size = sizeof stats};
+    segment_stats stats = SEGMENT_STATS_INIT;
     segment_get_stats(client, &stats);
     printf("%llu accepted, %llu of them found from earlier runs; %llu delivered, %llu wait\n",
            (unsigned long long)stats.accepted, (unsigned long long)stats.recovered, (unsigned long long)stats.delivered,

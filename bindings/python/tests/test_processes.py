@@ -516,6 +516,39 @@ class TestExamples:
         assert done.returncode == 0, done.stderr
         assert collector.requests
 
+    def run(self, name, *args):
+        program = [sys.executable, EXAMPLES / f"{name}.py", *args]
+        done = subprocess.run(program, capture_output=True, text=True, timeout=PATIENCE)
+        assert done.returncode == 0, done.stderr
+        return done
+
+    def test_callbacks(self, collector):
+        *warnings, last = self.run("callbacks", collector.url).stdout.splitlines()
+        assert any("revenue" in line for line in warnings) and all(line.startswith("WARNING: ") for line in warnings)
+        assert last == "2 delivered"
+        order, signed_out = collector.messages
+        assert order["properties"] == {"token": "********", "revenue": "19.99"}
+        assert signed_out["event"] == "Signed Out"
+
+    def test_errors(self, collector):
+        first, second, *rest = self.run("errors", collector.url).stdout.splitlines()
+        assert first == "no client: endpoint must have a port between 1 and 65535, or none"
+        assert second.startswith("invalid: user_id or anonymous_id must")
+        assert rest == ['invalid: properties: "price": not a finite number', "accepted", "delivered"]
+        assert [message["properties"] for message in collector.messages] == [{"price": 19.99}]
+        collector.script = [(401, {})]
+        last = self.run("errors", collector.url).stdout.splitlines()[-1]
+        assert last.startswith("not delivered: Segment answered with status 401"), last
+
+    def test_at_exit(self, collector, tmp_path):
+        collector.script = [(503, {})] * 50
+        done = self.run("at_exit", collector.url, tmp_path, "0.5")
+        assert done.stdout == "0 delivered, 2 kept\n" and "not all is delivered yet: " in done.stderr, done
+        collector.script = []
+        done = self.run("at_exit", collector.url, tmp_path, str(PATIENCE))
+        assert done.stdout == "4 delivered, 0 kept\n", done
+        assert collector.events() == ["Document Opened"] * 2 + ["Document Saved"] * 2
+
 
 def test_importing_loads_little(run):
     done = run("""
