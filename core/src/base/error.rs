@@ -1,13 +1,13 @@
-//! The one error of this crate: a kind a program can act on, and a sentence for a person.
+//! The one error type of this crate: a kind that a program can act on, and a sentence for people.
 
 use std::borrow::Cow;
 use std::fmt;
 
-/// What kind of thing went wrong. The C status codes are these, one for one.
+/// What went wrong. The C status codes match these one to one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum ErrorKind {
-    /// An argument is against the rules.
+    /// An argument breaks the rules.
     Invalid,
     /// The message is over Segment's limit of 32 KB.
     TooLarge,
@@ -23,9 +23,9 @@ pub enum ErrorKind {
     Rejected,
     /// The spool could not be read or written.
     Storage,
-    /// A bug of ours, contained.
+    /// A bug in this library, contained.
     Internal,
-    /// The user opted out: nothing was kept.
+    /// The user opted out: nothing was stored.
     OptedOut,
 }
 
@@ -36,8 +36,8 @@ pub struct Error {
     message: Cow<'static, str>,
 }
 
-/// A sentence may repeat what a caller handed in, and lives as long as what it is about: it is cut at this length. The
-/// longest path fits.
+/// A sentence is cut at this length, because it may quote what a caller passed in, and lives as long as the object it
+/// is about. The longest path fits.
 const SENTENCE_MAX_BYTES: usize = 8_192;
 
 impl Error {
@@ -51,7 +51,7 @@ impl Error {
         Error { kind, message }
     }
 
-    /// The most common kind: an argument is against the rules.
+    /// The most common kind: an argument breaks the rules.
     pub fn invalid(message: impl Into<Cow<'static, str>>) -> Self {
         Error::new(ErrorKind::Invalid, message)
     }
@@ -66,7 +66,7 @@ impl Error {
         &self.message
     }
 
-    /// What kind of sentence it is: without numbers, and what it quotes.
+    /// The sentence without numbers and quoted text, so that errors of one kind compare equal.
     pub(crate) fn sentence_kind(&self) -> String {
         let sentence = self.message();
         let quoted = sentence.find('"').zip(sentence.rfind('"')).map_or(0..0, |(from, to)| from..to);
@@ -74,7 +74,7 @@ impl Error {
         others.iter().flat_map(|text| text.chars()).filter(|c| !c.is_ascii_digit()).collect()
     }
 
-    /// The same error, saying which argument it was found in.
+    /// The same error, naming the argument that it was found in.
     pub(crate) fn in_argument(&self, argument: &str) -> Self {
         Error::new(self.kind, format!("{argument}: {}", self.message))
     }

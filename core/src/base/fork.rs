@@ -1,25 +1,25 @@
 //! Surviving `fork()`. A child has a copy of its parent's memory as it was at one moment, and only the thread that
-//! forked: a lock that another thread held stays locked for ever, generators would repeat the parent's numbers, and
-//! open files are shared. So a child uses nothing of its parent's: it notices that it is one, leaves everything where
-//! it is, and makes its own.
+//! forked: a lock that another thread held stays locked forever, generators would repeat the parent's numbers, and open
+//! files are shared. So a child uses nothing of its parent's: it notices the fork, leaves everything where it is, and
+//! makes its own.
 
-// The handler of a fork runs between two worlds, and what it may do there no type can say.
+// No type can express what a fork handler may do between fork and exec.
 #![allow(unsafe_code)]
 
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicI32, AtomicPtr, AtomicU32, AtomicU64, Ordering};
 use std::{io, ptr};
 
-/// How often this process was forked off another that used this library.
+/// How many forks lie between the first process that used this library and this one.
 static GENERATION: AtomicU32 = AtomicU32::new(0);
 
-/// How many times this process is a child. What was made under another number belongs to the parent.
+/// The number of those forks. What was made under another number belongs to a parent.
 pub(crate) fn generation() -> u32 {
     GENERATION.load(Ordering::Relaxed)
 }
 
-/// Files that a child must not keep open: locks, which would outlive the parent in it. The list grows and never
-/// shrinks, so that a child can walk it whatever the parent's threads were doing.
+/// Files that a child must close: locks, which would otherwise outlive the parent. The list never shrinks, so a child
+/// can walk it whatever the parent's threads were doing.
 static INHERITED: Block = Block::new();
 
 struct Block {
@@ -34,7 +34,7 @@ struct Place {
     inode: AtomicU64,
 }
 
-/// What stands in a place instead of a descriptor: nothing, or not yet all of it.
+/// Instead of a descriptor: the place is free, or is being filled in.
 const NONE: i32 = -1;
 const TAKEN: i32 = -2;
 
@@ -50,7 +50,7 @@ impl Block {
     }
 
     fn next(&self) -> Option<&'static Block> {
-        // SAFETY: it is null, or a block that `next_or_new` leaked: it is there for ever, and only changed atomically.
+        // SAFETY: it is null, or a block that `next_or_new` leaked, which is never freed and only changed atomically.
         unsafe { self.next.load(Ordering::Acquire).as_ref() }
     }
 
@@ -63,7 +63,7 @@ impl Block {
         let won = self.next.compare_exchange(ptr::null_mut(), made, Ordering::AcqRel, Ordering::Acquire);
         let next = won.map_or_else(
             |others| {
-                // SAFETY: `made` was made above and is known to nobody else.
+                // SAFETY: `made` was made above, and no other thread has seen it.
                 drop(unsafe { Box::from_raw(made) });
                 others
             },
@@ -86,7 +86,7 @@ pub(crate) struct ClosedInChild {
 }
 
 impl ClosedInChild {
-    /// Takes note of an open file, and which one it is: its number may be another file's by the time of a fork.
+    /// Notes an open file and its identity: by the time of a fork its descriptor may belong to another file.
     pub(crate) fn note(descriptor: i32) -> io::Result<Self> {
         let (device, inode) = identity(descriptor).ok_or_else(io::Error::last_os_error)?;
         let is_free = |place: &&Place| {
@@ -109,14 +109,14 @@ impl ClosedInChild {
 
 impl Drop for ClosedInChild {
     fn drop(&mut self) {
-        // A child has forgotten its parent's already, and the place may be another's.
+        // A child has cleared its parent's places already, and this one may be in use again.
         if self.generation == generation() {
             self.place.descriptor.store(NONE, Ordering::Release);
         }
     }
 }
 
-/// Which file a descriptor stands for: device and inode. None if it stands for none.
+/// The file behind a descriptor, as device and inode; none if it is not open.
 #[cfg(unix)]
 fn identity(descriptor: i32) -> Option<(u64, u64)> {
     #[cfg(not(target_os = "linux"))]
@@ -125,7 +125,7 @@ fn identity(descriptor: i32) -> Option<(u64, u64)> {
     use libc::{fstat64 as fstat, stat64 as stat};
 
     let mut status = std::mem::MaybeUninit::<stat>::uninit();
-    // SAFETY: fstat writes a status where it can be written, or fails. It may be called between fork and exec.
+    // SAFETY: there is room for the status that fstat writes. It may be called between fork and exec.
     if unsafe { fstat(descriptor, status.as_mut_ptr()) } != 0 {
         return None;
     }
@@ -140,12 +140,12 @@ fn identity(_: i32) -> Option<(u64, u64)> {
     Some((0, 0)) // there is no fork
 }
 
-/// How many threads hold forks off, and how many forks are going on.
+/// How many threads hold forks off, and how many forks are under way.
 static HOLDING: AtomicU32 = AtomicU32::new(0);
 static FORKING: AtomicU32 = AtomicU32::new(0);
 
-/// No fork happens while there is one of these. For what must be done before a child can have a part of it: opening a
-/// file and taking note of it. It keeps a fork waiting, so it must be short; it cannot keep it for long.
+/// No fork happens while one of these exists: for steps that a child must not inherit half done, such as opening a file
+/// and noting it. A fork waits for it, though not for long, so it must be short.
 #[derive(Debug)]
 pub(crate) struct Hold(());
 
@@ -168,12 +168,12 @@ impl Drop for Hold {
     }
 }
 
-/// A fork waits for so long. Whoever is held up on a disk that does not answer must not hold up the host too:
-/// then a lock may live on in the child, and that is the lesser evil.
+/// The longest that a fork waits. A thread that is stuck on a disk must not hold up the host too. A lock may then live
+/// on in the child, which is the lesser evil.
 #[cfg(unix)]
 const HOLD_MAX: std::time::Duration = std::time::Duration::from_millis(200);
 
-/// Has forks noticed from now on; false if they cannot be.
+/// Makes sure that forks are counted from now on; false if they cannot be.
 pub(crate) fn watch() -> bool {
     static WATCHED: OnceLock<bool> = OnceLock::new();
     *WATCHED.get_or_init(register)
@@ -181,15 +181,15 @@ pub(crate) fn watch() -> bool {
 
 #[cfg(unix)]
 fn register() -> bool {
-    // SAFETY: the handlers only touch atomics, yield and call fstat() and close(), all of it allowed between fork and
-    // exec. The library stays loaded once loaded, so the function is always there. Without memory for it there is no
-    // handler: then a child that goes on using its parent's client may hang, as with any other library.
+    // SAFETY: the handlers only touch atomics, yield, and call fstat() and close(), all of which is allowed between
+    // fork and exec. The library is never unloaded, so the functions are always there. Without memory for them nothing
+    // is registered, and a child that goes on using its parent's client may hang, as with any other library.
     unsafe { libc::pthread_atfork(Some(before_fork), Some(in_parent), Some(in_child)) == 0 }
 }
 
 #[cfg(not(unix))]
 fn register() -> bool {
-    true // there are none
+    true // there is no fork
 }
 
 #[cfg(unix)]
@@ -208,23 +208,23 @@ extern "C" fn in_parent() {
 
 #[cfg(unix)]
 extern "C" fn in_child() {
-    // Those who hold or fork are threads of the parent.
+    // The threads that hold or fork are the parent's.
     FORKING.store(0, Ordering::SeqCst);
     HOLDING.store(0, Ordering::SeqCst);
     GENERATION.fetch_add(1, Ordering::Relaxed);
     for place in Block::all().flat_map(|block| &block.places) {
         let descriptor = place.descriptor.swap(NONE, Ordering::Acquire);
         let noted = (place.device.load(Ordering::Relaxed), place.inode.load(Ordering::Relaxed));
-        // A host that closes what it does not know, and opens files of its own, gives our number to one of them.
+        // If the host has closed all descriptors and opened files of its own, one of them may have our number.
         if descriptor >= 0 && identity(descriptor) == Some(noted) {
-            // SAFETY: the descriptor is that of the file that was noted, and is forgotten before it is closed. The
-            // parent's own stays open.
+            // SAFETY: the descriptor is that of the noted file, and its place is cleared before it is closed. The
+            // parent's stays open.
             unsafe { libc::close(descriptor) };
         }
     }
 }
 
-/// A value that each process has for itself: a child gets a new one at its first use, and the parent's is never touched
+/// A value of which each process has its own: a child makes a new one on first use, and never touches the parent's
 /// again, not even to free it.
 #[derive(Debug)]
 pub(crate) struct PerProcess<T> {
@@ -238,7 +238,7 @@ struct Made<T> {
 }
 
 impl<T> PerProcess<T> {
-    /// Makes the first value, and has forks noticed before.
+    /// Makes the first value, once forks are counted.
     pub(crate) fn new(make: impl FnOnce() -> T) -> Self {
         watch();
         PerProcess { value: AtomicPtr::new(Self::made(make())) }
@@ -248,7 +248,7 @@ impl<T> PerProcess<T> {
         Box::into_raw(Box::new(Made { generation: generation(), value }))
     }
 
-    /// This process's value; `make` makes a child's first.
+    /// This process's value; a child makes its own on first use.
     pub(crate) fn get(&self, make: impl FnOnce() -> T) -> &T {
         let current = self.value.load(Ordering::Acquire);
         // SAFETY: what the pointer points to is freed only with `self`, or never.
@@ -267,7 +267,7 @@ impl<T> PerProcess<T> {
             Ok(_) => own,
             Err(others) => {
                 // Another thread of the child was faster.
-                // SAFETY: `own` was made above and is known to nobody else.
+                // SAFETY: `own` was made above, and no other thread has seen it.
                 drop(unsafe { Box::from_raw(own) });
                 others
             }
@@ -276,7 +276,7 @@ impl<T> PerProcess<T> {
         unsafe { &(*made).value }
     }
 
-    /// This process's value, if it has one: none in a child that has not used it.
+    /// This process's value; none in a child that has not used it yet.
     pub(crate) fn own(&self) -> Option<&T> {
         // SAFETY: as in `get`.
         let made = unsafe { &*self.value.load(Ordering::Acquire) };
@@ -287,7 +287,7 @@ impl<T> PerProcess<T> {
 impl<T> Drop for PerProcess<T> {
     fn drop(&mut self) {
         if self.own().is_some() {
-            // SAFETY: `self` is going away, so nobody has a reference; a parent's value was filtered out.
+            // SAFETY: `self` is going away, so there are no references left; a parent's value was filtered out.
             drop(unsafe { Box::from_raw(*self.value.get_mut()) });
         }
     }
@@ -319,8 +319,8 @@ mod tests {
     fn a_child_makes_its_own_and_leaves_the_parents_alone() {
         let parents = Arc::new("parent");
         let value = PerProcess::new(|| parents.clone());
-        // What a fork changes, as far as this value can see.
-        // SAFETY: the pointer was made by `new` and nobody else looks at it.
+        // All that a fork changes about this value.
+        // SAFETY: the pointer was made by `new`, and no other thread uses it.
         unsafe { (**value.value.as_ptr()).generation = generation().wrapping_sub(1) };
         assert!(value.own().is_none());
         assert_eq!(**value.get(|| Arc::new("child")), "child");
@@ -342,7 +342,7 @@ mod tests {
             drop(noted);
             assert_eq!(places().filter(ours).count(), 0);
         }
-        // Other tests have locks too, but not so many that the second thousand needed new blocks.
+        // Other tests note locks too, but too few for the second thousand to need new blocks.
         assert!(places().count() < 2_000);
     }
 

@@ -1,5 +1,5 @@
-//! Whose folder it is. All that we keep stands below one name in the host's `spool_dir`, with a mark in it; what
-//! somebody else put there is never read, replaced or deleted.
+//! Whether the folder is ours. Everything we store is in one folder below the host's `spool_dir`, with a mark in it;
+//! what another program put there is never read, replaced or deleted.
 //!
 //! ```text
 //! SPOOL_DIR/segment-native/
@@ -15,9 +15,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::base::storage::{Storage, UNFINISHED};
 
-/// The one name that is ours in the host's folder.
+/// The name of our folder in the host's.
 pub(crate) const HOME: &str = "segment-native";
-/// Says that the folder is ours.
+/// The file that says that the folder is ours.
 pub(crate) const MARK: &str = "mark";
 /// The version of the format of all that is in it.
 const VERSION: u32 = 1;
@@ -27,16 +27,17 @@ pub(crate) struct Home {
     /// The host's folder.
     above: PathBuf,
     path: PathBuf,
-    /// The root of the file system when it was made: who has called `chroot` since is somewhere else.
+    /// The root of the file system when this was made: after a `chroot` it is another one.
     root: Option<(u64, u64)>,
-    /// The folder was there: what is above it is not made again. It may have been moved, with all that is in it.
+    /// The folder existed once, so the folders above it are not made again: they may have been moved, with their
+    /// content.
     was_there: AtomicBool,
-    /// The mark may be there, and have reached no disk.
+    /// The mark may exist without being synced.
     is_mark_doubtful: AtomicBool,
 }
 
 impl Home {
-    /// Nothing is done on the disk yet. `spool_dir` is absolute.
+    /// Does nothing on the disk yet. `spool_dir` is absolute.
     pub(crate) fn new(storage: Arc<dyn Storage>, spool_dir: &Path) -> Self {
         let root = spool_dir.ancestors().last().and_then(|root| storage.identity(root).ok());
         Home {
@@ -53,7 +54,7 @@ impl Home {
         &self.path
     }
 
-    /// Why the folder is not ours to use, if it is not. Makes nothing.
+    /// Why we may not use the folder, if we may not. Makes nothing.
     pub(crate) fn refusal(&self) -> Option<String> {
         match self.standing() {
             Ok(Standing::Foreign(why)) => Some(why),
@@ -61,11 +62,11 @@ impl Home {
         }
     }
 
-    /// Has the folder there, marked as ours.
+    /// Makes the folder and its mark, unless they exist.
     pub(crate) fn make(&self) -> io::Result<()> {
         let root = self.above.ancestors().last().and_then(|root| self.storage.identity(root).ok());
         if self.root.zip(root).is_some_and(|(before, now)| before != now) {
-            return Err(io::Error::new(io::ErrorKind::NotFound, "the root of the file system is another than before"));
+            return Err(io::Error::new(io::ErrorKind::NotFound, "the root of the file system has changed"));
         }
         match self.standing()? {
             Standing::Ours if self.is_mark_doubtful.load(Ordering::Relaxed) => self.mark()?,
@@ -78,7 +79,7 @@ impl Home {
                     self.storage.create_folder(&self.above)?;
                 }
                 made(self.storage.make_folder(&self.path))?;
-                // Whoever makes it at the same time says the same.
+                // Another process may have made it first; one that uses this library writes the same mark.
                 if let Standing::Foreign(why) = self.standing()? {
                     return Err(io::Error::other(why));
                 }
@@ -90,8 +91,8 @@ impl Home {
         Ok(())
     }
 
-    /// Whether a file may be put there though the folder could not be made or looked at just now: only beside the mark,
-    /// or the folder would not be ours any more.
+    /// Whether a file may be written there although `make` has failed: only beside the mark, because without it the
+    /// folder would not count as ours any more.
     pub(crate) fn is_marked(&self) -> bool {
         match self.marked() {
             Ok(standing) => matches!(standing, Some(Standing::Ours)),
@@ -101,7 +102,7 @@ impl Home {
 
     fn mark(&self) -> io::Result<()> {
         let mark = format!("segment-native {VERSION} {}\n", user());
-        // Empty after a loss of power, the mark would say that the folder is not ours, for ever.
+        // A mark left empty by a loss of power would say forever that the folder is not ours.
         let marked = self.storage.replace_synced(&self.path.join(MARK), mark.as_bytes());
         self.is_mark_doubtful.store(marked.is_err(), Ordering::Relaxed);
         marked
@@ -116,17 +117,17 @@ impl Home {
             Ok(files) => files.into_iter().map(|file| file.name),
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Standing::Absent),
             Err(error) if is_absence(&error) => {
-                return Ok(Standing::Foreign(format!("{shown} is not a folder of ours: {error}")));
+                return Ok(Standing::Foreign(format!("{shown} cannot be our folder: {error}")));
             }
             Err(error) => return Err(error),
         };
-        // Killed before the mark was there, it is empty.
+        // It is empty if a process was killed before it wrote the mark.
         let mut others = inside.chain(self.storage.folders(&self.path)?).filter(|name| !is_beginning_of_mark(name));
         match others.next() {
             None => Ok(Standing::Unmarked),
-            // Another process may have marked it since we looked for the mark, and put the rest there.
+            // Another process may have written the mark and then this file since we looked for the mark.
             Some(name) => Ok(self.marked()?.unwrap_or_else(|| {
-                Standing::Foreign(format!("{shown} is not ours: {name} is in it, and no mark of ours"))
+                Standing::Foreign(format!("{shown} is not ours: it contains {name} and no mark of this library"))
             })),
         }
     }
@@ -144,7 +145,7 @@ impl Home {
 enum Standing {
     Ours,
     Absent,
-    /// Nothing is in it.
+    /// It is empty.
     Unmarked,
     Foreign(String),
 }
@@ -159,7 +160,7 @@ fn read_mark(mark: &[u8], path: &Path) -> Standing {
     let mut words = text.split_ascii_whitespace();
     let (name, version, user_of_mark) = (words.next(), words.next(), words.next());
     let Some(version) = version.and_then(|text| text.parse::<u32>().ok()).filter(|_| name == Some(HOME)) else {
-        return Standing::Foreign(format!("{path} is not ours: the file {MARK} in it is not"));
+        return Standing::Foreign(format!("{path} is not ours: its file {MARK} was not written by this library"));
     };
     if version > VERSION {
         return Standing::Foreign(format!("{path} has format {version}, which this version cannot use"));
@@ -170,7 +171,7 @@ fn read_mark(mark: &[u8], path: &Path) -> Standing {
     Standing::Ours
 }
 
-/// Whether an error says that nothing can be there.
+/// Whether an error means that nothing can be there.
 pub(crate) fn is_absence(error: &io::Error) -> bool {
     #[cfg(unix)]
     if matches!(error.raw_os_error(), Some(libc::ELOOP | libc::ENAMETOOLONG)) {

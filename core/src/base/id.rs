@@ -17,8 +17,8 @@ struct Generator {
 }
 
 thread_local! {
-    // A cryptographic generator: whoever sees some ids must not be able to guess the next one and so have it dropped as
-    // a repetition. Its 256 bits of state keep the streams of all threads in the world apart.
+    // A cryptographic generator: someone who sees some ids must not be able to guess the next one, and have that
+    // message dropped as a duplicate. Its 256 bits of state keep the streams of all threads in the world apart.
     static GENERATOR: RefCell<Generator> = const { RefCell::new(Generator { generation: 0, random: None }) };
 }
 
@@ -29,7 +29,7 @@ pub(crate) fn new() -> [u8; LENGTH] {
     text
 }
 
-/// The same as a string of its own.
+/// The same as a `String`.
 pub(crate) fn text() -> String {
     new().iter().map(|byte| char::from(*byte)).collect()
 }
@@ -50,7 +50,7 @@ fn random() -> [u8; 16] {
     if let Some(drawn) = crate::simulator::threads::random() {
         return drawn;
     }
-    // A thread that is ending has no thread-locals any more; a fresh generator serves it as well.
+    // A thread that is ending has no thread-locals any more, and gets a fresh generator.
     let drawn = GENERATOR.try_with(|generator| generator.borrow_mut().draw());
     drawn.unwrap_or_else(|_| Generator { generation: 0, random: None }.draw())
 }
@@ -110,7 +110,7 @@ mod tests {
 
     #[test]
     fn a_fork_gives_new_ids() {
-        // Two copies of one generator, as a fork makes them: the same ids, until the child learns that it is one.
+        // Two copies of one generator, as a fork makes them: the same ids, until the child notices the fork.
         let seed = [7; 32];
         let generation = fork::generation();
         let copy = || Generator { generation, random: Some(StdRng::from_seed(seed)) };

@@ -1,8 +1,7 @@
-//! Points at which a test can have the process die: between any two steps that change what is on the disk. Without the
-//! feature `kill-points`, which only tests switch on, there is nothing here.
+//! Points at which a test can kill the process: between any two steps that change the disk. Without the feature
+//! `kill-points`, which only tests enable, they do nothing.
 
-/// Dies here by SIGKILL, if the variable SEGMENT_KILL_AT names this point; with `NAME:N`, when it is passed for the Nth
-/// time.
+/// Dies here by SIGKILL if the variable SEGMENT_KILL_AT names this point; with `NAME:N`, the Nth time it is reached.
 #[cfg(feature = "kill-points")]
 pub(crate) fn point(name: &str) {
     use std::sync::LazyLock;
@@ -26,7 +25,7 @@ pub(crate) fn point(name: &str) {
     }
 }
 
-/// Nothing, but a step for the simulator.
+/// Does nothing, except that it is a step for the simulator.
 #[cfg(not(feature = "kill-points"))]
 #[inline(always)]
 pub(crate) fn point(_: &str) {
@@ -34,7 +33,7 @@ pub(crate) fn point(_: &str) {
     crate::simulator::threads::point();
 }
 
-/// All of them, for the tests; a test checks that each is somewhere in the code.
+/// All points, for the tests; a test checks that each occurs in the code.
 #[cfg(feature = "kill-points")]
 pub const POINTS: &[&str] = &[
     "append-before",

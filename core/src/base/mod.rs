@@ -1,4 +1,4 @@
-//! What everything stands on: errors, the system, times and ids.
+//! What everything builds on: errors, the system, times and ids.
 
 pub(crate) mod error;
 pub(crate) mod fork;

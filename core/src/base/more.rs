@@ -1,7 +1,7 @@
 //! Room for fields to come, in the structs that callers fill in.
 
-/// The last field of such a struct, hidden and of a type that has no name outside of this crate. So a literal of it
-/// ends with `..`, and goes on compiling when a field is added. (`#[non_exhaustive]` would forbid the literal.)
+/// The last field of such a struct, hidden and of a type that has no name outside of this crate. So a literal of the
+/// struct must end with `..`, and still compiles when a field is added. (`#[non_exhaustive]` would forbid the literal.)
 ///
 /// ```
 /// use segment_native::{Address, Company, Config, HttpResponse, OAuth, Options, Product, Request};

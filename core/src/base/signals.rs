@@ -1,13 +1,12 @@
-//! Signals: those that the system sends for what this library does are no business of the host's, and the host's are no
-//! business of our threads.
+//! Signals: the host must not get those that this library causes, and our threads must not get the host's.
 
-// What the system offers to look at a pending signal, and to take it away, has no safe wrapper.
+// The system calls that check for a pending signal and consume it have no safe wrapper.
 #![allow(unsafe_code)]
 
 use std::io;
 
-/// Makes a call that may make a file longer. Beyond what the process may write (RLIMIT_FSIZE) it fails, and the signal
-/// that comes with it, and that ends a host that has no handler for it, does not come.
+/// Makes a call that may extend a file. Beyond the limit of the process (RLIMIT_FSIZE) the call fails, but without the
+/// SIGXFSZ that would end a host that has no handler for it.
 #[cfg(any(target_os = "linux", target_os = "android"))]
 pub(crate) fn extending<T>(call: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
     use nix::sys::signal::{SigSet, SigmaskHow, Signal};
@@ -15,42 +14,42 @@ pub(crate) fn extending<T>(call: impl FnOnce() -> io::Result<T>) -> io::Result<T
     let mut too_large = SigSet::empty();
     too_large.add(Signal::SIGXFSZ);
     let Ok(before) = too_large.thread_swap_mask(SigmaskHow::SIG_BLOCK) else { return call() };
-    // One that the host has blocked itself, and may be waiting for.
+    // A signal that the host has blocked itself, and may be waiting for.
     let is_hosts = before.contains(Signal::SIGXFSZ) && is_pending(Signal::SIGXFSZ);
     let result = call();
     if !is_hosts && result.as_ref().is_err_and(|error| error.raw_os_error() == Some(libc::EFBIG)) {
         let now = libc::timespec { tv_sec: 0, tv_nsec: 0 };
-        // SAFETY: the set and the time live until it returns, which it does at once; it may have nowhere to say which
-        // signal it was. The signal was sent to this thread, so no other can have taken it.
+        // SAFETY: the set and the time live until it returns, which it does at once; the pointer to signal details may
+        // be null. The signal was sent to this thread, so no other can have taken it.
         unsafe { libc::sigtimedwait(too_large.as_ref(), std::ptr::null_mut(), &raw const now) };
     }
     let _ = before.thread_set_mask();
     result
 }
 
-/// Whether a signal waits for this thread, or for any thread of this process.
+/// Whether a signal is pending for this thread, or for the whole process.
 #[cfg(any(target_os = "linux", target_os = "android"))]
 fn is_pending(signal: nix::sys::signal::Signal) -> bool {
     let mut pending = std::mem::MaybeUninit::<libc::sigset_t>::uninit();
-    // SAFETY: it is written where it can be, whole unless it fails; then a set is looked at.
+    // SAFETY: there is room for the set, which sigpending writes unless it fails; only then is it read.
     unsafe {
         libc::sigpending(pending.as_mut_ptr()) == 0 && libc::sigismember(pending.as_ptr(), signal as libc::c_int) == 1
     }
 }
 
-/// Makes a call that may make a file longer. Elsewhere the signal, if there is one, is sent to the whole process, and
-/// what one thread blocks does not keep it from the others.
+/// Makes a call that may extend a file. Other systems send the signal, if they have it, to the whole process, and
+/// blocking it on one thread does not keep it from the others.
 #[cfg(not(any(target_os = "linux", target_os = "android")))]
 pub(crate) fn extending<T>(call: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
     call()
 }
 
-/// The mask of this thread as it was, to be put back.
+/// The former signal mask of this thread, restored on drop.
 #[cfg(unix)]
 pub(crate) struct Blocked(Option<nix::sys::signal::SigSet>);
 
-/// Blocks all signals on this thread, so that those it starts are born with them blocked: signals of the host are not
-/// for ours. But for those that report a crash of the thread itself.
+/// Blocks all signals on this thread but those that report a crash of the thread itself. Threads that it starts inherit
+/// the mask, and so never get the host's signals.
 #[cfg(unix)]
 pub(crate) fn block() -> Blocked {
     use nix::sys::signal::{SigSet, Signal};

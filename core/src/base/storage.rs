@@ -1,6 +1,6 @@
 //! The disk, and what differs between systems: every file call, mapping and lock of this crate is made here.
 
-// Mapping a file: that nobody shortens it meanwhile is a promise between programs, which no type can hold.
+// A mapped file must not be shortened by another program, which no type can guarantee.
 #![allow(unsafe_code)]
 
 use std::ffi::OsStr;
@@ -15,20 +15,19 @@ use crate::base::kill;
 use crate::base::signals::extending;
 use crate::base::threads;
 
-/// No file of ours is larger, whatever its name and its size say, and no more is read: a chunk is a batch, of half a
-/// megabyte.
+/// No more than this is read of a file, whatever its name and its size say: a chunk is one batch, of half a megabyte.
 pub(crate) const MAX_FILE_BYTES: u64 = 64 << 20;
 
-/// The end of a file that is about to take another's place.
+/// The suffix of a file that is about to replace another.
 pub(crate) const UNFINISHED: &str = ".new";
 
-/// How a file system takes what is appended.
+/// How files on a file system are appended to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Appending {
-    /// Files can be mapped: once room is reserved, storing into it cannot fail.
+    /// Files are mapped: once space is reserved, a store into it cannot fail.
     Mapped,
-    /// It must be asked each time: on a network, copy-on-write or user-space file system a reservation is no promise,
-    /// and a store into a map could then kill the host.
+    /// Files are written with system calls: on a network, copy-on-write or user-space file system a reservation
+    /// guarantees nothing, and a store into a map could kill the host.
     Written,
 }
 
@@ -37,9 +36,9 @@ pub(crate) enum Appending {
 pub(crate) struct Entry {
     pub(crate) name: String,
     pub(crate) bytes: u64,
-    /// What it occupies on the disk: more than its content where room is reserved, less where there are holes.
+    /// What it occupies on the disk: more than its content where space is reserved, less where there are holes.
     pub(crate) blocks_bytes: u64,
-    /// When it was written to last, in milliseconds since 1970, if the file system knows.
+    /// When it was last written to, in milliseconds since 1970, if the file system knows.
     pub(crate) modified_ms: Option<i64>,
 }
 
@@ -47,42 +46,43 @@ pub(crate) struct Entry {
 pub(crate) trait Storage: Send + Sync {
     /// Makes a folder, and those above it, for this user alone.
     fn create_folder(&self, folder: &Path) -> io::Result<()>;
-    /// How files in this folder take what is appended.
+    /// How files in this folder are appended to.
     fn appending(&self, folder: &Path) -> io::Result<Appending>;
-    /// The files in a folder; links, and what cannot be looked at, are left out.
+    /// The files in a folder, without links and unreadable entries.
     fn list(&self, folder: &Path) -> io::Result<Vec<Entry>>;
-    /// The folders in a folder; links, and what cannot be looked at, are left out.
+    /// The folders in a folder, without links and unreadable entries.
     fn folders(&self, folder: &Path) -> io::Result<Vec<String>>;
-    /// A new file of this size, for this user alone, all zero, with room reserved for every byte of it, mapped.
+    /// A new file of this size, for this user alone, mapped, all zero, with space reserved for every byte.
     fn create_mapped(&self, path: &Path, bytes: usize) -> io::Result<Map>;
     /// A new, empty file for this user alone.
     fn create(&self, path: &Path) -> io::Result<Box<dyn Appended>>;
     /// All of a file; one of more than [`MAX_FILE_BYTES`] is `FileTooLarge`.
     fn read(&self, path: &Path) -> io::Result<Vec<u8>>;
-    /// Puts a file in the place of another, or where there was none: wholly or not at all.
+    /// Replaces a file, or makes it if there is none: wholly or not at all.
     fn replace(&self, path: &Path, content: &[u8]) -> io::Result<()>;
-    /// The same, and once it returns the file survives a loss of power; before, what was there does.
+    /// The same; the file survives a loss of power once it returns, and until then the former one does.
     fn replace_synced(&self, path: &Path, content: &[u8]) -> io::Result<()>;
-    /// Deletes what was written to replace this file by those who died before they could. Nobody may be replacing it.
+    /// Deletes unfinished replacements of this file, left by processes that died. No process may be replacing it now.
     fn remove_unfinished(&self, path: &Path);
     /// Cuts a file.
     fn truncate(&self, path: &Path, bytes: u64) -> io::Result<()>;
     /// Deletes a file.
     fn remove(&self, path: &Path) -> io::Result<()>;
-    /// Locks a file, which is made if it is not there; none if another process, or another client of this one, has it.
+    /// Locks a file, which is made if it does not exist; none if another process, or another client of this one, has
+    /// the lock.
     fn lock(&self, path: &Path) -> io::Result<Option<Lock>>;
-    /// Has a file, or a folder's names, survive a loss of power.
+    /// Makes a file, or the names in a folder, survive a loss of power.
     fn sync(&self, path: &Path) -> io::Result<()>;
-    /// Which file has this name: device and inode. A link is not followed, it has an identity of its own. Where files
-    /// have none that can be had, it is always the same.
+    /// Which file has this name: device and inode. A link is not followed: it has an identity of its own. Where the
+    /// system has no such thing, it is always the same.
     fn identity(&self, path: &Path) -> io::Result<(u64, u64)>;
-    /// Gives a file another name, in place of what had that.
+    /// Renames a file, replacing what had that name.
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
     /// Makes one folder, for this user alone; `AlreadyExists` if there is something with this name.
     fn make_folder(&self, path: &Path) -> io::Result<()>;
 }
 
-/// How large a file may become that this process writes.
+/// How large a file may become when this process writes to it.
 pub(crate) fn file_size_limit() -> u64 {
     #[cfg(unix)]
     {
@@ -93,8 +93,8 @@ pub(crate) fn file_size_limit() -> u64 {
     u64::MAX
 }
 
-/// Wine's version, if it is Wine that runs this program for Windows: its ntdll has a function that Windows has not
-/// (winehq.org, Developer FAQ: How can I detect Wine?).
+/// Wine's version, if Wine runs this Windows program: its ntdll has a function that Windows does not have (winehq.org,
+/// Developer FAQ: How can I detect Wine?).
 pub(crate) fn wine_version() -> Option<String> {
     #[cfg(windows)]
     return windows::wine_version();
@@ -102,7 +102,7 @@ pub(crate) fn wine_version() -> Option<String> {
     None
 }
 
-/// The processor's architecture, where a call of the system tells it and it may be another than the program's.
+/// The processor's architecture, where a system call reports it and it may differ from the program's.
 pub(crate) fn processor() -> Option<&'static str> {
     #[cfg(windows)]
     return windows::processor();
@@ -112,7 +112,7 @@ pub(crate) fn processor() -> Option<&'static str> {
     {
         let (mut is_translated, mut bytes) = (0 as std::ffi::c_int, size_of::<std::ffi::c_int>());
         let (value, name) = ((&raw mut is_translated).cast(), c"sysctl.proc_translated");
-        // SAFETY: there are `bytes` bytes at `value`, and nothing is to be set.
+        // SAFETY: there are `bytes` bytes at `value`, and nothing is set.
         let read = unsafe { libc::sysctlbyname(name.as_ptr(), value, &raw mut bytes, std::ptr::null_mut(), 0) };
         return (read == 0 && is_translated == 1).then_some("aarch64");
     }
@@ -120,7 +120,7 @@ pub(crate) fn processor() -> Option<&'static str> {
     None
 }
 
-/// What only Windows knows. Functions that not every Windows has are looked up by name.
+/// What only Windows knows. Functions that not every version of Windows has are looked up by name.
 #[cfg(windows)]
 mod windows {
     use std::ffi::{CStr, c_char, c_void};
@@ -134,7 +134,7 @@ mod windows {
         fn GetCurrentProcess() -> *mut c_void;
     }
 
-    /// A function of a library that every program for Windows has loaded for good.
+    /// A function of a library that every Windows program has loaded until it ends.
     fn function(library: &CStr, name: &CStr) -> Option<NonNull<c_void>> {
         // SAFETY: the name is a string that ends with a NUL.
         let library = NonNull::new(unsafe { GetModuleHandleA(library.as_ptr()) })?;
@@ -159,7 +159,7 @@ mod windows {
     pub(super) fn processor() -> Option<&'static str> {
         let function = function(c"kernel32.dll", c"IsWow64Process2")?;
         let (mut program, mut machine) = (0u16, 0u16);
-        // SAFETY: Windows declares it so, and writes to the two numbers.
+        // SAFETY: Windows declares it like this, and writes to the two numbers.
         let is_known = unsafe {
             let is_wow64: unsafe extern "system" fn(*mut c_void, *mut u16, *mut u16) -> i32 = transmute(function);
             is_wow64(GetCurrentProcess(), &raw mut program, &raw mut machine)
@@ -175,7 +175,7 @@ mod windows {
     }
 }
 
-/// A file that is appended to by asking each time.
+/// A file that is appended to with system calls.
 pub(crate) trait Appended: Send + Sync {
     /// Appends all of it or, on an error, nothing.
     fn append(&mut self, bytes: &[u8]) -> io::Result<()>;
@@ -183,8 +183,8 @@ pub(crate) trait Appended: Send + Sync {
 
 /// A mapped file. The file itself is not kept open: there is no descriptor that a host could close or reuse.
 ///
-/// A forked child has no part of it: it would go on occupying the disk for as long as the child lives. In a child its
-/// parent's maps are empty, and are never let go of, for by then something else may be where they were.
+/// A forked child does not inherit it, because the file would occupy the disk for as long as the child lives. In a
+/// child its parent's maps are empty, and are never unmapped, since something else may be at their addresses by then.
 #[derive(Debug)]
 pub(crate) struct Map {
     /// None once it was let go of.
@@ -196,13 +196,12 @@ pub(crate) struct Map {
 
 impl Map {
     fn new(memory: memmap2::MmapMut) -> Self {
-        // Where forks go unnoticed a child does not know what it must not touch.
+        // Where forks are not counted, a child would not know that it must not touch the map.
         #[cfg(target_os = "linux")]
         if fork::watch() {
             let _ = memory.advise(memmap2::Advice::DontFork);
         }
-        // Nobody is to pay for the first touch of a page when a message is stored. Where this cannot be had, somebody
-        // does.
+        // Saves the caller that stores a message a page fault. Kernels before 5.14 cannot do this.
         #[cfg(target_os = "linux")]
         let _ = memory.advise(memmap2::Advice::PopulateWrite);
         Map {
@@ -213,7 +212,7 @@ impl Map {
         }
     }
 
-    /// A map of a file of the simulator's.
+    /// A map of one of the simulator's files.
     #[cfg(test)]
     pub(crate) fn simulated(file: std::sync::Arc<File>, bytes: usize) -> io::Result<Self> {
         // SAFETY: the file has no name, and is never shortened.
@@ -245,8 +244,8 @@ impl Drop for Map {
     }
 }
 
-/// A file that is kept open. A host that closes all files to become a daemon, and opens others, gives our number to one
-/// of them: so before each use, and before it is closed, it is looked at whether it is ours still.
+/// A file that is kept open. If a host closes all descriptors to become a daemon, and then opens files, one of them may
+/// get our number. So the file's identity is checked before each use, and before it is closed.
 #[derive(Debug)]
 struct Kept {
     /// None once it was let go of.
@@ -261,15 +260,15 @@ impl Kept {
         Ok(Kept { file: Some(file), identity, generation: fork::generation() })
     }
 
-    /// The file, if its number is not somebody else's by now, and it is not a parent's.
+    /// The file, unless its descriptor belongs to another file by now, or to a parent process.
     fn ours(&self) -> Option<&File> {
         let file = self.file.as_ref().filter(|_| self.generation == fork::generation())?;
         files::identity(file).is_ok_and(|now| now == self.identity).then_some(file)
     }
 
-    /// The file, to be used.
+    /// The same, or an error.
     fn file(&self) -> io::Result<&File> {
-        self.ours().ok_or_else(|| io::Error::other("the file was closed by somebody else"))
+        self.ours().ok_or_else(|| io::Error::other("the file was closed by other code of this process"))
     }
 }
 
@@ -283,11 +282,12 @@ impl Drop for Kept {
     }
 }
 
-/// A lock on a file, held until it is dropped or the process ends; a forked child has no part of it.
+/// A lock on a file, held until it is dropped or the process ends; a forked child does not inherit it.
 pub(crate) type Lock = Box<dyn Held>;
 
 pub(crate) trait Held: Send + Sync {
-    /// Whether it still keeps others out: its file was not closed by the host, and is still the one that others find.
+    /// Whether it still keeps others out: the host has not closed its file, and others still find that file by its
+    /// name.
     fn is_held(&self) -> bool;
 }
 
@@ -298,7 +298,7 @@ struct FileLock {
 }
 
 impl FileLock {
-    /// None if another process, or another client of this one, has it.
+    /// None if another process, or another client of this one, has the lock.
     fn take(path: &Path) -> io::Result<Option<FileLock>> {
         let _hold = Hold::new();
         let file = unmasked(private().read(true).write(true).create(true).truncate(false).open(path)?)?;
@@ -308,7 +308,7 @@ impl FileLock {
             Err(fs::TryLockError::Error(error)) => return Err(error),
         }
         let kept = Kept::new(file)?;
-        // Whoever had the lock before may have deleted the file in between: then this is a lock on nothing.
+        // The former holder may have deleted the file between our open and our lock: then this lock protects nothing.
         if !files::identity_at(path).is_ok_and(|now| now == kept.identity) {
             return Ok(None);
         }
@@ -330,7 +330,7 @@ impl Held for FileLock {
 impl Drop for FileLock {
     fn drop(&mut self) {
         let _hold = Hold::new();
-        // First the note, then the file: a child must not close what another file's number has become.
+        // First the note, then the file: a child must not close another file that has got this number.
         if let Some((noted, kept)) = self.held.take() {
             drop(noted);
             drop(kept);
@@ -338,8 +338,8 @@ impl Drop for FileLock {
     }
 }
 
-/// How long the disk takes for something, on the thread that asks it. The time for which that thread had to wait for a
-/// processor is none of the disk's doing; it counts where the system does not say how long that was.
+/// How long the disk takes, on the thread that waits for it. The time that this thread spent waiting for a processor is
+/// not the disk's fault, and is subtracted where the system reports it.
 pub(crate) struct Stopwatch {
     began: Instant,
     waited: Option<Duration>,
@@ -353,7 +353,7 @@ impl Stopwatch {
     pub(crate) fn elapsed(&self) -> Duration {
         let elapsed = threads::since(self.began);
         if elapsed < Duration::from_millis(10) {
-            return elapsed; // nobody minds
+            return elapsed; // too short to matter
         }
         let now = self.waited.and_then(|_| waited_for_a_processor());
         let waited = now.zip(self.waited).map_or(Duration::ZERO, |(now, before)| now.saturating_sub(before));
@@ -382,7 +382,7 @@ impl Storage for Disk {
         match make() {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 self.create_folder(folder.parent().ok_or(error)?)?;
-                make() // once: there are places, like /proc, where nothing can be
+                make() // once: in some places, like /proc, nothing can be made
             }
             made => made,
         }
@@ -396,7 +396,7 @@ impl Storage for Disk {
         let mut entries = Vec::new();
         for entry in fs::read_dir(folder)? {
             let entry = entry?;
-            // The metadata of a link is its own.
+            // For a link this is its own metadata, not that of its target.
             let (Ok(name), Ok(metadata)) = (entry.file_name().into_string(), entry.metadata()) else { continue };
             if metadata.is_file() {
                 let (blocks_bytes, modified_ms) = (files::blocks_bytes(&metadata), modified_ms(&metadata));
@@ -442,11 +442,11 @@ impl Storage for Disk {
         let mut content = Vec::new();
         if bytes <= MAX_FILE_BYTES {
             content.try_reserve_exact(usize::try_from(bytes).map_err(io::Error::other)?)?;
-            // It may grow while it is read, and what is no file says nothing of its size.
+            // A file may grow while it is read, and a device reports no size.
             file.take(MAX_FILE_BYTES + 1).read_to_end(&mut content)?;
         }
         if bytes.max(content.len() as u64) > MAX_FILE_BYTES {
-            return Err(io::Error::new(io::ErrorKind::FileTooLarge, "it is larger than any file of ours can be"));
+            return Err(io::Error::new(io::ErrorKind::FileTooLarge, "it is larger than 64 MiB"));
         }
         Ok(content)
     }
@@ -456,7 +456,7 @@ impl Storage for Disk {
     }
 
     fn replace_synced(&self, path: &Path, content: &[u8]) -> io::Result<()> {
-        // Renamed first, it could be empty after a loss of power, and what it replaced gone.
+        // Renamed before the sync, it could be empty after a loss of power, and the file that it replaced gone.
         replace(path, content, File::sync_all)?;
         self.sync(path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new(".")))
     }
@@ -490,7 +490,7 @@ impl Storage for Disk {
         }
         let file = File::open(path)?;
         match file.sync_all() {
-            // There are file systems that keep the names in a folder without being asked, and cannot be.
+            // Some file systems cannot sync a folder, and do not need to.
             Err(error) if is_unsupported(&error) && file.metadata()?.is_dir() => Ok(()),
             synced => synced,
         }
@@ -514,7 +514,7 @@ fn is_unsupported(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::InvalidInput | io::ErrorKind::Unsupported)
 }
 
-/// Writes a file beside another, and puts it in its place once it is `ready`.
+/// Writes a file beside another, and replaces that with it once it is `ready`.
 fn replace(path: &Path, content: &[u8], ready: impl FnOnce(&File) -> io::Result<()>) -> io::Result<()> {
     let (beside, mut file) = create_beside(path)?;
     let written = extending(|| file.write_all(content)).and_then(|()| ready(&file)).and_then(|()| {
@@ -529,8 +529,8 @@ fn replace(path: &Path, content: &[u8], ready: impl FnOnce(&File) -> io::Result<
     written
 }
 
-/// A new file beside another. Nobody else writes to it: its name is `NAME.PROCESS-NUMBER.new`, and where that is taken,
-/// by a process of the same number in another container, the next number is tried.
+/// A new file beside another. No other thread or process writes to it: its name is `NAME.PROCESS-NUMBER.new`, and where
+/// a process with the same id in another container has taken that, the next number is tried.
 fn create_beside(path: &Path) -> io::Result<(PathBuf, File)> {
     static NUMBER: AtomicU32 = AtomicU32::new(0);
 
@@ -564,16 +564,16 @@ fn modified_ms(metadata: &fs::Metadata) -> Option<i64> {
     }
 }
 
-/// What only those ask who look at a spool from outside.
+/// For programs that look at a spool folder from outside.
 impl Disk {
-    /// Whether somebody has this file locked right now. Makes no file.
+    /// Whether any process has this file locked right now. Makes no file.
     pub(crate) fn is_locked(&self, path: &Path) -> bool {
         // Opening a pipe would wait for its other end.
         if !fs::symlink_metadata(path).is_ok_and(|metadata| metadata.is_file()) {
             return false;
         }
         let _hold = Hold::new(); // a child forked now would go on holding it
-        // Shared, so that two who ask do not take each other for owners; let go with the file.
+        // Shared, so that two such checks do not take each other for owners; released with the file.
         let tried = File::open(path).map(|file| file.try_lock_shared());
         matches!(tried, Ok(Err(fs::TryLockError::WouldBlock)))
     }
@@ -588,7 +588,8 @@ impl Appended for AppendedFile {
     fn append(&mut self, bytes: &[u8]) -> io::Result<()> {
         let mut file = self.kept.file()?;
         if let Err(error) = extending(|| file.write_all(bytes)) {
-            // Half a line would be skipped by a reader anyway. By now the file may be somebody else's.
+            // If this fails, a reader skips the half line anyway. The descriptor is checked again: another file may
+            // have it by now.
             let _ = self.kept.file().and_then(|file| file.set_len(self.bytes));
             return Err(error);
         }
@@ -597,7 +598,7 @@ impl Appended for AppendedFile {
     }
 }
 
-/// The same file, which we may read and write whatever mask the host has set for new files.
+/// The same file, which we may now read and write whatever the host's umask is.
 fn unmasked(file: File) -> io::Result<File> {
     unmask_with(&file.metadata()?, 0o600, |permissions| file.set_permissions(permissions))?;
     Ok(file)
@@ -622,7 +623,7 @@ fn unmask_with(_: &fs::Metadata, _: u32, _: impl FnOnce(fs::Permissions) -> io::
     Ok(())
 }
 
-/// Options for files that no other user may read. What is written to is never somewhere else, behind a link.
+/// Options for files that no other user may read. Links are not followed.
 fn private() -> OpenOptions {
     #[allow(unused_mut)]
     let mut options = OpenOptions::new();
@@ -646,14 +647,14 @@ mod system {
 
     use super::{Appending, Hold};
 
-    /// For how long this thread has been ready to run and was not let, since it began.
+    /// How long this thread has been ready to run without getting a processor, since it began.
     pub(super) fn waited_for_a_processor() -> Option<Duration> {
         let _hold = Hold::new(); // a child forked now would have the file too
         let text = std::fs::read_to_string("/proc/thread-self/schedstat").ok()?;
         text.split_ascii_whitespace().nth(1)?.parse().ok().map(Duration::from_nanos)
     }
 
-    /// The local file systems on which a reservation is known to be a promise. All others are asked each time.
+    /// The local file systems on which a reservation is known to guarantee space. On all others, files are written.
     pub(super) fn appending(folder: &Path) -> io::Result<Appending> {
         let kind = statfs(folder)?.filesystem_type();
         let known = [EXT4_SUPER_MAGIC, F2FS_SUPER_MAGIC, TMPFS_MAGIC, XFS_SUPER_MAGIC].contains(&kind);
@@ -667,7 +668,7 @@ mod system {
     }
 }
 
-/// Elsewhere nothing is known yet: files are written.
+/// Nothing is known about other systems yet: files are written.
 #[cfg(not(target_os = "linux"))]
 mod system {
     use std::fs::File;
@@ -702,7 +703,7 @@ mod files {
         (metadata.dev(), metadata.ino())
     }
 
-    /// Which file it is, as long as it is open.
+    /// The identity of an open file.
     pub(super) fn identity(file: &File) -> io::Result<(u64, u64)> {
         file.metadata().map(|metadata| of(&metadata))
     }
@@ -720,7 +721,7 @@ mod files {
         file.as_raw_fd()
     }
 
-    /// Lets go of a file without closing what has its number now.
+    /// Drops a file without closing its descriptor, which may be another file's by now.
     pub(super) fn forget(file: File) {
         let _ = file.into_raw_fd();
     }

@@ -38,7 +38,7 @@ fn kind<T>(result: io::Result<T>) -> Option<io::ErrorKind> {
 
 // ---- Files that are kept open ----
 
-/// Has another file take the number of one that is open, as a host does that closes all files and opens others.
+/// Gives the number of an open file to another, as happens when a host closes all files and opens others.
 #[cfg(unix)]
 fn take_number(file: &File) -> i32 {
     use std::os::fd::AsRawFd;
@@ -49,7 +49,7 @@ fn take_number(file: &File) -> i32 {
     number
 }
 
-/// Closes the host's file; whether it was still open.
+/// Closes the host's file, and says whether it was still open.
 #[cfg(unix)]
 fn was_open(number: i32) -> bool {
     // SAFETY: the number is the test's own.
@@ -117,7 +117,7 @@ fn a_lock_is_lost_with_the_name_of_its_file() {
 fn a_child_leaves_its_parents_lock_and_map_alone() {
     let folder = Folder::new();
     let mut lock = FileLock::take(&folder.path("a.lock")).expect("a lock").expect("free");
-    // What a fork changes, as far as these can see.
+    // All that a fork changes about these two.
     let kept = lock.held.as_mut().map(|(_, kept)| kept).expect("held");
     kept.generation = kept.generation.wrapping_sub(1);
     assert!(!lock.is_held());
@@ -130,13 +130,13 @@ fn a_child_leaves_its_parents_lock_and_map_alone() {
     map.generation = map.generation.wrapping_sub(1);
     assert_eq!((map.bytes().len(), map.bytes_mut().len()), (0, 0));
     drop(map);
-    // SAFETY: the page was not let go of.
+    // SAFETY: the page is still mapped.
     assert_eq!(unsafe { at.read() }, 0);
 }
 
 #[test]
 #[cfg(unix)]
-fn hundreds_of_locks_can_be_had_at_once() {
+fn hundreds_of_locks_can_be_held_at_once() {
     let folder = Folder::new();
     let lock = |n| Disk.lock(&folder.path(&format!("{n}.lock"))).expect("a lock").expect("free");
     let locks: Vec<Lock> = (0..400).map(lock).collect();
@@ -145,7 +145,7 @@ fn hundreds_of_locks_can_be_had_at_once() {
 
 #[test]
 #[cfg(target_os = "linux")]
-fn a_folder_whose_file_system_cannot_sync_it_is_as_good_as_synced() {
+fn a_folder_that_its_file_system_cannot_sync_counts_as_synced() {
     assert_eq!(
         File::open("/proc").expect("there").sync_all().map_err(|error| error.kind()),
         Err(io::ErrorKind::InvalidInput)
@@ -173,7 +173,7 @@ fn no_more_is_read_than_a_file_of_ours_can_have() {
 
 #[test]
 #[cfg(target_os = "linux")]
-fn what_says_nothing_of_its_size_is_read_up_to_the_same_length() {
+fn what_reports_no_size_is_read_up_to_the_same_length() {
     assert!(!Disk.read(Path::new("/proc/self/status")).expect("readable").is_empty());
     assert_eq!(kind(Disk.read(Path::new("/dev/zero"))), Some(io::ErrorKind::FileTooLarge));
 }
@@ -206,7 +206,7 @@ fn what_cannot_take_a_files_place_is_removed_again() {
 
 #[test]
 #[cfg(unix)]
-fn nobody_can_have_us_write_to_another_file() {
+fn links_do_not_lead_writes_to_other_files() {
     use std::os::unix::fs::symlink;
 
     let folder = Folder::new();
@@ -227,7 +227,7 @@ fn nobody_can_have_us_write_to_another_file() {
 }
 
 #[test]
-fn many_can_replace_a_file_at_once() {
+fn many_threads_can_replace_a_file_at_once() {
     let folder = Folder::new();
     let path = folder.path("state");
     std::thread::scope(|scope| {
@@ -352,7 +352,7 @@ fn a_file_is_written_and_synced_before_it_takes_the_place_of_another() {
 #[cfg(target_os = "linux")]
 fn a_file_that_cannot_be_mapped_is_not_left_behind() {
     let folder = Folder::new();
-    // More than any file can have.
+    // More bytes than any file can have.
     Disk.create_mapped(&folder.path("a"), isize::MAX as usize).expect_err("no room");
     assert_eq!(folder.names(), Vec::<String>::new());
 }

@@ -17,13 +17,13 @@ pub(crate) use std::{
 #[cfg(test)]
 pub(crate) use crate::simulator::threads::{Condvar, JoinHandle, Mutex, MutexGuard, sleep};
 
-/// The time, for all that waits.
+/// The time, for everything that waits.
 #[cfg(not(test))]
 pub(crate) fn now() -> Instant {
     Instant::now()
 }
 
-/// The same by the system's clock, which somebody may set.
+/// The same by the system's clock, which can be set.
 #[cfg(not(test))]
 pub(crate) fn system_time() -> SystemTime {
     SystemTime::now()
@@ -37,7 +37,7 @@ pub(crate) fn since(instant: Instant) -> Duration {
     now().saturating_duration_since(instant)
 }
 
-/// Starts a thread that is interrupted by no signal of the host's.
+/// Starts a thread that the host's signals do not interrupt.
 pub(crate) fn spawn(name: &str, run: impl FnOnce() + Send + 'static) -> io::Result<JoinHandle<()>> {
     let _blocked = signals::block();
     #[cfg(test)]

@@ -6,7 +6,7 @@ use jiff::Timestamp;
 
 use crate::base::threads;
 
-/// The first and the last millisecond that four digits of year can say.
+/// The first millisecond of the year 1 and the last of the year 9999.
 const RANGE: std::ops::RangeInclusive<i64> = -62_135_596_800_000..=253_402_300_799_999;
 
 const DAY_MS: i64 = 86_400_000;
@@ -16,7 +16,7 @@ pub(crate) fn now_ms() -> i64 {
     from_system(threads::system_time())
 }
 
-/// A time of the standard library's, in milliseconds since 1970.
+/// A `SystemTime` in milliseconds since 1970.
 pub(crate) fn from_system(time: SystemTime) -> i64 {
     match time.duration_since(UNIX_EPOCH) {
         Ok(after) => i64::try_from(after.as_millis()).unwrap_or(i64::MAX),
@@ -45,8 +45,8 @@ pub(crate) fn format(ms: i64) -> [u8; 24] {
     text
 }
 
-/// Reads RFC 3339, and what of ISO 8601 says the same: any offset, any fraction, a space for the `T`. A time without a
-/// zone is none: nobody could say when it was.
+/// Reads RFC 3339, and the parts of ISO 8601 that mean the same: any offset, any fraction, a space for the `T`. A time
+/// without a zone is refused, since it could mean any of many moments.
 pub(crate) fn parse(text: &str) -> Option<i64> {
     let time: Timestamp = text.parse().ok()?;
     Some(time.as_millisecond()).filter(|ms| is_writable(*ms))
@@ -137,7 +137,7 @@ mod tests {
             "now",
             "2026-01-02",
             "2026-01-02T03:04:05",
-            "2015-2-02T00:30:08.276Z", // stands in Segment's own documentation
+            "2015-2-02T00:30:08.276Z", // from Segment's own documentation
             "2026-02-30T00:00:00Z",
             "2026-01-02T25:00:00Z",
             "1767323045678",

@@ -615,7 +615,7 @@ fn the_network_makes_no_request_that_was_decided_on_before_an_interruption() {
     let decided = network.interruptions();
     network.interrupt();
     let error = network.exchange_since(&request, decided).expect_err("broken off");
-    assert_eq!((error.kind(), error.message()), (ErrorKind::Network, "the request was broken off"));
+    assert_eq!((error.kind(), error.message()), (ErrorKind::Network, "the request was interrupted"));
     assert!(listener.accept().is_err(), "nobody has called");
     assert!(network.exchange(&request).is_err(), "nobody answers");
     assert!(listener.accept().is_ok(), "but one decided on later is made");

@@ -11,14 +11,14 @@ use crate::json::write::{self, MAX_DEPTH};
 /// An object may grow to the size of a message and no further: what is larger could not be sent.
 pub(crate) const MAX_BYTES: usize = 32_000;
 
-/// Nothing can leave out so much white space that a longer text becomes an object or a message: it is not even looked
-/// at.
+/// A longer text is refused unread: it is taken to be too large for an object or a message even without its white
+/// space.
 pub(crate) const MAX_TEXT_BYTES: usize = 32 * MAX_BYTES;
 
 /// A JSON object: a buffer of bytes with an index of its members; no tree is built.
 ///
-/// Setting a name again replaces its value. What cannot be set (NaN, JSON with a flaw, too much) marks the object, and
-/// the call that uses it says why: so there is one place to look at errors, and it is the last one.
+/// Setting a name again replaces its value. What cannot be set (NaN, malformed JSON, too much) marks the object, and
+/// the call that uses it says why. So errors are checked in one place, the last one.
 ///
 /// ```
 /// use segment_native::Object;
@@ -34,14 +34,14 @@ pub(crate) const MAX_TEXT_BYTES: usize = 32 * MAX_BYTES;
 /// ```
 #[derive(Debug, Clone, Default)]
 pub struct Object {
-    /// Members as `"name":value,`, in the order they were set; replaced ones too, until they are worth clearing away.
+    /// Members as `"name":value,`, in the order they were set, with replaced ones until there are enough to remove.
     bytes: Vec<u8>,
     members: Vec<Member>,
     /// How many of `bytes` belong to replaced members.
     dead: usize,
-    /// How deep the values are nested at most, this object not counted: deeper ones may have been replaced.
+    /// How deep the values are nested at most, this object not counted: the deepest may have been replaced.
     depth: usize,
-    /// Nothing will stand around it: it is a message.
+    /// It is a whole message, with nothing around it.
     is_message: bool,
     error: Option<Error>,
 }
@@ -51,7 +51,7 @@ struct Member {
     start: usize,
     value: usize,
     end: usize,
-    /// The length of the name and how it begins: nearly always enough to tell it from others.
+    /// The length and the beginning of the name: nearly always enough to tell it from others.
     tag: u64,
 }
 
@@ -63,7 +63,7 @@ fn tag(name: &[u8]) -> u64 {
     u64::from_le_bytes(tag)
 }
 
-/// What can be a member's value. Everything sensible converts into it.
+/// What can be a member's value. Booleans, numbers, strings, times, objects and options convert into it.
 #[derive(Debug, Clone, Copy)]
 #[non_exhaustive]
 pub enum Value<'a> {
@@ -83,7 +83,7 @@ pub enum Value<'a> {
     TimeMs(i64),
     /// JSON, checked and copied as it is.
     Json(&'a str),
-    /// An object in the object.
+    /// A nested object.
     Object(&'a Object),
 }
 
@@ -93,12 +93,12 @@ impl Object {
         Self::default()
     }
 
-    /// An empty object that is to be a whole message: it may be a level deeper than one that will stand in a message.
+    /// An empty object that becomes a whole message: it may be one level deeper than one inside a message.
     pub(crate) fn for_message() -> Self {
         Object { is_message: true, ..Self::default() }
     }
 
-    /// An object from JSON text, `{"plan": "pro"}`. Checked once; nested values are kept as they are.
+    /// An object from JSON text, `{"plan": "pro"}`. Checked once; nested values stay as they are.
     pub fn parse(json: &str) -> Result<Self, Error> {
         if json.len() > MAX_TEXT_BYTES {
             return Err(too_large("the object"));
@@ -155,7 +155,8 @@ impl Object {
         self
     }
 
-    /// Appends an item to the list of this name, making the list where there is none. What is no list marks the object.
+    /// Appends an item to the list of this name, making the list if there is none. A member that is not a list marks
+    /// the object.
     pub fn push<'a>(&mut self, list: &str, item: impl Into<Value<'a>>) -> &mut Self {
         if self.marks_name(list) {
             return self;
@@ -173,7 +174,7 @@ impl Object {
                 self.mark(Error::invalid(format!("\"{list}\" is not a list")));
                 return self;
             }
-            // The list is the last member: it grows where it stands.
+            // The list is the last member: it grows in place.
             Some(member) if last => {
                 self.bytes.truncate(member.end - 1);
                 self.push_comma_unless(member.value + 1);
@@ -195,7 +196,7 @@ impl Object {
             }
         }
         self.bytes.push(b']');
-        self.depth = self.depth.max(1); // however little was pushed
+        self.depth = self.depth.max(1); // even if nothing was pushed
         match before {
             Some(member) if last => {
                 let at = at.unwrap_or_default();
@@ -209,9 +210,9 @@ impl Object {
         self
     }
 
-    /// Sets a member, or replaces its value, by writing it piece by piece; without it if `write` says so (false). After
-    /// an error the object is as it was. Where the caller knows that there is no member of this name yet (`is_new`),
-    /// none is looked for.
+    /// Sets a member, or replaces its value, by writing it piece by piece; if `write` returns false, the member is left
+    /// out. After an error the object is as it was. If the caller knows that there is no member of this name yet
+    /// (`is_new`), the search for it is skipped.
     #[inline]
     pub(crate) fn set_with<E>(
         &mut self,
@@ -256,7 +257,7 @@ impl Object {
         self.error.get_or_insert(error);
     }
 
-    /// Forgets all members and errors; the memory is kept for reuse.
+    /// Removes all members and errors, and keeps the memory for reuse.
     pub fn clear(&mut self) {
         self.bytes.clear();
         self.members.clear();
@@ -332,7 +333,7 @@ impl Object {
         Ok(())
     }
 
-    /// Whether a name marks the object: nobody sends one that is so long, and it is not even copied.
+    /// Whether a name is too long. Such a name marks the object, and is not even copied.
     fn marks_name(&mut self, name: &str) -> bool {
         let is_too_large = name.len() > MAX_BYTES;
         if is_too_large {
@@ -346,7 +347,7 @@ impl Object {
         MAX_DEPTH - if self.is_message { 1 } else { 2 }
     }
 
-    /// Writes a value that stands in so many lists.
+    /// Writes a value that is nested in this many lists.
     fn write(&mut self, value: Value<'_>, lists: usize) -> Result<(), Problem> {
         let levels = self.levels() - lists;
         let out = &mut self.bytes;
@@ -359,14 +360,14 @@ impl Object {
             Value::UInt(number) => write::uint(out, number),
             Value::Double(number) if write::double(out, number) => {}
             Value::Double(_) => return Err(Problem::NotFinite),
-            // As with a name.
+            // Not copied, like a name.
             Value::Str(text) if text.len() > MAX_BYTES => return Err(Problem::TooLarge),
             Value::Str(text) => write::string(out, text),
             Value::TimeMs(ms) if time::is_writable(ms) => write::time(out, ms),
             Value::TimeMs(_) => return Err(Problem::Year),
             Value::Json(text) if text.len() > MAX_TEXT_BYTES => return Err(Problem::TooLarge),
             Value::Json(text) if text.len() > MAX_BYTES => {
-                // The room for what is mostly white space is not kept.
+                // Compacted in a buffer of its own, so that the object does not grow to the size of the white space.
                 let mut compact = Vec::new();
                 depth = scan::compact(text, levels, &mut compact).map_err(Problem::Json)?;
                 if compact.len() > MAX_BYTES {
@@ -380,7 +381,7 @@ impl Object {
                 object.append_to(out).map_err(Problem::Inner)?;
                 depth = object.depth + 1;
                 if depth > levels {
-                    // Unless what was so deep has been replaced.
+                    // It is too deep, unless its deepest value has been replaced.
                     depth = scan::depth(&out[start..]);
                 }
                 if depth > levels {
@@ -392,7 +393,7 @@ impl Object {
         Ok(())
     }
 
-    /// Takes the member written from `start` on into the index, instead of an earlier one of that name.
+    /// Adds the member written at `start` to the index, in place of an earlier one of that name.
     fn place(&mut self, start: usize, value: usize) {
         let member = Member { start, value, end: self.bytes.len(), tag: tag(&self.bytes[start + 1..value - 2]) };
         self.bytes.push(b',');
@@ -417,7 +418,7 @@ impl Object {
         self.check_size();
     }
 
-    /// The place in the index of the member whose name stands at `start..end` too.
+    /// The place in the index of the member with the name that is written at `start..end`.
     fn position(&self, start: usize, end: usize) -> Option<usize> {
         let name = &self.bytes[start..end];
         let tag = tag(&name[1..name.len() - 1]);
@@ -425,7 +426,7 @@ impl Object {
         self.members.iter().position(same)
     }
 
-    /// Clears replaced members away.
+    /// Removes replaced members.
     fn tidy(&mut self) {
         let mut bytes = Vec::with_capacity(self.bytes.len());
         for member in &mut self.members {
@@ -440,7 +441,7 @@ impl Object {
     fn check_size(&mut self) {
         if self.bytes.len() - self.dead > MAX_BYTES {
             self.mark(too_large("the object"));
-            // Whoever goes on setting members must not fill the memory.
+            // A caller that goes on setting members must not fill the memory.
             self.bytes.clear();
             self.members.clear();
             self.dead = 0;
@@ -454,7 +455,7 @@ impl Object {
     }
 }
 
-/// Why a value could not be written; the name it was meant for is known one level up.
+/// Why a value could not be written; the caller knows its name.
 enum Problem {
     NotFinite,
     TooLarge,
@@ -618,7 +619,7 @@ mod tests {
     }
 
     #[test]
-    fn replacing_for_ever_takes_no_memory() {
+    fn replacing_again_and_again_takes_no_memory() {
         let mut object = Object::from([("first", 0)]);
         for n in 0..100_000 {
             object.set("n", n).set("text", "some text that is not so short");

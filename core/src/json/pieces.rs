@@ -1,4 +1,4 @@
-//! JSON written piece by piece, for bindings whose values are no trees of Rust's.
+//! JSON written piece by piece, for bindings to languages with values of their own.
 
 use crate::base::error::{Error, ErrorKind};
 use crate::base::time;
@@ -6,11 +6,11 @@ use crate::json::write::{self, MAX_DEPTH};
 
 /// Writes one value straight into the bytes of an [`Object`](crate::Object).
 ///
-/// Every piece is followed by a comma, which the end of its list or object takes away.
+/// Every value is followed by a comma, which the end of its list or object replaces.
 #[derive(Debug)]
 pub struct Writer<'a> {
     out: &'a mut Vec<u8>,
-    /// More bytes than this would not fit into a message.
+    /// The length of `out` beyond which the value does not fit into a message.
     end: usize,
     depth: usize,
     deepest: usize,
@@ -31,7 +31,7 @@ impl<'a> Writer<'a> {
         Writer { out, end, depth: 0, deepest: 0, levels }
     }
 
-    /// How deep what was written is nested; the last comma is taken away.
+    /// Removes the last comma, and returns how deep the value is nested.
     pub(crate) fn finish(self) -> usize {
         self.out.pop();
         self.deepest
@@ -123,7 +123,7 @@ impl<'a> Writer<'a> {
         Mark { length: self.out.len(), depth: self.depth }
     }
 
-    /// Takes back what was written since.
+    /// Removes what was written since.
     pub fn rewind(&mut self, mark: Mark) {
         self.out.truncate(mark.length);
         self.depth = mark.depth;
@@ -144,7 +144,7 @@ impl<'a> Writer<'a> {
         match self.out.last_mut() {
             Some(comma) if *comma == b',' => *comma = bracket,
             Some(empty) if *empty == open => self.out.push(bracket),
-            _ => return Err(Error::new(ErrorKind::Internal, "a list or an object ends where none does")),
+            _ => return Err(Error::new(ErrorKind::Internal, "a list or an object ends where none is open")),
         }
         self.comma()
     }
@@ -208,7 +208,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_taken_back_leaves_no_trace() {
+    fn what_is_rewound_leaves_no_trace() {
         let json = written(|w| {
             w.open_object()?;
             w.name("kept")?;
@@ -230,7 +230,7 @@ mod tests {
             (|w| w.digits("1e5"), "not the digits of an integer"),
             (|w| w.time_ms(i64::MAX), "a time outside the years 1 to 9999"),
             (|w| w.str(&"x".repeat(32_001)), "larger than 32,000 bytes"),
-            (|w| w.close_list(), "a list or an object ends where none does"),
+            (|w| w.close_list(), "a list or an object ends where none is open"),
             (|w| (0..64).try_for_each(|_| w.open_list()), "nested more than 64 deep, or a cycle"),
             (
                 |w| {

@@ -1,13 +1,13 @@
-//! Reading JSON without building a tree: what callers hand in is checked once and copied without its white space.
+//! Reading JSON without building a tree: what callers pass in is checked once and copied without its white space.
 //!
-//! What comes out of [`compact`] holds no raw control character, so neither a newline nor a NUL: a line of a chunk can
-//! hold it. The functions below [`compact`] take only such text, and are quick because they need not check it again.
+//! The output of [`compact`] has no raw control characters, so no newline and no NUL, and fits on one line of a chunk.
+//! The functions below [`compact`] take only such text, and are fast because they need not check it again.
 
 use std::borrow::Cow;
 
 use crate::json::write::{self, MAX_DEPTH, plain_prefix};
 
-/// Why a text is no JSON that can be sent.
+/// Why a text cannot be sent as JSON.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Flaw {
     /// What is wrong.
@@ -26,7 +26,7 @@ impl std::fmt::Display for Flaw {
 /// Returns how deep it is nested; on an error, `out` is as it was.
 ///
 /// Stricter than the grammar in two points, because the receiver's parser would refuse the whole batch: half of a
-/// surrogate pair, and a number beyond what a double can hold.
+/// surrogate pair, and a number beyond the range of a double.
 pub(crate) fn compact(text: &str, max_depth: usize, out: &mut Vec<u8>) -> Result<usize, Flaw> {
     let before = out.len();
     out.reserve(text.len());
@@ -111,7 +111,7 @@ impl Scan<'_> {
         }
         let start = self.at;
         if self.string()? {
-            // One name can be escaped in many ways; written in one way only, names can be compared as bytes.
+            // A name can be escaped in many ways. It is written in only one, so that names can be compared as bytes.
             self.copy_up_to(start);
             let name = unescape(&self.text[start..self.at]);
             write::string(self.out, &name);
@@ -125,7 +125,7 @@ impl Scan<'_> {
         self.value(depth)
     }
 
-    /// Passes a string; whether it holds an escape.
+    /// Skips a string; true if it contains an escape.
     fn string(&mut self) -> Result<bool, Flaw> {
         self.at += 1;
         let mut escaped = false;
@@ -141,7 +141,7 @@ impl Scan<'_> {
                     self.escape()?;
                 }
                 Some(_) => return self.flaw("a control character in a string"),
-                None => return self.flaw("a string without an end"),
+                None => return self.flaw("an unterminated string"),
             }
         }
     }
@@ -209,7 +209,7 @@ impl Scan<'_> {
         Ok(())
     }
 
-    /// Passes white space, leaving it out of the copy.
+    /// Skips white space, leaving it out of the copy.
     fn space(&mut self) {
         let start = self.at;
         while matches!(self.peek(), Some(b' ' | b'\n' | b'\r' | b'\t')) {
@@ -288,7 +288,7 @@ pub(crate) fn text(string: &[u8]) -> Cow<'_, str> {
     }
 }
 
-/// The members of a compact object, in their order: the name with its quotes, and the value.
+/// The members of a compact object, in order: the name with its quotes, and the value.
 pub(crate) fn members(object: &[u8]) -> impl Iterator<Item = (&[u8], &[u8])> {
     let mut rest = object.strip_prefix(b"{").unwrap_or_default();
     std::iter::from_fn(move || {
@@ -304,7 +304,7 @@ pub(crate) fn members(object: &[u8]) -> impl Iterator<Item = (&[u8], &[u8])> {
     })
 }
 
-/// The items of a compact list, in their order.
+/// The items of a compact list, in order.
 pub(crate) fn items(list: &[u8]) -> impl Iterator<Item = &[u8]> {
     let mut rest = list.strip_prefix(b"[").unwrap_or_default();
     std::iter::from_fn(move || {
@@ -317,7 +317,7 @@ pub(crate) fn items(list: &[u8]) -> impl Iterator<Item = &[u8]> {
     })
 }
 
-/// A member of a compact object; of several with this name the last.
+/// A member of a compact object; the last, if several have this name.
 pub(crate) fn member<'a>(object: &'a [u8], name: &str) -> Option<&'a [u8]> {
     let mut quoted = Vec::with_capacity(name.len() + 2);
     write::string(&mut quoted, name);
@@ -381,7 +381,7 @@ pub(crate) fn depth(text: &[u8]) -> usize {
 }
 
 /// Writes the compact object `over` merged over the compact object `base`: members of both are merged where both are
-/// objects, else `over` wins. A name that stands twice in one object counts as its last.
+/// objects, else `over` wins. If a name occurs twice in one object, the last counts.
 pub(crate) fn merge(base: &[u8], over: &[u8], out: &mut Vec<u8>) {
     out.push(b'{');
     let mut first = true;
@@ -402,7 +402,7 @@ pub(crate) fn merge(base: &[u8], over: &[u8], out: &mut Vec<u8>) {
 
 type Pair<'a> = (&'a [u8], Option<&'a [u8]>, Option<&'a [u8]>);
 
-/// Each name of two objects once, with its last value in the one and in the other.
+/// Each name of two objects once, with its last value in each of them.
 fn pairs<'a>(base: &'a [u8], over: &'a [u8]) -> Vec<Pair<'a>> {
     let mut pairs: Vec<Pair> = Vec::new();
     let mut index = std::collections::HashMap::new();
@@ -423,7 +423,7 @@ fn pairs<'a>(base: &'a [u8], over: &'a [u8]) -> Vec<Pair<'a>> {
     pairs
 }
 
-/// Checks a whole message or object that a caller hands in: an object, nested no deeper than a message may be.
+/// Checks a whole message or object from a caller: it must be an object, nested no deeper than a message may be.
 pub(crate) fn compact_object(text: &str, out: &mut Vec<u8>) -> Result<usize, Flaw> {
     let before = out.len();
     let depth = compact(text, MAX_DEPTH, out)?;
@@ -479,7 +479,7 @@ mod tests {
             ("-", "expected a digit", 1),
             ("nul", "expected a value", 0),
             ("'a'", "expected a value", 0),
-            ("\"a", "a string without an end", 2),
+            ("\"a", "an unterminated string", 2),
             ("\"\n\"", "a control character in a string", 1),
             (r#""\x""#, "an unknown escape", 1),
             (r#""\u12G4""#, "an unknown escape", 1),

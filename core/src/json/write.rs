@@ -33,7 +33,7 @@ pub(crate) fn uint(out: &mut Vec<u8>, number: u64) {
 }
 
 /// Writes the shortest number that reads back as the same double; false for NaN and the infinities, which JSON cannot
-/// say.
+/// express.
 #[must_use]
 pub(crate) fn double(out: &mut Vec<u8>, number: f64) -> bool {
     if number.is_finite() {
@@ -62,7 +62,7 @@ pub(crate) fn plain_prefix(bytes: &[u8]) -> usize {
     }
     match length - at {
         0 => length,
-        // The last eight once more: what stands before the rest was found to be plain.
+        // The last eight once more: those before the rest are known to be plain.
         _ if at > 0 => first_special(word(&bytes[length - 8..])).map_or(length, |special| length - 8 + special),
         _ => bytes.iter().position(|byte| *byte < 0x20 || matches!(byte, b'"' | b'\\')).unwrap_or(length),
     }
@@ -72,9 +72,9 @@ fn word(eight: &[u8]) -> u64 {
     u64::from_le_bytes(eight.try_into().expect("eight bytes"))
 }
 
-/// The place of the first byte in a word that does not stand for itself. A subtraction finds bytes that are too small,
-/// and the exclusive-or makes a byte that is sought zero; what it borrows reaches only higher bytes, so the lowest one
-/// found is right.
+/// The place of the first byte in a word that does not stand for itself. The subtraction finds bytes that are too
+/// small, and the exclusive-or turns the byte that is sought into zero. A borrow reaches only higher bytes, so the
+/// lowest match is right.
 fn first_special(word: u64) -> Option<usize> {
     const ONES: u64 = 0x0101_0101_0101_0101;
     const HIGH: u64 = 0x8080_8080_8080_8080;

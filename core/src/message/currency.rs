@@ -16,7 +16,7 @@ const CODES: [&str; 178] = [
     "ZMW", "ZWG",
 ];
 
-/// The same as numbers, which are quicker to search.
+/// The same as numbers, which are faster to search.
 static NUMBERS: [u32; CODES.len()] = {
     let (mut numbers, mut at) = ([0; CODES.len()], 0);
     while at < CODES.len() {
@@ -26,13 +26,13 @@ static NUMBERS: [u32; CODES.len()] = {
     numbers
 };
 
-/// The code that `text` is, in capitals or not.
+/// The code that `text` spells, in upper or lower case.
 pub(crate) fn code(text: &str) -> Option<&'static str> {
     NUMBERS.binary_search(&number(text.as_bytes())).ok().map(|at| CODES[at])
 }
 
-/// Three letters as a number, the same for small letters; in the order of the alphabet. Zero for what is no three
-/// letters.
+/// Three letters as a number, the same in upper and lower case, in alphabetical order. Zero for a text of another
+/// length.
 const fn number(code: &[u8]) -> u32 {
     let [one, two, three] = code else { return 0 };
     u32::from_be_bytes([0, one.to_ascii_uppercase(), two.to_ascii_uppercase(), three.to_ascii_uppercase()])

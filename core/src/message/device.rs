@@ -1,5 +1,5 @@
-//! What may be said about the machine: system, device, language, time zone, and what stands between the program and the
-//! system. Only for those who ask for it. docs/device.md lists the members, and the document behind each sign.
+//! What can be sent about the machine: system, device, language, time zone, and what runs between the program and the
+//! system. Only if the settings ask for it. docs/device.md lists the members, and the document behind each sign.
 
 use std::env::consts::{ARCH, OS};
 use std::path::Path;
@@ -7,14 +7,14 @@ use std::path::Path;
 use crate::base::storage::{self, Storage};
 use crate::json::object::Object;
 
-/// A name or version longer than this is none; every message would carry it.
+/// A name or version longer than this is left out, since every message would carry it.
 const MAX_FACT_BYTES: usize = 100;
 
 /// The machine's part of a message's context. What cannot be learned is left out.
 ///
-/// Besides files this looks at the environment: for the signs of Steam, snaps and containers, and on Unix but Apple's
-/// (`LANGUAGE`, `LC_ALL`, `LC_MESSAGES`, `LANG`) for the language. That is why nobody gets it unasked. No process is
-/// started and nothing is sent.
+/// Besides files this reads the environment: for the signs of Steam, snaps and containers, and on Unix other than
+/// Apple's (`LANGUAGE`, `LC_ALL`, `LC_MESSAGES`, `LANG`) for the language. That is why it is off by default. No process
+/// is started and nothing is sent.
 pub(crate) fn context(storage: &dyn Storage) -> Object {
     let machine = Machine {
         system: OS,
@@ -31,7 +31,7 @@ pub(crate) fn context(storage: &dyn Storage) -> Object {
     context
 }
 
-/// What can be asked of a machine; in tests others than the one they run on answer.
+/// What can be read from a machine; tests use machines other than their own.
 struct Machine<'a> {
     /// The system and the architecture that the program was built for, as Rust calls them.
     system: &'a str,
@@ -44,7 +44,7 @@ struct Machine<'a> {
     variable: &'a dyn Fn(&str) -> Option<String>,
     /// Wine's version, if this Windows is Wine.
     wine: Option<String>,
-    /// The processor's architecture, where a call of the system tells it.
+    /// The processor's architecture, where a system call reports it.
     processor: Option<&'static str>,
 }
 
@@ -66,7 +66,7 @@ impl Machine<'_> {
         context
     }
 
-    /// In a sandbox that brings files of its own, the host's os-release is elsewhere (systemd.io/CONTAINER_INTERFACE).
+    /// In a sandbox with files of its own, the host's os-release is elsewhere (systemd.io/CONTAINER_INTERFACE).
     fn read_of_host(&self, path: &str) -> Option<String> {
         let has_own_files = self.is_flatpak() || self.container_manager().as_deref() == Some(STEAM_RUNTIME);
         match path {
@@ -105,13 +105,13 @@ impl Machine<'_> {
         }
     }
 
-    /// What stands between the program and the system it was built for.
+    /// What runs between the program and the system that it was built for.
     fn runtime(&self) -> Object {
         let mut runtime = Object::new();
         if let Some(wine) = self.wine.as_deref().and_then(fact) {
             runtime.set("wine", &wine);
-            // Steam sets it for Linux programs too: only under Wine it tells of Proton.
-            // (steam-runtime-tools, steam-compat-tool-interface.md)
+            // Steam sets it for Linux programs too: only under Wine does it mean Proton. (steam-runtime-tools,
+            // steam-compat-tool-interface.md)
             if (self.variable)("STEAM_COMPAT_DATA_PATH").is_some() {
                 runtime.set("proton", true);
             }
@@ -147,7 +147,7 @@ impl Machine<'_> {
         !name.is_empty() && Path::new(&folder).is_absolute()
     }
 
-    /// Which manager made the container. Sandboxes and WSL, which use the same files, are told apart from it.
+    /// Which manager made the container. Sandboxes and WSL use the same files, but are not containers.
     fn container(&self) -> Option<String> {
         let manager = self.container_manager().or_else(|| {
             // podman-run(1); Docker makes its file too, though only its users' documents say so.
@@ -166,14 +166,14 @@ impl Machine<'_> {
             .or_else(|| named((self.variable)("container")))
     }
 
-    /// Microsoft's word for it: github.com/microsoft/WSL/issues/423.
+    /// As Microsoft recommends: github.com/microsoft/WSL/issues/423.
     fn is_wsl(&self) -> bool {
         let release = (self.read)("/proc/sys/kernel/osrelease").unwrap_or_default();
         release.contains("WSL") || release.to_ascii_lowercase().contains("microsoft")
     }
 
-    /// The processor's architecture, if it is another than the one the program was built for. A processor that runs
-    /// 32-bit programs too emulates nothing. (Linux, Documentation/admin-guide/sysctl/kernel.rst: arch)
+    /// The processor's architecture, if it differs from the one that the program was built for. A processor that also
+    /// runs 32-bit programs does not emulate them. (Linux, Documentation/admin-guide/sysctl/kernel.rst: arch)
     fn emulated_on(&self) -> Option<String> {
         let kernels = (self.read)("/proc/sys/kernel/arch").filter(|_| self.is_linux());
         let (processors, family) = architecture(self.processor.or(kernels.as_deref().map(str::trim))?)?;
@@ -182,10 +182,10 @@ impl Machine<'_> {
     }
 }
 
-/// How the container of Steam's own runtime, in which it starts programs for Linux, calls itself.
+/// The name of the container of Steam's own runtime, in which it starts Linux programs.
 const STEAM_RUNTIME: &str = "pressure-vessel";
 
-/// One name for an architecture that has several, and what it has in common with those whose programs it runs as well.
+/// One name for an architecture that has several, and its family, whose programs it runs without emulation.
 fn architecture(name: &str) -> Option<(&str, &str)> {
     Some(match name {
         "x86_64" | "amd64" => ("x86_64", "x86"),
@@ -240,7 +240,7 @@ fn os_release(text: &str) -> System {
     System { name: value("NAME").or_else(|| Some("Linux".to_owned())), version: value("VERSION_ID") }
 }
 
-/// A value as a shell would take it, but for variables; none if a quote is left open.
+/// A value as a shell would read it, except for variables; none if a quote is left open.
 fn unquoted(value: &str) -> Option<String> {
     let mut text = String::new();
     let mut quote = None;
@@ -282,7 +282,7 @@ fn windows_version() -> Option<String> {
     None
 }
 
-/// The name of a locale as BCP 47 writes it, `en-US`. None for the locale of no language, `C` or `POSIX`.
+/// The name of a locale as BCP 47 writes it, `en-US`. None for a locale without a language, `C` or `POSIX`.
 fn language_tag(locale: &str) -> Option<String> {
     let name = locale.split(['.', '@']).next()?.trim();
     let mut parts = name.split(['_', '-']);
@@ -310,7 +310,7 @@ fn language_tag(locale: &str) -> Option<String> {
     fact(&tag)
 }
 
-/// The system's time zone. `TZ`, which is about one process, is not looked at.
+/// The system's time zone. `TZ`, which is about one process, is ignored.
 fn timezone() -> Option<String> {
     iana_time_zone::get_timezone().ok().and_then(|name| zone_name(&name))
 }
@@ -318,14 +318,14 @@ fn timezone() -> Option<String> {
 /// A name of the tz database, `Europe/Amsterdam`. Some systems have a rule in its place, `CET-1CEST`, or an offset.
 fn zone_name(name: &str) -> Option<String> {
     let name = name.trim();
-    // The same zones stand in these folders again, with and without leap seconds.
+    // These folders have the same zones again, without and with leap seconds.
     let name = name.strip_prefix("posix/").or_else(|| name.strip_prefix("right/")).unwrap_or(name);
     let allowed = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'/' | b'_' | b'-' | b'+');
     let begins_well = |part: &str| part.starts_with(|c: char| c.is_ascii_uppercase());
-    // Outside the folders no name of today has a digit; `EST5EDT` is an old one and looks like a rule.
+    // Outside the folders no current name has a digit; `EST5EDT` is an old one that looks like a rule.
     let is_rule = !name.contains('/') && !name.bytes().all(|b| b.is_ascii_alphabetic() || b == b'-');
     let is_name = name.bytes().all(allowed) && name.split('/').all(begins_well) && !is_rule;
-    // `Factory` is how the database says that nobody has chosen one.
+    // In the database, `Factory` means that no zone was chosen.
     fact(name).filter(|_| is_name && name != "Factory")
 }
 
@@ -528,7 +528,7 @@ ANSI_COLOR="38;2;23;147;209"
         }
     }
 
-    /// A machine of these files and variables.
+    /// A machine with these files and variables.
     struct Elsewhere {
         system: &'static str,
         files: Vec<(&'static str, &'static str)>,
@@ -547,7 +547,7 @@ ANSI_COLOR="38;2;23;147;209"
             self
         }
 
-        /// What a program says that was built for this architecture.
+        /// What a program that was built for this architecture sends.
         fn says_of(&self, architecture: &str) -> Value {
             let one = |of: &[(&str, &str)], name: &str| {
                 of.iter().find(|(other, _)| *other == name).map(|(_, text)| (*text).to_owned())
@@ -555,7 +555,7 @@ ANSI_COLOR="38;2;23;147;209"
             let machine = Machine {
                 system: self.system,
                 architecture,
-                // What is there and may not be read has no text.
+                // A file that may not be read exists, but has no text.
                 read: &|path| one(&self.files, path).filter(|text| text != "closed"),
                 exists: &|path| one(&self.files, path).is_some(),
                 variable: &|name| one(&self.variables, name),
@@ -582,7 +582,7 @@ ANSI_COLOR="38;2;23;147;209"
         let plain =
             [RELEASE, ("/proc/sys/kernel/osrelease", "6.1.0-18-amd64\n"), ("/proc/sys/kernel/arch", "x86_64\n")];
         assert_eq!(linux(&plain).says(), json!({"os": os, "device": {"type": "linux"}}));
-        // Nor one whose variables are only similar: Steam sets its own for Linux programs too.
+        // Nor does one with similar variables: Steam sets its own for Linux programs too.
         let variables = [("STEAM_COMPAT_DATA_PATH", "/x"), ("SteamDeck", "0"), ("SNAP_NAME", "x"), ("container", "")];
         assert_eq!(linux(&plain).with(&variables).runtime(), Value::Null);
     }
@@ -601,7 +601,7 @@ ANSI_COLOR="38;2;23;147;209"
         assert_eq!(linux(&system).says()["device"], deck("Galileo"));
         let other = json!({"type": "linux"});
         for (vendor, product) in [("Valve", "Fremont"), ("LENOVO", "83Q2"), ("LENOVO", "Jupiter")] {
-            // Steam calls itself a Deck's on other machines too.
+            // Steam sets the variable on other machines too.
             assert_eq!(linux(&named(vendor, product)).with(&steam).says()["device"], other, "{vendor} {product}");
         }
         let by_steam = json!({"type": "linux", "manufacturer": "Valve", "name": "Steam Deck"});
@@ -619,7 +619,7 @@ ANSI_COLOR="38;2;23;147;209"
     }
 
     #[test]
-    fn wine_is_no_windows_and_proton_is_wine() {
+    fn wine_is_told_from_windows_and_proton_from_wine() {
         let wine = |version| Elsewhere { system: "windows", wine: Some(version), ..linux(&[]) };
         assert_eq!(wine("9.0").says()["os"]["name"], "Windows");
         assert_eq!(wine("9.0").runtime(), json!({"wine": "9.0"}));
@@ -644,7 +644,7 @@ ANSI_COLOR="38;2;23;147;209"
         let steam = linux(&[manager("pressure-vessel"), RELEASE, host]).says();
         assert_eq!(steam["runtime"], json!({"container": "pressure-vessel"}));
         assert_eq!(steam["os"]["name"], "SteamOS");
-        // In other containers it is the container's system that the program sees.
+        // In other containers the program sees the container's system.
         let nspawn = linux(&[("/run/systemd/container", "systemd-nspawn\n"), RELEASE, host]).says();
         assert_eq!(nspawn["runtime"], json!({"container": "systemd-nspawn"}));
         assert_eq!(nspawn["os"]["name"], "Debian GNU/Linux");
@@ -673,7 +673,7 @@ ANSI_COLOR="38;2;23;147;209"
     }
 
     #[test]
-    fn an_emulated_architecture_is_another_than_the_processors() {
+    fn an_emulated_architecture_differs_from_the_processors() {
         for (built_for, kernel, emulated_on) in [
             ("x86_64", "aarch64\n", json!("arm64")),
             ("x86", "aarch64", json!("arm64")),

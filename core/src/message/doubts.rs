@@ -1,9 +1,9 @@
-//! Doubtful data, in tables: Segment takes it, and destinations misread it.
+//! Doubtful data, in tables: Segment accepts it, but destinations misread it.
 //!
 //! Segment reserves names in traits and properties and says what their values mean. It checks none of them: an age sent
-//! as a text arrives, and is lost in a destination that expects a number. [`rules`](super::rules) is what Segment
-//! refuses; this is what it lets pass. It is looked for on the caller's thread, so where nothing is doubtful nothing is
-//! allocated.
+//! as a string arrives, and is lost in a destination that expects a number. [`rules`](super::rules) holds what Segment
+//! refuses; this file holds what it lets through. Messages are checked on the caller's thread, so nothing is allocated
+//! unless something is doubtful.
 
 use jiff::civil;
 
@@ -20,7 +20,7 @@ pub struct Doubt {
     pub kind: &'static str,
     /// The member it is about: `traits.address.city`, `userId`. An item of a list goes by the name of the list.
     pub name: String,
-    /// What should be otherwise.
+    /// What should be different.
     pub sentence: String,
     /// The page on which Segment says so.
     pub source: &'static str,
@@ -41,10 +41,10 @@ pub(crate) struct Subject<'a> {
     pub(crate) now_ms: i64,
 }
 
-/// Clocks differ by seconds, and by some minutes where nobody sets them. What is further ahead is a mistake.
+/// Clocks differ by seconds, and by some minutes if they are not synchronised. A time further ahead is a mistake.
 const AHEAD_MS: i64 = 5 * 60_000;
 
-/// A check of what stands beside the traits or properties.
+/// A check of a member outside the traits or properties.
 struct Check {
     kind: &'static str,
     member: &'static str,
@@ -64,7 +64,7 @@ static CHECKS: &[Check] = &[
     Check {
         kind: "email-as-user-id",
         member: "userId",
-        sentence: "userId should be an id that never changes, like that of a database, not an e-mail address",
+        sentence: "userId should be an id that never changes, like one from a database, not an e-mail address",
         source: IDENTIFY,
         doubtful: |s| s.user_id.is_some_and(is_email),
     },
@@ -86,7 +86,7 @@ enum Wanted {
 }
 
 impl Wanted {
-    /// The kind of doubt about what is something else.
+    /// The kind of doubt about a value of another type.
     fn kind(&self, table: &Table) -> &'static str {
         match self {
             Wanted::Amount => "not-a-number",
@@ -138,12 +138,12 @@ struct Table {
     /// The kind of doubt about a value of the wrong type.
     kind: &'static str,
     source: &'static str,
-    /// Traits may be written in camel case and in snake case, and other spellings come close. Properties have one
-    /// spelling.
+    /// Traits may be written in camel case or in snake case, and other spellings can collide with them. Properties have
+    /// one spelling.
     spellings: bool,
     /// In alphabetical order of their keys.
     members: &'static [Member],
-    /// The [`ends`] of their names, a bit each: most names that are not reserved are told by them.
+    /// The [`ends`] of their names, one bit each: most names that are not reserved are skipped by them.
     ends: u64,
 }
 
@@ -308,7 +308,7 @@ static SHARE: Table = commerce(&[text("recipient"), text("share_message"), text(
 
 static REVIEW: Table = commerce(&[text("product_id"), text("rating"), text("review_body"), text("review_id")]);
 
-/// The e-commerce events in alphabetical order, and what their properties are.
+/// The e-commerce events in alphabetical order, with the tables of their properties.
 const EVENTS: &[(&str, &[&Table])] = &[
     ("Cart Shared", &[&ANY_EVENT, &SHARE, &CART]),
     ("Cart Viewed", &[&ANY_EVENT, &CART]),
@@ -389,9 +389,8 @@ pub(crate) fn find<'a>(
     }
 }
 
-/// The doubts about a whole message in JSON, each once. An error if it is no JSON object. `now_ms` is the time to
-/// compare its timestamp with, in milliseconds since 1970. What a message of no known type means, nobody can say: there
-/// are none about it.
+/// The doubts about a whole message in JSON, each once; none if its type is unknown. An error if it is not a JSON
+/// object. `now_ms` is the time to compare its timestamp with, in milliseconds since 1970.
 pub fn check_json(message: &str, now_ms: i64) -> Result<Vec<Doubt>, Error> {
     let mut compact = Vec::new();
     scan::compact_object(message, &mut compact).map_err(|flaw| Error::invalid(format!("not a JSON object: {flaw}")))?;
@@ -404,7 +403,7 @@ pub fn check_json(message: &str, now_ms: i64) -> Result<Vec<Doubt>, Error> {
     Ok(doubts)
 }
 
-/// The same for a message that is a compact object already; what stands twice is found twice.
+/// The same for a message that is a compact object already; a doubt that occurs twice is found twice.
 pub(crate) fn find_in(message: &[u8], now_ms: i64, found: impl FnMut(Doubt)) {
     let facts = Facts::read(message);
     let Some(call) = facts.call else { return };
@@ -420,17 +419,17 @@ pub(crate) fn find_in(message: &[u8], now_ms: i64, found: impl FnMut(Doubt)) {
     find(&subject, payload.into_iter().flat_map(|(_, value)| scan::members(value)), found);
 }
 
-/// Where the members stand that are looked at.
+/// Where the members are that are being checked.
 #[derive(Clone, Copy)]
 struct Place {
     /// `traits` or `properties`
     payload: &'static str,
-    /// The member whose value they are, if they are not those of the payload itself.
+    /// The member that contains them; empty for those of the payload itself.
     parent: &'static str,
 }
 
 impl Place {
-    /// What we call a member here: `address.city`.
+    /// The path of a member here: `address.city`.
     fn path(self, name: &[u8]) -> String {
         let name = String::from_utf8_lossy(name);
         if self.parent.is_empty() { name.into_owned() } else { format!("{}.{name}", self.parent) }
@@ -449,7 +448,7 @@ fn walk<'a>(
     members: impl Iterator<Item = (&'a [u8], &'a [u8])>,
     found: &mut dyn FnMut(Doubt),
 ) {
-    // Of a table with two spellings: which members came in Segment's own, and which in the other.
+    // In a table with two spellings: which members came in Segment's own, and which in the other.
     let (mut own, mut other) = (0u32, 0u32);
     let reserved_ends = tables.iter().fold(0, |bits, table| bits | table.ends);
     for (name, value) in members {
@@ -563,11 +562,11 @@ impl Json {
     }
 }
 
-/// A name longer than this is none of ours, however it is spelled.
+/// A name longer than this is not reserved, however it is spelled.
 const NAME_MAX_BYTES: usize = 32;
 
-/// A name as a number, the same for all its spellings: small letters, without what separates words. Zero for a name
-/// that is longer than any of ours.
+/// A name as a number, the same for all its spellings: in lower case, without separators. Zero for a name that is
+/// longer than any reserved one.
 const fn folded(name: &[u8]) -> u128 {
     if name.len() > NAME_MAX_BYTES {
         return 0;
@@ -590,8 +589,8 @@ const fn folded(name: &[u8]) -> u128 {
     u128::from_be_bytes(key)
 }
 
-/// One bit of 64 for the first and the last letter of a name, whatever its spelling. Where what separates words stands
-/// at an end, all bits: the name must be looked at.
+/// One bit of 64 for the first and the last letter of a name, whatever its spelling. All bits if a separator is at one
+/// end, so that the name is looked up.
 const fn ends(name: &[u8]) -> u64 {
     let (Some(first), Some(last)) = (name.first(), name.last()) else { return 0 };
     if matches!((*first, *last), (b'_' | b'-' | b' ', _) | (_, b'_' | b'-' | b' ')) {
@@ -605,7 +604,7 @@ fn same_words(name: &[u8], reserved: &[u8]) -> bool {
     name == reserved || camel(name).eq(camel(reserved))
 }
 
-/// A name in camel case: what is written in snake case becomes it, other spellings stay what they are.
+/// A name in camel case: snake case is converted, other spellings stay as they are.
 fn camel(name: &[u8]) -> impl Iterator<Item = u8> {
     let joins = |at: usize| at > 0 && name[at] == b'_' && name.get(at + 1).is_some_and(u8::is_ascii_lowercase);
     (0..name.len())
@@ -617,14 +616,14 @@ fn unquoted(name: &[u8]) -> &[u8] {
     name.get(1..name.len().saturating_sub(1)).unwrap_or_default()
 }
 
-/// A day is a date as well, and so is a time without a zone: it is ISO 8601, and of a birthday nobody knows more.
+/// A day counts as a date, and so does a time without a zone: both are ISO 8601, and a birthday has no zone.
 fn is_date(text: &str) -> bool {
     const DAY: usize = "2026-01-02".len();
     let has_zone = text.get(DAY..).is_some_and(|rest| rest.contains(['Z', 'z', '+', '-']));
     if has_zone { time::parse(text).is_some() } else { text.parse::<civil::DateTime>().is_ok() }
 }
 
-/// Whether a text can hardly be anything but an e-mail address.
+/// Whether a text is almost certainly an e-mail address.
 fn is_email(text: &str) -> bool {
     let Some((user, domain)) = text.split_once('@') else { return false };
     let is_word = |word: &str, marks: &str| {

@@ -219,7 +219,7 @@ fn one_trait_in_two_spellings() {
 }
 
 #[test]
-fn amounts_that_are_no_numbers() {
+fn amounts_that_are_not_numbers() {
     for name in ["revenue", "value", "total"] {
         for event in ["Level Won", "Order Completed", "Zzz", ""] {
             let found = doubts(&track(event, &format!(r#""{name}":"19.99""#)));
@@ -285,7 +285,7 @@ fn e_commerce_properties_of_the_wrong_type() {
         ("Product Reviewed", r#""rating":7"#, text("rating")),
     ] {
         expect(&[(track(event, property), "ecommerce-type", &sentence)]);
-        assert_eq!(doubts(&track("Level Won", property)), [], "only the events of e-commerce mean it so: {property}");
+        assert_eq!(doubts(&track("Level Won", property)), [], "only e-commerce events reserve it: {property}");
     }
 }
 
@@ -384,7 +384,7 @@ fn what_the_rules_refuse_is_no_doubt() {
 }
 
 #[test]
-fn of_repeated_payloads_the_last_counts() {
+fn the_last_of_repeated_payloads_counts() {
     assert_eq!(doubts(r#"{"type":"identify","userId":"u","traits":{"age":"7"},"traits":{"age":7}}"#), []);
 }
 
@@ -431,7 +431,7 @@ fn nothing_is_reserved_twice_for_one_event() {
 }
 
 #[test]
-fn keys_are_those_of_the_alphabet() {
+fn keys_are_in_alphabetical_order() {
     assert_eq!(folded(b"age"), folded(b"A-g_E "));
     assert!(folded(b"a") < folded(b"age") && folded(b"age") < folded(b"b"));
     assert_eq!(folded(b"sixteen_letters_xx"), u128::from_be_bytes(*b"sixteenlettersxx"));

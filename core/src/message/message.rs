@@ -35,7 +35,7 @@ impl<'a> From<&'a str> for Time<'a> {
     }
 }
 
-/// The optional fields of a message. Some may be added: a literal ends with `..Options::default()`.
+/// The optional fields of a message. Fields may be added: a literal ends with `..Options::default()`.
 ///
 /// ```
 /// use segment_native::Options;
@@ -44,29 +44,28 @@ impl<'a> From<&'a str> for Time<'a> {
 /// ```
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Options<'a> {
-    /// When it happened: now.
+    /// When it happened; now by default.
     pub timestamp: Option<Time<'a>>,
-    /// Who, when there is no user id.
+    /// Who it is about, if there is no user id.
     pub anonymous_id: Option<&'a str>,
-    /// For deduplication: a new UUID.
+    /// For deduplication; a new UUID by default.
     pub message_id: Option<&'a str>,
     /// Merged over the client's context.
     pub context: Option<&'a Object>,
     /// Which destinations receive it; merged over the client's.
     pub integrations: Option<&'a Object>,
-    /// Of a page or screen.
+    /// The category of a page or screen.
     pub category: Option<&'a str>,
     #[doc(hidden)]
     pub _more: More,
 }
 
-/// One of the six calls with its arguments. It has these fields and no others: what may be added is in
-/// [`options`](Message::options).
+/// One of the six calls with its arguments. No fields will be added to it, only to its [`options`](Message::options).
 #[derive(Debug, Clone, Copy)]
 pub struct Message<'a> {
     /// Which call.
     pub call: Call,
-    /// Who.
+    /// Who it is about.
     pub user_id: Option<&'a str>,
     /// The argument the call is about: the event, the name of a page or screen, the group id, the previous id.
     pub subject: Option<&'a str>,
@@ -76,23 +75,23 @@ pub struct Message<'a> {
     pub options: Options<'a>,
 }
 
-/// What every message of a client gets, and what it may leave out.
+/// What a client gives its messages unless they have their own.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Base<'a> {
     /// The context of a message that brings none of its own: a compact object.
     pub(crate) context: &'a [u8],
-    /// The same for a message that is about another user than the one who is remembered.
+    /// The same for a message about another user than the remembered one.
     pub(crate) context_of_others: &'a [u8],
-    /// The same for its integrations; nothing if there are none.
+    /// The same for its integrations; empty if there are none.
     pub(crate) integrations: &'a [u8],
-    /// Whose message it is, if it says nothing about that.
+    /// The user id of a message that has none.
     pub(crate) user_id: Option<&'a str>,
     /// The anonymous id of a message that has none.
     pub(crate) anonymous_id: Option<&'a str>,
 }
 
 impl Base<'_> {
-    /// What a message gets that says itself whose it is: one user's traits and anonymous id are not another's.
+    /// What a message with this user id gets: not the traits and the anonymous id of another user.
     fn about(self, user_id: Option<&str>) -> Self {
         match (user_id, self.user_id) {
             (Some(given), Some(known)) if given != known => {
@@ -102,7 +101,7 @@ impl Base<'_> {
         }
     }
 
-    /// Nothing is added but what a message must have.
+    /// Adds nothing but what a message must have.
     pub(crate) const NONE: Base<'static> =
         Base { context: b"{}", context_of_others: b"{}", integrations: b"", user_id: None, anonymous_id: None };
 }
@@ -110,16 +109,16 @@ impl Base<'_> {
 /// Begins every message, so that its id is found without parsing.
 pub(crate) const HEAD: &[u8] = b"{\"messageId\":\"";
 
-/// A thread's buffer keeps this much: more than any message needs that is not too large.
+/// A thread keeps a buffer of up to this size: more than a message within the limit needs.
 const BUFFER_MAX_BYTES: usize = 4 * rules::MAX_MESSAGE_BYTES;
 
 thread_local! {
-    // One buffer a thread: a message is written without asking for memory.
+    // One buffer per thread, so that writing a message does not allocate.
     static BUFFER: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
 }
 
-/// Has a message written into this thread's buffer and takes what is to be done with it. Where the buffer cannot be
-/// had, because the thread is ending or is writing a message already (from a callback), a new one serves.
+/// Calls `then` with this thread's empty buffer, to write a message into it and use that. If the thread is ending, or
+/// is already writing a message (from a callback), `then` gets a new buffer.
 pub(crate) fn with_buffer<T>(then: impl FnOnce(&mut Vec<u8>) -> T) -> T {
     let mut then = Some(then);
     let done = BUFFER.try_with(|buffer| {
@@ -249,8 +248,8 @@ fn head(out: &mut Vec<u8>, message_id: Option<&str>) {
     }
 }
 
-/// Writes a whole message that came as JSON: checked, without white space, its id moved to the front, and with what it
-/// lacks of id, time and context.
+/// Writes a whole message that came as JSON: checked, without white space, its id moved to the front, and a missing id,
+/// time or context added.
 pub(crate) fn write_json(message: &str, base: Base<'_>, now: i64, out: &mut Vec<u8>) -> Result<(), Error> {
     if message.len() > MAX_TEXT_BYTES {
         return rules::check_size(message.len());
@@ -273,8 +272,8 @@ pub(crate) fn write_json(message: &str, base: Base<'_>, now: i64, out: &mut Vec<
     head(out, facts.message_id.text());
     let (mut context, mut integrations) = (None, None);
     let mut written: Vec<(&[u8], &[u8])> = Vec::new();
-    // Of members with the same name the last one counts. There may be a hundred thousand in a message that is too
-    // large.
+    // The last of several members with the same name counts. The map is for messages that are too large, which may have
+    // a hundred thousand members.
     let mut places: HashMap<&[u8], usize> = HashMap::new();
     for (name, value) in scan::members(&compact) {
         match name {
@@ -291,7 +290,7 @@ pub(crate) fn write_json(message: &str, base: Base<'_>, now: i64, out: &mut Vec<
         }
     }
     for (name, value) in written {
-        // `"userId":null` is how many say that there is none; Segment discards a userId that is no string.
+        // Many programs send `"userId":null` where there is none; Segment discards a userId that is not a string.
         if value == b"null" && is_text_member(name) {
             continue;
         }
@@ -357,7 +356,7 @@ fn raw_tail(out: &mut Vec<u8>, base: Base<'_>, context: Option<&[u8]>, integrati
     out.push(b'}');
 }
 
-/// How large the smallest message is of a client with this context and these integrations.
+/// The size of the smallest message of a client with this context and these integrations.
 pub(crate) fn smallest_bytes(context: &[u8], integrations: &[u8], is_stateful: bool) -> usize {
     let anonymous_id = id::text();
     let smallest = Message {
@@ -368,7 +367,7 @@ pub(crate) fn smallest_bytes(context: &[u8], integrations: &[u8], is_stateful: b
         options: Options { anonymous_id: is_stateful.then_some(&anonymous_id), ..Options::default() },
     };
     let mut out = Vec::new();
-    // An error is that it is too large, and that was found last.
+    // The only possible error is that it is too large, which is found once it is written.
     let _ = smallest.write(Base { context, context_of_others: context, integrations, ..Base::NONE }, 0, &mut out);
     out.len()
 }
@@ -551,7 +550,7 @@ mod tests {
     }
 
     #[test]
-    fn of_a_repeated_member_only_the_last_is_sent() {
+    fn only_the_last_of_repeated_members_is_sent() {
         let mut out = Vec::new();
         let json = r#"{"type":"x","type":"page","userId":"1","userId":"2","context":1,"context":{"a":1}}"#;
         write_json(json, base(&prepared()), NOW, &mut out).expect("good");
@@ -562,7 +561,7 @@ mod tests {
     }
 
     #[test]
-    fn a_whole_message_that_is_none_is_refused() {
+    fn an_invalid_whole_message_is_refused() {
         let wrong = |json: &str| from_json(json).expect_err("refused").to_string();
         assert_eq!(wrong("[]"), "json must be one message, {\"type\":\"track\",...}: expected an object at byte 0");
         assert_eq!(wrong(r#"{"type":"track","event":"E"}"#), "userId or anonymousId must be given");
@@ -593,7 +592,7 @@ mod tests {
         assert!(kept > 0 && capacity() == kept, "the memory of a message serves the next");
     }
 
-    /// It is the caller's time: what cannot be sent in any case must not take the square of its length.
+    /// This takes the caller's time: even a message that is refused must not take quadratic time.
     #[test]
     #[cfg(target_os = "linux")]
     fn four_times_as_many_members_take_four_times_as_long() {

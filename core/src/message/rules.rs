@@ -1,8 +1,8 @@
 //! What Segment accepts, in one table.
 //!
-//! Segment answers 200 to nearly everything and discards later what is against its rules, so a client that does not
-//! check loses data without a word. Every rule here has its source: the name of the discard where Segment documents
-//! one, and the page. `track`, `identify` and the other calls use it, `enqueue` and the local collector too.
+//! Segment answers 200 to nearly everything and later discards what breaks its rules, so a client that does not check
+//! loses data silently. Every rule here has its source: the name of the discard where Segment documents one, and the
+//! page. `track`, `identify` and the other calls check these rules, and so do `enqueue` and the local collector.
 
 use std::borrow::Cow;
 
@@ -32,7 +32,7 @@ pub enum Call {
     Screen,
     /// Which company, team or account the user belongs to.
     Group,
-    /// Which other id is the same user's.
+    /// Which other id belongs to the same user.
     Alias,
 }
 
@@ -67,7 +67,7 @@ impl Call {
     }
 }
 
-/// A member of a message, as far as the rules look at it.
+/// A member of a message, as the rules see it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub enum Field<'a> {
     /// Not there, or `null`.
@@ -121,7 +121,7 @@ impl<'a> From<Option<&'a str>> for Field<'a> {
     }
 }
 
-/// What the rules look at in a message.
+/// What the rules check in a message.
 #[derive(Debug, Clone, Default)]
 pub struct Facts<'a> {
     /// Which call; none if `type` is none of the six.
@@ -153,7 +153,7 @@ pub struct Facts<'a> {
 }
 
 impl<'a> Facts<'a> {
-    /// Reads the facts off a compact JSON object. Of a name that stands twice, the last counts.
+    /// Reads the facts from a compact JSON object. If a name occurs twice, the last counts.
     pub(crate) fn read(message: &'a [u8]) -> Self {
         let mut facts = Facts::default();
         let (mut properties, mut traits) = (Field::Absent, Field::Absent);
@@ -213,7 +213,7 @@ const DISCARDS: &str = "https://www.twilio.com/docs/segment/connections/delivery
 const HTTP_API: &str = "https://www.twilio.com/docs/segment/connections/sources/catalog/libraries/server/http-api";
 const SPEC: &str = "https://www.twilio.com/docs/segment/connections/spec";
 
-/// All rules, the most telling first.
+/// All rules, the most informative first.
 pub static RULES: &[Rule] = &[
     Rule {
         member: "type",
@@ -364,7 +364,7 @@ pub fn broken<'f>(facts: &'f Facts<'_>) -> impl Iterator<Item = &'static Rule> +
     RULES.iter().filter(move |rule| (rule.broken)(facts))
 }
 
-/// Checks a whole message in JSON as Segment would see it: the rules that it breaks. An error if it is no JSON object.
+/// The rules that a whole message in JSON breaks. An error if it is not a JSON object.
 pub fn check_json(message: &str) -> Result<Vec<&'static Rule>, Error> {
     let mut compact = Vec::new();
     scan::compact_object(message, &mut compact).map_err(|flaw| Error::invalid(format!("not a JSON object: {flaw}")))?;
@@ -472,7 +472,7 @@ mod tests {
     }
 
     #[test]
-    fn of_a_repeated_member_the_last_counts() {
+    fn the_last_of_repeated_members_counts() {
         assert_eq!(found(r#"{"type":"x","type":"page","userId":"","userId":"u"}"#), Vec::<String>::new());
     }
 

@@ -13,7 +13,7 @@ use crate::base::time;
 use crate::json::object::{Object, Value};
 use crate::message::message::Time;
 
-/// An object with a method for each name that Segment has reserved; and what makes it as good as an [`Object`].
+/// An object with a method for each name that Segment has reserved, and what lets it be used like an [`Object`].
 macro_rules! traits {
     ($(#[$about:meta])* $name:ident {
         $($(#[$doc:meta])* $method:ident($type:ty) => $member:literal,)+
@@ -35,14 +35,14 @@ macro_rules! traits {
                 self
             }
 
-            /// When it was made, the account or the group: a `SystemTime`, a [`Time`], or ISO 8601 text with a zone.
+            /// When the account or the group was created: a `SystemTime`, a [`Time`], or ISO 8601 text with a zone.
             #[must_use]
             pub fn created_at<'a>(mut self, time: impl Into<Time<'a>>) -> Self {
                 set_time(&mut self, "createdAt", time.into());
                 self
             }
 
-            /// The postal address. Without a single field it is not set.
+            /// The postal address. Not set if all its fields are `None`.
             #[must_use]
             pub fn address(mut self, address: Address<'_>) -> Self {
                 set_unless_empty(&mut self, "address", &address.into());
@@ -148,7 +148,7 @@ traits! {
         phone(&str) => "phone",
         /// What the user is at work, `VP of Engineering`.
         title(&str) => "title",
-        /// The name to log in with.
+        /// The login name.
         username(&str) => "username",
         /// The URL of the user's site.
         website(&str) => "website",
@@ -156,8 +156,8 @@ traits! {
 }
 
 impl Traits {
-    /// The date of birth, written as `1990-01-31`. It has neither time nor zone: an instant would be another day
-    /// elsewhere. A date that the calendar does not have marks the traits.
+    /// The date of birth, written as `1990-01-31`. It has neither time nor zone, because a moment can be another day
+    /// elsewhere. A date that does not exist marks the traits.
     #[must_use]
     pub fn birthday(mut self, year: i16, month: i8, day: i8) -> Self {
         match Date::new(year, month, day) {
@@ -170,7 +170,7 @@ impl Traits {
         self
     }
 
-    /// Where the user works. Without a single field it is not set.
+    /// Where the user works. Not set if all its fields are `None`.
     #[must_use]
     pub fn company(mut self, company: Company<'_>) -> Self {
         set_unless_empty(&mut self, "company", &company.into());
@@ -221,7 +221,7 @@ traits! {
     }
 }
 
-/// A postal address, for [`Traits::address`] and [`GroupTraits::address`]. What is `None` is not written.
+/// A postal address, for [`Traits::address`] and [`GroupTraits::address`]. Fields that are `None` are not written.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Address<'a> {
     /// Street and number.
@@ -250,7 +250,7 @@ impl From<Address<'_>> for Object {
     }
 }
 
-/// A user's company, for [`Traits::company`]. What is `None` is not written.
+/// A user's company, for [`Traits::company`]. Fields that are `None` are not written.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Company<'a> {
     /// The name.
@@ -280,9 +280,9 @@ impl From<Company<'_>> for Object {
 }
 
 /// What an event earned: its properties
-/// [`revenue` and `currency`](https://www.twilio.com/docs/segment/connections/spec/track). Segment's `value` is another
-/// thing, what an event is worth to you without money changing hands: a property like any other. An amount of a
-/// currency is all of it: there will be no other fields.
+/// [`revenue` and `currency`](https://www.twilio.com/docs/segment/connections/spec/track). Segment's `value` is
+/// something else, what an event is worth to you without money changing hands: set it like any other property. No
+/// fields will be added here.
 ///
 /// ```
 /// use segment_native::{Object, Revenue};
@@ -295,7 +295,7 @@ impl From<Company<'_>> for Object {
 pub struct Revenue<'a> {
     /// How much, with decimals.
     pub amount: f64,
-    /// Of what, as ISO 4217 writes it: `USD`.
+    /// The currency, as its ISO 4217 code: `USD`.
     pub currency: &'a str,
 }
 
@@ -319,8 +319,8 @@ impl Object {
     }
 }
 
-/// A product, as [the events of a shop](https://www.twilio.com/docs/segment/connections/spec/ecommerce/v2) have it:
-/// alone as the properties of `Product Viewed`, or one of the `products` of `Order Completed`. What is `None` is not
+/// A product, as in [e-commerce events](https://www.twilio.com/docs/segment/connections/spec/ecommerce/v2): alone as
+/// the properties of `Product Viewed`, or one of the `products` of `Order Completed`. Fields that are `None` are not
 /// written.
 ///
 /// ```
@@ -393,7 +393,7 @@ fn set_some<'a>(object: &mut Object, name: &str, value: Option<impl Into<Value<'
     }
 }
 
-/// A marked object is set even without members: its error must be seen.
+/// A marked object is set even without members, so that its error is seen.
 fn set_unless_empty(object: &mut Object, name: &str, inner: &Object) {
     if !inner.is_empty() || inner.error().is_some() {
         object.set(name, inner);

@@ -1,4 +1,4 @@
-//! What a request to the Tracking API says about who sends it.
+//! The credentials of a request to the Tracking API.
 
 use std::time::Duration;
 
@@ -25,7 +25,7 @@ pub(crate) enum Authorization {
 }
 
 impl Authorization {
-    /// The value of `Authorization`. It may have to be asked for.
+    /// The value of `Authorization`; a token may have to be requested for it.
     #[cfg_attr(not(feature = "oauth"), allow(unused_variables))]
     pub(crate) fn value(&self, transport: &dyn Transport, timeout: Duration) -> Result<String, Denied> {
         match self {
@@ -35,7 +35,7 @@ impl Authorization {
         }
     }
 
-    /// What went wrong although there is something to say, once: it will not be said for ever.
+    /// Why a token that still serves could not be renewed, returned once: it will expire.
     pub(crate) fn take_trouble(&self) -> Option<Error> {
         match self {
             Authorization::Basic(_) => None,
@@ -44,7 +44,7 @@ impl Authorization {
         }
     }
 
-    /// Segment has answered with this status to a request that said `value`: perhaps it must not be said again.
+    /// Segment has answered with this status to a request that sent `value`, which may not be valid any more.
     #[cfg_attr(not(feature = "oauth"), allow(unused_variables))]
     pub(crate) fn answered(&self, status: u16, value: &str) {
         match self {

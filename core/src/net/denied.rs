@@ -19,10 +19,10 @@ pub(crate) struct Denied {
 #[cfg_attr(not(feature = "oauth"), allow(dead_code))]
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum TokenVerdict {
-    /// Give up: the server knows the client or its key no more, or never did.
+    /// Give up: the server does not know the client or its key.
     Unrecoverable,
-    /// Come back after this pause, in which nothing is asked.
+    /// Try again after this pause, and do not ask before.
     Wait(Duration),
-    /// Come back after a growing wait.
+    /// Try again after a growing wait.
     Retry,
 }

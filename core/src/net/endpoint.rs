@@ -1,4 +1,4 @@
-//! URLs: of Segment's three APIs, of hosts of your own in their place, and of one request below them.
+//! URLs: of Segment's three APIs, of hosts of your own in their place, and of requests below them.
 
 use http::Uri;
 use http::uri::Authority;
@@ -35,8 +35,8 @@ const EU: Region = Region {
 };
 
 impl Region {
-    /// The region that the endpoint of the Tracking API lies in. Behind a host of your own it cannot be known: the
-    /// United States.
+    /// The region of an endpoint of the Tracking API; for a host of your own, where it cannot be known, the United
+    /// States.
     pub(crate) fn of(endpoint: &str) -> Region {
         let is_eu = is_eu(endpoint) || endpoint.get(..EU_ENDPOINT.len()).is_some_and(|e| e == EU_ENDPOINT);
         if is_eu { EU } else { US }
@@ -58,8 +58,8 @@ pub(crate) struct Endpoint {
 
 impl Endpoint {
     /// Reads the setting `name` for the Tracking API: what [`read`](Endpoint::read) takes, or the whole URL of batches,
-    /// known by a path that ends in `/batch` or `/b`. That may have a query. The base is what is left without that last
-    /// part.
+    /// recognised by a path that ends in `/batch` or `/b`, which may have a query. The base is the URL without that
+    /// last part.
     pub(crate) fn tracking(name: &str, text: &str) -> Result<Self, Error> {
         let read = |text| Endpoint::read(name, text, US_ENDPOINT, EU_ENDPOINT);
         let (url, query) = text.split_once('?').unwrap_or((text, ""));
@@ -84,8 +84,8 @@ impl Endpoint {
         Ok(endpoint)
     }
 
-    /// Reads the setting `name`: a URL, with or without a `/` or `/v1` at its end; `"eu"` for the host in the EU;
-    /// nothing for the `usual` one.
+    /// Reads the setting `name`: a URL, with or without a `/` or `/v1` at its end; `"eu"` for the host in the EU; empty
+    /// for the `usual` one.
     pub(crate) fn read(name: &str, text: &str, usual: &str, eu: &str) -> Result<Self, Error> {
         let text = match text {
             "" => usual,
@@ -121,7 +121,8 @@ impl Endpoint {
         self.batch.clone().unwrap_or_else(|| format!("{}/v1/batch", self.base))
     }
 
-    /// The same text for all that mean the same: case of scheme and host, and a default port, say nothing.
+    /// The same text for all spellings of one place: the case of scheme and host makes no difference, nor does a
+    /// default port.
     pub(crate) fn identity(&self) -> String {
         let text = self.batch.as_ref().unwrap_or(&self.base);
         let Ok(url) = text.parse::<Uri>() else { return text.clone() };
@@ -148,14 +149,14 @@ impl Endpoint {
         self.base.splitn(4, '/').nth(3).is_some()
     }
 
-    /// The URL of `path` with `query`. A whole URL is taken if it leads to this very endpoint and nowhere else: whoever
-    /// gets the request gets the credentials.
+    /// The URL of `path` with `query`. A whole URL is accepted only if it leads to this endpoint, because the request
+    /// carries the credentials.
     pub(crate) fn url(&self, path: &str, query: Option<&str>) -> Result<String, Error> {
         let own = |rest: &&str| rest.is_empty() || rest.starts_with(['/', '?']);
         let path = match path.strip_prefix(self.base.as_str()).filter(own) {
             Some(rest) => rest,
             None if names_a_host(path) => {
-                return Err(Error::invalid("path must be relative to the API, or a URL of its very host"));
+                return Err(Error::invalid("path must be relative to the API, or a URL on its host"));
             }
             None => path,
         };
@@ -178,8 +179,8 @@ impl Endpoint {
     }
 }
 
-/// What of a URL without query is left above a path that ends in `/batch` or `/b`; none if it ends in neither. A `/` at
-/// the end does not count.
+/// What is left of a URL without query above a last part `/batch` or `/b`; none if it ends in neither. A `/` at the end
+/// does not count.
 fn above_batch(url: &str) -> Option<&str> {
     let host = url.find("://")? + 3;
     let path = host + url[host..].find('/')?;
@@ -188,8 +189,8 @@ fn above_batch(url: &str) -> Option<&str> {
     Some(above).filter(|above| above.len() >= path)
 }
 
-/// Whether the port, if one is named, is one. Else the usual one would be taken for it, and what is meant for somebody
-/// else be sent there.
+/// Whether the port, if one is given, is valid. Otherwise the default port would be used, and the request sent to a
+/// server that it is not meant for.
 pub(crate) fn has_no_wrong_port(authority: &Authority) -> bool {
     let host_and_port = authority.as_str().rsplit('@').next().unwrap_or_default();
     let is_port =
@@ -207,7 +208,7 @@ fn names_a_host(path: &str) -> bool {
     path.starts_with("//") || path.split_once("://").is_some_and(|(scheme, _)| is_scheme(scheme))
 }
 
-/// Appends a part of a URL. What cannot stand in one is escaped; escapes that are there stay as they are.
+/// Appends a part of a URL. Characters that a URL cannot hold are escaped; existing escapes stay as they are.
 fn escape(name: &str, part: &str, url: &mut String) -> Result<(), Error> {
     if part.bytes().any(|byte| byte.is_ascii_control()) {
         return Err(Error::invalid(format!("{name} must not hold control characters")));
@@ -221,7 +222,7 @@ fn escape(name: &str, part: &str, url: &mut String) -> Result<(), Error> {
     Ok(())
 }
 
-/// Appends a value to a URL's query, wholly escaped.
+/// Appends a value to a URL's query, fully escaped.
 pub(crate) fn escape_value(value: &str, url: &mut String) {
     for byte in value.bytes() {
         match byte {
@@ -262,7 +263,7 @@ mod tests {
     }
 
     #[test]
-    fn an_endpoint_that_is_none_is_named() {
+    fn an_invalid_endpoint_is_named() {
         let refused = |endpoint: &str| read(endpoint).expect_err("refused").to_string();
         assert_eq!(refused("api.segment.io"), "endpoint must begin with https:// or http://");
         assert_eq!(refused("ftp://api.segment.io"), "endpoint must begin with https:// or http://");
@@ -316,7 +317,7 @@ mod tests {
                 "http://[::1]:8/api/public/apps/batch",
                 "http://[::1]:8/api/public/apps",
             ),
-            // None of these is one: a batch URL has a path of its own.
+            // None of these is a batch URL, which has a path of its own.
             ("https://batch", "https://batch/v1/batch", "https://batch"),
             ("https://b/", "https://b/v1/batch", "https://b"),
             ("https://host/batches", "https://host/batches/v1/batch", "https://host/batches"),
@@ -332,7 +333,7 @@ mod tests {
     #[test]
     fn urls_that_mean_the_same_place_are_one_queue() {
         let identity = |endpoint: &str| read(endpoint).expect(endpoint).identity();
-        // What is on disks already is found under these.
+        // Queues that are on disks already are found by these.
         assert_eq!(identity(""), "https://api.segment.io");
         assert_eq!(identity("eu"), "https://events.eu1.segmentapis.com");
         assert_eq!(identity("HTTP://LocalHost:80/x/v1/"), "http://localhost/x");
@@ -402,7 +403,7 @@ mod tests {
             "https://host@evil.example/",
         ] {
             let error = endpoint.url(path, None).expect_err(path);
-            assert_eq!(error.message(), "path must be relative to the API, or a URL of its very host");
+            assert_eq!(error.message(), "path must be relative to the API, or a URL on its host");
         }
         let problem = |path, query| endpoint.url(path, query).expect_err("refused").to_string();
         assert_eq!(problem("/a\r\nHost: evil", None), "path must not hold control characters");
@@ -412,7 +413,7 @@ mod tests {
     }
 
     #[test]
-    fn values_are_escaped_wholly() {
+    fn values_are_escaped_fully() {
         let mut url = String::new();
         escape_value("a b&c=ü/+", &mut url);
         assert_eq!(url, "a%20b%26c%3D%C3%BC%2F%2B");

@@ -1,14 +1,14 @@
-//! HTTP headers of the caller's: which ones can be sent, and whose count.
+//! The caller's HTTP headers: which can be sent, and which take precedence.
 
 use std::time::Duration;
 
 use crate::base::error::Error;
 use crate::base::time;
 
-/// What follows from the request itself. Who could set these could smuggle in another request.
+/// Headers that follow from the request itself. A caller that sets them could smuggle in another request.
 const OURS: [&str; 5] = ["content-length", "transfer-encoding", "connection", "te", "upgrade"];
 
-/// How a body is encoded is said by whoever made it: we, if it holds messages.
+/// Set by the side that makes the body: this library, if it holds messages.
 const ENCODING: &str = "content-encoding";
 
 /// The longest pause that a server can demand.
@@ -46,7 +46,7 @@ pub fn split(line: &str) -> Option<(&str, &str)> {
     Some((name.trim_end(), value.trim()))
 }
 
-/// Adds a header unless the caller has given one of this name, in whatever case.
+/// Adds a header unless the caller has given one of this name, in any case.
 pub(crate) fn add_unless_given(headers: &mut Vec<(String, String)>, name: &str, value: impl FnOnce() -> String) {
     if !headers.iter().any(|(given, _)| given.eq_ignore_ascii_case(name)) {
         headers.push((name.to_owned(), value()));
@@ -54,7 +54,7 @@ pub(crate) fn add_unless_given(headers: &mut Vec<(String, String)>, name: &str, 
 }
 
 /// The pause that the value of a `Retry-After` header demands: seconds or a date, at most [`RETRY_AFTER_MAX`]. None for
-/// zero, the past and what cannot be read: these are no reason to wait, and none to come back at once either.
+/// zero, the past and what cannot be read: these are no reason to wait, and no reason to try again at once either.
 pub(crate) fn parse_retry_after(value: &str, now_ms: i64) -> Option<Duration> {
     let value = value.trim();
     let pause = if !value.is_empty() && value.bytes().all(|b| b.is_ascii_digit()) {
@@ -85,7 +85,7 @@ mod tests {
     }
 
     #[test]
-    fn how_a_body_is_encoded_is_said_by_whoever_made_it() {
+    fn the_encoding_is_set_by_the_side_that_makes_the_body() {
         assert_eq!(check_of_call("headers", "Content-Encoding", "gzip"), Ok(()));
         let problem = check("headers", "Content-Encoding", "gzip").expect_err("refused").to_string();
         assert_eq!(problem, "headers: Content-Encoding cannot be set: it follows from the request");

@@ -10,16 +10,16 @@ use rustls_pki_types::pem::PemObject;
 use crate::base::error::{Error, ErrorKind};
 use crate::json::write;
 
-/// An assertion counts from so many seconds before it is made: the other clock may be a little behind.
+/// An assertion is valid from this many seconds before it is made, since the server's clock may be a little behind.
 const BEFORE: i64 = 5;
-/// And until so many seconds after. Segment takes less than 60.
+/// And until this many seconds after. Segment accepts less than 60.
 const AFTER: i64 = 55;
 
 /// A private RSA key.
 pub(crate) struct Key(RsaKeyPair);
 
 impl Key {
-    /// Reads a key in PEM, PKCS#8 or PKCS#1. The error's sentence goes on from the name of the argument.
+    /// Reads a key in PEM, PKCS#8 or PKCS#1. The error's sentence continues the name of the argument.
     pub(crate) fn from_pem(pem: &str) -> Result<Self, Error> {
         if pem.contains("ENCRYPTED") {
             return Err(Error::invalid("must not be encrypted"));
@@ -43,15 +43,15 @@ const NO_KEY: &str = "must be an RSA key in PEM, PKCS#8 or PKCS#1";
 
 /// What an assertion says.
 pub(crate) struct Claims<'a> {
-    /// Which of the public keys that the other side knows checks the signature.
+    /// Which of the public keys that the server knows checks the signature.
     pub(crate) key_id: &'a str,
-    /// Who asks, and for whom.
+    /// The issuer and the subject.
     pub(crate) client_id: &'a str,
-    /// Who is asked.
+    /// The URL of the server.
     pub(crate) audience: &'a str,
-    /// A name that no other assertion has.
+    /// An id that no other assertion has.
     pub(crate) id: &'a str,
-    /// The time, in seconds since 1970, by the clock of the one who is asked.
+    /// The time, in seconds since 1970, by the server's clock.
     pub(crate) now: i64,
 }
 

@@ -1,4 +1,4 @@
-//! HTTP: whoever can make a request, and what a request needs.
+//! HTTP: what can make a request, and what a request needs.
 
 pub(crate) mod authorization;
 pub(crate) mod denied;

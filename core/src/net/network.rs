@@ -1,4 +1,4 @@
-//! The network, and nothing but it.
+//! HTTP over the real network.
 
 use std::collections::HashMap;
 use std::io::Read;
@@ -22,7 +22,7 @@ use crate::net::wire;
 /// Connections are not kept longer than this, so that a change of address is noticed.
 const CONNECTION_AGE_MAX: Duration = Duration::from_secs(300);
 
-/// Load balancers close what is idle for a minute; a request must not run into that.
+/// Load balancers close connections that are idle for a minute; no request may use one of those.
 const CONNECTION_IDLE_MAX: Duration = Duration::from_secs(50);
 
 /// How to reach the network.
@@ -30,13 +30,13 @@ const CONNECTION_IDLE_MAX: Duration = Duration::from_secs(50);
 pub(crate) struct Route {
     proxies: Proxies,
     certificates: Option<Arc<Vec<Certificate<'static>>>>,
-    /// All that is made by it shares them; a forked child has none of its parent's threads.
+    /// Shared by all clones; a forked child makes its own, since it has none of its parent's threads.
     names: Arc<PerProcess<Names>>,
 }
 
 impl Route {
-    /// Through this proxy: none given, those that the environment names; empty, none. Trusting the certificates in this
-    /// file too.
+    /// Through this proxy; if none is given, through those that the environment names; if it is empty, through none.
+    /// The certificates in this file are trusted too.
     pub(crate) fn new(proxy: Option<&str>, ca_file: Option<&Path>, storage: &dyn Storage) -> Result<Self, Error> {
         let proxies = match proxy {
             None => Proxies::named_by(|name| std::env::var(name).ok()),
@@ -48,7 +48,7 @@ impl Route {
         Ok(Route { proxies, certificates: certificates.map(Arc::new), names })
     }
 
-    /// The same error, saying which proxy stood in between; not who we are to it.
+    /// The same error, naming the proxy in between, without the credentials for it.
     fn named(&self, url: &str, error: Error) -> Error {
         match self.proxies.of(url).filter(|_| error.kind() != ErrorKind::Closed) {
             Some(proxy) => {
@@ -68,13 +68,13 @@ fn read_certificates(file: &Path, storage: &dyn Storage) -> Result<Vec<Certifica
         match item {
             Ok(PemItem::Certificate(certificate)) => certificates.push(certificate),
             Ok(_) => {}
-            Err(error) => return Err(Error::invalid(format!("ca_file {} is no PEM: {error}", file.display()))),
+            Err(error) => return Err(Error::invalid(format!("ca_file {} is not PEM: {error}", file.display()))),
         }
     }
     if certificates.is_empty() {
         return Err(Error::invalid(format!("ca_file {} holds no certificate", file.display())));
     }
-    // Of many, some may be of a kind that is not known here; one that is will do.
+    // Some of them may be of a kind that is not supported; one that is supported is enough.
     let unread = |certificate: &Certificate<'_>| RootCertStore::empty().add(certificate.der().into()).err();
     let errors: Vec<_> = certificates.iter().map_while(unread).collect();
     match errors.first() {
@@ -94,13 +94,13 @@ pub(crate) struct Network {
 struct Connections {
     agents: HashMap<Trust, Agent>,
     made: Instant,
-    /// Whom it was that vouched for a host.
+    /// Which certificates have vouched for a host.
     trusted: HashMap<String, Trust>,
     aborted: bool,
     interruptions: u64,
 }
 
-/// Who may vouch for a host.
+/// Which certificates may vouch for a host.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 enum Trust {
     /// The certificates of the settings.
@@ -130,7 +130,7 @@ impl Network {
             return Err(Error::new(ErrorKind::Closed, "the client was ended"));
         }
         if connections.interruptions != interruptions {
-            return Err(Error::new(ErrorKind::Network, "the request was broken off"));
+            return Err(Error::new(ErrorKind::Network, "the request was interrupted"));
         }
         if connections.made.elapsed() > CONNECTION_AGE_MAX {
             connections.agents.clear();
@@ -140,7 +140,7 @@ impl Network {
         Ok(agent.clone())
     }
 
-    /// Whom to ask about a host, in this order.
+    /// The certificates to try for a host, in order.
     fn order(&self, host: &str) -> Vec<Trust> {
         let mut order = vec![Trust::System];
         if self.route.certificates.is_some() {
@@ -154,7 +154,7 @@ impl Network {
         order
     }
 
-    /// Asks one after the other. A certificate is refused before anything is sent, so the next may be asked.
+    /// Tries one after the other. A host is refused before anything is sent to it, so the next can be tried.
     fn trusting(&self, request: &HttpRequest<'_>, interruptions: u64) -> Result<HttpResponse, Error> {
         let until = Instant::now() + request.timeout;
         let (host, proxy) = (host(request.url), self.route.proxies.of(request.url));
@@ -181,15 +181,17 @@ impl Network {
                 }
             }
         }
-        Err(refused
-            .map_or_else(|| Error::new(ErrorKind::Network, "nobody vouches for the host"), |failure| failure.error))
+        Err(refused.map_or_else(
+            || Error::new(ErrorKind::Network, "there are no certificates to check the host with"),
+            |failure| failure.error,
+        ))
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Connections> {
         self.connections.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Breaks off what is under way. Connections made later are not concerned.
+    /// Interrupts what is under way. Connections made later are not affected.
     fn hang_up(&self, forever: bool) {
         let mut connections = self.lock();
         connections.aborted |= forever;
@@ -205,7 +207,7 @@ impl Transport for Network {
 
     fn exchange_since(&self, request: &HttpRequest<'_>, interruptions: u64) -> Result<HttpResponse, Error> {
         let contained = |_| {
-            // What the panic left of the connections may be in no good state.
+            // The panic may have left the connections in a bad state.
             self.lock().agents.clear();
             Err(Error::new(ErrorKind::Network, "a bug in the HTTP library was contained"))
         };
@@ -269,15 +271,15 @@ fn attempt(agent: &Agent, proxy: Option<&Proxy>, request: &HttpRequest<'_>) -> R
     });
     let mut response = response.map_err(Failure::of)?;
     let status = response.status().as_u16();
-    // Whatever the status, it is an answer; but nobody can have taken what was not sent.
+    // Any status is an answer, but a server cannot have accepted what was not sent.
     if !is_whole && (200..300).contains(&status) {
-        let sentence = "the connection was closed before the request was sent whole";
+        let sentence = "the connection was closed before the whole request was sent";
         return Err(Failure { error: Error::new(ErrorKind::Network, sentence), flaw: Flaw::None });
     }
     let text = |value: &http::HeaderValue| String::from_utf8_lossy(value.as_bytes()).into_owned();
     let headers = response.headers().iter().map(|(name, value)| (name.as_str().to_owned(), text(value))).collect();
     if request.status_will_do && !(200..300).contains(&status) {
-        // As much of it as there is, to be shown, and to see whether it is a web page.
+        // As much of the body as there is: to show it, and to see whether it is a web page.
         let mut body = Vec::new();
         let _ = response.body_mut().as_reader().take(request.answer_max_bytes as u64).read_to_end(&mut body);
         return Ok(HttpResponse { status, headers, body, ..HttpResponse::default() });
@@ -313,13 +315,13 @@ struct Failure {
 /// What is wrong with the host.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Flaw {
-    /// Nothing: it is about something else.
+    /// Nothing: the failure has another cause.
     None,
     /// The system has no certificates: an empty container, a game console.
     NobodyToAsk,
-    /// Nobody who is trusted has issued its certificate, which says less than any other reason.
+    /// No trusted issuer has issued its certificate, which says less than any other reason.
     UnknownIssuer,
-    /// Its certificate is no good.
+    /// Its certificate is not valid.
     Certificate,
 }
 
@@ -328,7 +330,7 @@ impl Failure {
         let flaw = match tls_error(&error) {
             Some(rustls::Error::InvalidCertificate(CertificateError::UnknownIssuer)) => Flaw::UnknownIssuer,
             Some(rustls::Error::InvalidCertificate(_)) => Flaw::Certificate,
-            // This is what the system's verifier says.
+            // This is the error of the system's verifier.
             Some(rustls::Error::General(text)) if text.contains("No CA certificates") => Flaw::NobodyToAsk,
             _ => Flaw::None,
         };
@@ -352,7 +354,7 @@ fn tls_error(error: &ureq::Error) -> Option<&rustls::Error> {
     }
 }
 
-/// An error for a person. A proxy's credentials are in none of them.
+/// An error in a sentence for people. None of them holds a proxy's credentials.
 fn sentence(error: &ureq::Error) -> String {
     if let Some(error) = tls_error(error) {
         let text = error.to_string();
@@ -364,7 +366,7 @@ fn sentence(error: &ureq::Error) -> String {
                 format!("{text}: a CA's own certificate cannot be a server's; make one with CA:FALSE")
             }
             rustls::Error::InvalidMessage(InvalidMessage::InvalidContentType) => {
-                format!("no TLS is spoken there: {text}")
+                format!("the server does not speak TLS: {text}")
             }
             _ => text,
         };
@@ -376,9 +378,9 @@ fn sentence(error: &ureq::Error) -> String {
             "the connection was closed".to_owned()
         }
         ureq::Error::Io(error) => error.to_string(),
-        // Some say 401 where they mean 407.
+        // Some proxies answer 401 instead of 407.
         ureq::Error::ConnectProxyFailed(reason) if reason.contains("407") || reason.contains("401") => {
-            format!("the proxy wants a user and a password that it knows: {reason}")
+            format!("the proxy requires a valid user name and password: {reason}")
         }
         ureq::Error::ConnectProxyFailed(reason) => format!("the proxy made no connection: {reason}"),
         error => error.to_string(),

@@ -1,5 +1,5 @@
 //! OAuth 2.0 for the Tracking API: an assertion signed with the client's key is exchanged for a token, which goes into
-//! `Authorization` until half of its life is over; then it is exchanged anew, while the old one serves.
+//! `Authorization`. When half of its life is over, a new one is requested, while the old one still serves.
 //!
 //! What an answer means ([`judge`]), what time it is for the server ([`skew`]) and what to do next ([`State`]) is pure:
 //! times come in as arguments.
@@ -18,23 +18,23 @@ use crate::net::header::parse_retry_after;
 use crate::net::jwt::{Claims, Key};
 use crate::net::transport::{HttpRequest, HttpResponse, Transport};
 
-/// What a token allows if nothing else is asked for.
+/// What a token allows by default.
 const SCOPE: &str = "tracking_api:write";
 
-/// Answers are read so far and no further.
+/// No more than this is read of an answer.
 const ANSWER_MAX_BYTES: usize = 64 * 1024;
-/// The pause after "too many requests", if the answer names none. Zero is none: it would have us back at once, for
-/// ever.
+/// The pause after "too many requests", if the answer names none. Zero does not count as a pause, or the client would
+/// ask again at once, forever.
 const PAUSE: Duration = Duration::from_secs(5);
-/// While the old token serves, nobody waits longer than this for a new one.
+/// While the old token serves, no caller waits longer than this for a new one.
 const RENEWAL_MAX: Duration = Duration::from_secs(5);
 /// The longest pause between two attempts to renew a token that still serves.
 const RENEWAL_PAUSE_MAX: Duration = Duration::from_secs(60);
 /// A token is not used in its last moments: it could expire on the way.
 const LAST_MOMENTS_MAX: Duration = Duration::from_secs(30);
-/// No token is believed to live longer.
+/// No token is taken to live longer.
 const LIFE_MAX: Duration = Duration::from_secs(365 * 86_400);
-/// A clock that is off by no more is right: an assertion leaves more room than this.
+/// A clock that is off by no more counts as right: an assertion allows for more than this.
 const SKEW_MAX_MS: u64 = 3_000;
 
 /// OAuth 2.0 instead of Basic authentication, for a source that demands it.
@@ -53,7 +53,7 @@ pub struct OAuth {
     pub key_id: String,
     /// The private key: RSA of 2048 to 4096 bits in PEM, PKCS#8 or PKCS#1, not encrypted.
     pub private_key: String,
-    /// What the token is to allow: `tracking_api:write`.
+    /// What the token allows; `tracking_api:write` by default.
     pub scope: String,
     /// The token server. Empty: Segment's, in the region of the client's endpoint.
     pub endpoint: String,
@@ -87,7 +87,7 @@ impl fmt::Debug for OAuth {
     }
 }
 
-/// Who asks for tokens: the settings, checked, and the key, read.
+/// What signs requests for tokens: the checked settings and the parsed key.
 pub(crate) struct Signer {
     client_id: String,
     key_id: String,
@@ -105,7 +105,8 @@ impl Signer {
                 return Err(Error::invalid(format!("oauth: {name} must not be empty")));
             }
         }
-        // A line end that came along from a file would otherwise be found out by a server that refuses everything.
+        // A line end that was read from a file along with a value would otherwise be noticed only when the server
+        // refuses everything.
         for (name, value) in [("client_id", client_id), ("key_id", key_id), ("scope", scope)] {
             if value.trim().len() != value.len() || value.contains(char::is_control) {
                 return Err(Error::invalid(format!("oauth: {name} must not hold line ends or spaces around it")));
@@ -160,18 +161,18 @@ impl Denied {
     }
 
     fn held(rest: Duration) -> Self {
-        let error = Error::new(ErrorKind::Rejected, "the token server asked for a pause, which is not over");
+        let error = Error::new(ErrorKind::Rejected, "the token server asked for a pause that is not over yet");
         Denied { error, http_status: Some(429), verdict: TokenVerdict::Wait(rest) }
     }
 }
 
-/// What came of one request for a token.
+/// The result of one request for a token.
 #[derive(Debug, PartialEq, Eq)]
 enum Meaning {
     Granted(Granted),
-    /// Denied for the time it was asked at; by a corrected clock it may be granted.
+    /// Denied because of the time in the request; with a corrected clock it may be granted.
     Untimely(Denied),
-    /// Denied, but the next moment it may be granted.
+    /// Denied, but a second attempt may be granted.
     Passing(Denied),
     Denied(Denied),
 }
@@ -216,12 +217,12 @@ fn read(body: &[u8]) -> Result<Granted, &'static str> {
     let mut object = Vec::new();
     let is_object = std::str::from_utf8(body).is_ok_and(|text| scan::compact_object(text, &mut object).is_ok());
     if !is_object {
-        return Err("it is no JSON object");
+        return Err("it is not a JSON object");
     }
     let access_token = scan::text_member(&object, "access_token").filter(|token| !token.is_empty());
     let access_token = access_token.ok_or("it holds no access_token")?;
     if !access_token.bytes().all(|byte| byte.is_ascii_graphic()) {
-        return Err("its access_token cannot stand in a header");
+        return Err("its access_token cannot be sent in a header");
     }
     let seconds =
         scan::member(&object, "expires_in").and_then(|number| std::str::from_utf8(number).ok()?.parse::<f64>().ok());
@@ -229,7 +230,7 @@ fn read(body: &[u8]) -> Result<Granted, &'static str> {
     Ok(Granted { access_token, life: Duration::from_secs_f64(seconds.min(LIFE_MAX.as_secs_f64())) })
 }
 
-/// What an answer says to a person.
+/// What an answer says in words.
 fn said(body: &[u8]) -> String {
     let text = String::from_utf8_lossy(body);
     let mut object = Vec::new();
@@ -239,7 +240,7 @@ fn said(body: &[u8]) -> String {
     } else {
         text.into_owned()
     };
-    // So begins every assertion: an answer that repeats ours is for nobody's log.
+    // Every assertion begins like this: an answer that repeats ours must not be logged.
     if said.contains("eyJ") {
         return String::new();
     }
@@ -252,9 +253,9 @@ fn blames_time(body: &[u8]) -> bool {
 }
 
 /// By how many milliseconds our clock is ahead of the server's, which wrote `date`, in whole seconds, some time between
-/// `sent` and `received`. What was `believed` stays where it can be true: a slow answer is no wrong clock. Else the
-/// server is taken to have written the date last of all, and our time rather too early than too late: an assertion
-/// bears that.
+/// `sent` and `received`. What was `believed` stays if it can be true: a slow answer does not mean a wrong clock.
+/// Otherwise the server is taken to have written the date at the last moment, so that our time is too early rather than
+/// too late, which an assertion allows for.
 fn skew(believed: i64, sent: i64, received: i64, date: i64) -> i64 {
     let least = sent.saturating_sub(date).saturating_sub(1_000);
     let most = received.saturating_sub(date);
@@ -274,11 +275,11 @@ struct Token {
     value: String,
     /// When it was asked for.
     asked: Moment,
-    /// At which age it is to be renewed.
+    /// The age at which it is renewed.
     renewed_at: Duration,
-    /// Up to which age it serves.
+    /// The age up to which it serves.
     serves_until: Duration,
-    /// How long nobody tries to renew it after somebody tried in vain.
+    /// The pause after a failed attempt to renew it.
     pause: Duration,
 }
 
@@ -294,32 +295,32 @@ impl Token {
         }
     }
 
-    /// By whichever clock it is older: a token that has expired must not be used, one that has not can be.
+    /// By whichever clock it is older, because an expired token must not be used.
     fn age(&self, now: Moment) -> Duration {
         let by_wall = u64::try_from(now.wall_ms.saturating_sub(self.asked.wall_ms)).unwrap_or(0);
         now.since_began.saturating_sub(self.asked.since_began).max(Duration::from_millis(by_wall))
     }
 }
 
-/// What is known about tokens, and what goes on.
+/// What is known about tokens, and what is under way.
 #[derive(Default)]
 struct State {
     token: Option<Token>,
-    /// Somebody is asking for a token.
+    /// A thread is asking for a token.
     asking: bool,
-    /// How often somebody has asked.
+    /// How often a thread has asked.
     rounds: u64,
-    /// Why the last one who asked got none.
+    /// Why the last thread that asked got none.
     denied: Option<Denied>,
-    /// Nothing is asked before.
+    /// No token is requested before this.
     held_until: Duration,
     /// By how many milliseconds our clock is ahead of the server's.
     skew_ms: i64,
-    /// Why the token could not be renewed, until somebody wants to know.
+    /// Why the token could not be renewed, until it is reported.
     trouble: Option<Error>,
 }
 
-/// What someone who needs a token is to do.
+/// What a caller that needs a token does next.
 #[derive(Debug, PartialEq, Eq)]
 enum Next {
     /// Use this one.
@@ -328,9 +329,9 @@ enum Next {
     Renew,
     /// Ask for one.
     Ask,
-    /// Wait for the one who asks.
+    /// Wait for the thread that asks.
     Await,
-    /// Come back after this pause.
+    /// Try again after this pause.
     Held(Duration),
 }
 
@@ -353,7 +354,7 @@ impl State {
         self.denied = None;
     }
 
-    /// Takes in what came of asking. A token that could not be renewed serves on, and is left alone for a while.
+    /// Takes in the result of asking. A token that could not be renewed still serves, and is not renewed for a while.
     fn settle(&mut self, asked: Moment, result: Result<Granted, Denied>, now: Moment) -> Result<String, Denied> {
         match result {
             Ok(granted) => {
@@ -378,7 +379,7 @@ impl State {
     }
 }
 
-/// The tokens of one client in one process. Nothing is asked for before it is needed, and nothing twice at a time.
+/// The tokens of one client in one process. No token is requested before it is needed, and only one at a time.
 pub(crate) struct Tokens {
     signer: Arc<Signer>,
     /// The server's URL without a slash at its end, as an assertion names it.
@@ -423,7 +424,7 @@ impl Tokens {
                     if state.rounds == round {
                         return Err(Denied::late());
                     }
-                    // An answer to the other is an answer to us; that the other had no more time is none.
+                    // The answer to the other thread counts for this one too, unless that one ran out of time.
                     if let Some(denied) = state.denied.as_ref().filter(|d| d.error.kind() != ErrorKind::Timeout) {
                         return Err(denied.clone());
                     }
@@ -432,8 +433,8 @@ impl Tokens {
         }
     }
 
-    /// Segment refused `used`, which [`authorization`](Tokens::authorization) gave: the next one is a new one. A token
-    /// that has come in the meantime stays.
+    /// Segment refused `used`, which came from [`authorization`](Tokens::authorization): the next one will be new. A
+    /// token that has arrived in the meantime stays.
     pub(crate) fn drop_token(&self, used: &str) {
         let mut state = self.lock();
         if state.token.as_ref().is_some_and(|token| token.value == used) {
@@ -441,12 +442,13 @@ impl Tokens {
         }
     }
 
-    /// Why the token could not be renewed, once: the old one serves, but somebody should know before it expires.
+    /// Why the token could not be renewed, returned once: the old one still serves, but the log should say so before it
+    /// expires.
     pub(crate) fn take_trouble(&self) -> Option<Error> {
         self.lock().trouble.take()
     }
 
-    /// Asks for a token; [`State::begin`] went before.
+    /// Asks for a token, after [`State::begin`].
     fn ask(&self, transport: &dyn Transport, timeout: Duration) -> Result<String, Denied> {
         let asking = Asking(self);
         let (asked, result) = self.attempts(transport, timeout);
@@ -455,8 +457,8 @@ impl Tokens {
         settled
     }
 
-    /// At most three attempts: one more after a failure that may pass, one more with a corrected clock. With the result
-    /// comes when it was asked for.
+    /// At most three attempts: one more after a failure that may pass, one more with a corrected clock. Returns when
+    /// the token was requested, and the result.
     fn attempts(&self, transport: &dyn Transport, timeout: Duration) -> (Moment, Result<Granted, Denied>) {
         let start = Instant::now();
         let (mut again, mut corrected) = (false, false);
@@ -466,7 +468,7 @@ impl Tokens {
             let left = timeout.saturating_sub(start.elapsed());
             if left.is_zero() {
                 let denied = last.unwrap_or_else(Denied::late);
-                // Whatever it was, the attempt that was to come could have mended it.
+                // Whatever the reason was, the next attempt might have succeeded.
                 return (asked, Err(Denied { verdict: TokenVerdict::Retry, ..denied }));
             }
             let (tried, denied) = match self.attempt(transport, left) {
@@ -525,7 +527,7 @@ impl Tokens {
     }
 }
 
-/// There is one of these while somebody asks. When it goes, be it by a panic, those who wait go on.
+/// Exists while a thread asks. When it is dropped, even by a panic, the threads that wait go on.
 struct Asking<'a>(&'a Tokens);
 
 impl Drop for Asking<'_> {

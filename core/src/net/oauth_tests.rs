@@ -1,6 +1,5 @@
-//! Tokens, over a token server of our own that is as strict as Segment's: it checks the signature, every claim by its
-//! own clock, and the form. What needs no server has none, and nothing here waits for time to pass but where that is
-//! the point.
+//! Tokens, from a test server that is as strict as Segment's: it checks the signature, every claim by its own clock,
+//! and the form. Tests that need no server have none, and none waits for time to pass unless that is its point.
 
 use std::collections::{HashMap, VecDeque};
 use std::io::{BufRead, BufReader, Read, Write};
@@ -51,7 +50,7 @@ impl Reply {
     }
 }
 
-/// A request that the server took for good.
+/// A request that the server accepted.
 #[derive(Debug, Clone)]
 struct Asked {
     head: String,
@@ -67,7 +66,7 @@ struct Shared {
     /// The answers to come; without one, a token is granted.
     replies: Mutex<VecDeque<Reply>>,
     asked: Mutex<Vec<Asked>>,
-    /// Every request, also those that were refused for what they said.
+    /// All requests, including those that were not accepted.
     requests: AtomicUsize,
     over: AtomicBool,
 }
@@ -161,7 +160,7 @@ impl Shared {
             answer += &format!("{name}: {value}\r\n");
         }
         answer += &format!("\r\n{}", reply.body);
-        let _ = stream.write_all(answer.as_bytes()); // whoever asked may be gone
+        let _ = stream.write_all(answer.as_bytes()); // the client may be gone
     }
 }
 
@@ -369,7 +368,7 @@ fn a_missing_setting_is_named() {
 }
 
 #[test]
-fn a_key_that_is_none_is_refused_with_a_sentence() {
+fn an_invalid_key_is_refused_with_a_sentence() {
     let none = "must be an RSA key in PEM, PKCS#8 or PKCS#1";
     let garbled = PKCS8.replacen("\nMII", "\n!!!", 1);
     let mangled = PKCS8.replacen("MIIE", "MIIF", 1);
@@ -408,7 +407,7 @@ fn the_private_key_is_not_printed() {
 // ---- What comes back. ----
 
 #[test]
-fn what_cannot_be_mended_is_given_up_at_once() {
+fn final_refusals_are_given_up_at_once() {
     for status in [400, 401, 415] {
         let body = r#"{"error":"invalid_client","error_description":"no such\nkey"}"#;
         let server = Server::with([reply(status).body(body)]);
@@ -423,7 +422,7 @@ fn what_cannot_be_mended_is_given_up_at_once() {
 }
 
 #[test]
-fn what_cannot_be_mended_now_may_be_later() {
+fn a_token_may_be_granted_after_a_final_refusal() {
     let server = Server::with([reply(401)]);
     let tokens = server.tokens();
     refused(&tokens);
@@ -515,17 +514,17 @@ fn the_date_of_a_pause_is_read_by_the_servers_clock() {
 }
 
 #[test]
-fn a_grant_that_grants_nothing_is_none() {
+fn a_grant_without_a_usable_token_is_refused() {
     for (body, flaw) in [
-        ("", "it is no JSON object"),
-        ("[]", "it is no JSON object"),
-        ("<html>log in</html>", "it is no JSON object"),
-        (r#"{"access_token":"t","expires_in":9"#, "it is no JSON object"),
+        ("", "it is not a JSON object"),
+        ("[]", "it is not a JSON object"),
+        ("<html>log in</html>", "it is not a JSON object"),
+        (r#"{"access_token":"t","expires_in":9"#, "it is not a JSON object"),
         (r#"{"expires_in":9}"#, "it holds no access_token"),
         (r#"{"access_token":"","expires_in":9}"#, "it holds no access_token"),
         (r#"{"access_token":7,"expires_in":9}"#, "it holds no access_token"),
         (r#"{"access_token":null,"expires_in":9}"#, "it holds no access_token"),
-        (r#"{"access_token":"SECRET\nX: y","expires_in":9}"#, "its access_token cannot stand in a header"),
+        (r#"{"access_token":"SECRET\nX: y","expires_in":9}"#, "its access_token cannot be sent in a header"),
         (r#"{"access_token":"SECRET"}"#, "it holds no expires_in"),
         (r#"{"access_token":"SECRET","expires_in":"9"}"#, "it holds no expires_in"),
         (r#"{"access_token":"SECRET","expires_in":0}"#, "it holds no expires_in"),
@@ -630,7 +629,7 @@ fn the_skew_changes_only_when_it_must() {
 
 #[test]
 fn a_corrected_time_is_good_for_an_assertion() {
-    // Whatever the offset, and whenever within a second and an exchange the server wrote its date.
+    // For any offset, and any moment within a second and an exchange at which the server wrote its date.
     for offset in [-500_000, -7_777, 4_321, 123_456_789] {
         for wrote in (1_000_000..1_002_000).step_by(37) {
             for rest in [1, 500, 3_000] {
@@ -812,13 +811,13 @@ impl Sleeper {
         Sleeper(std::path::Path::new("/proc").join(thread).join("status"))
     }
 
-    /// Returns when it sleeps and has not run for a while. Where the system does not tell, after a while.
+    /// Returns when it sleeps and has not run for a while. If the system does not report it, returns after a while.
     fn wait_until_asleep(&self) {
         let mut before = String::new();
         let is_asleep = || {
             thread::sleep(Duration::from_millis(20));
             let now = std::fs::read_to_string(&self.0).unwrap_or_default();
-            let is_same = now == std::mem::replace(&mut before, now.clone()); // the switches to it are counted there
+            let is_same = now == std::mem::replace(&mut before, now.clone()); // the file counts context switches
             is_same && (now.is_empty() || now.contains("State:\tS"))
         };
         assert!(wait_until(is_asleep));
@@ -851,7 +850,7 @@ fn while_one_asks(
 }
 
 #[test]
-fn those_who_wait_share_the_answer() {
+fn waiting_threads_share_the_answer() {
     let server = Server::new();
     let tokens = server.tokens();
     let refuse = || Ok(HttpResponse { status: 401, ..HttpResponse::default() });
@@ -864,7 +863,7 @@ fn those_who_wait_share_the_answer() {
 }
 
 #[test]
-fn those_who_wait_ask_themselves_if_the_other_had_no_time() {
+fn a_waiting_thread_asks_itself_if_the_other_had_no_time() {
     let server = Server::new();
     let tokens = server.tokens();
     let slow = || Err(Error::new(ErrorKind::Timeout, "too slow"));
@@ -873,10 +872,10 @@ fn those_who_wait_ask_themselves_if_the_other_had_no_time() {
 }
 
 #[test]
-fn those_who_wait_ask_themselves_if_the_other_died() {
+fn a_waiting_thread_asks_itself_if_the_other_died() {
     let server = Server::with([reply(403)]);
     let tokens = server.tokens();
-    refused(&tokens); // which is no answer to those who come later
+    refused(&tokens); // which does not count for later calls
     let one = while_one_asks(
         &tokens,
         || panic!("a bug, for the test"),
@@ -888,7 +887,7 @@ fn those_who_wait_ask_themselves_if_the_other_died() {
 }
 
 #[test]
-fn nobody_waits_longer_than_the_own_timeout() {
+fn no_call_waits_longer_than_its_own_timeout() {
     let server = Server::with([granted("slow").after(NEVER)]);
     let tokens = server.tokens();
     let (own, start) = (Duration::from_millis(300), Instant::now());

@@ -8,7 +8,7 @@ use ureq::Proxy;
 use crate::base::error::Error;
 use crate::net::endpoint::has_no_wrong_port;
 
-/// The proxies of a client, by the scheme of what is asked for.
+/// The proxies of a client, by the scheme of the URL.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Proxies {
     https: Option<Proxy>,
@@ -17,7 +17,7 @@ pub(crate) struct Proxies {
 }
 
 impl Proxies {
-    /// This one, whatever is asked for.
+    /// This one for every URL.
     pub(crate) fn given(url: &str) -> Result<Self, Error> {
         const KNOWN: [&str; 6] = ["http://", "https://", "socks4://", "socks4a://", "socks5://", "socks5h://"];
         let is_known = |scheme: &&str| url.get(..scheme.len()).is_some_and(|s| s.eq_ignore_ascii_case(scheme));
@@ -28,9 +28,9 @@ impl Proxies {
         Ok(Proxies { https: Some(proxy.clone()), http: Some(proxy), exceptions: Vec::new() })
     }
 
-    /// What the environment says: `https_proxy` for https, `http_proxy` for http, `all_proxy` for what is left, and
-    /// `no_proxy` for exceptions, each in lower case or else in upper case. An empty one means no proxy, as for Python;
-    /// one that is no URL of a proxy is passed over. An empty list of exceptions counts as not set, as for curl.
+    /// What the environment says: `https_proxy` for https, `http_proxy` for http, `all_proxy` for the rest, and
+    /// `no_proxy` for exceptions, each in lower case or else in upper case. An empty one means no proxy, as in Python;
+    /// one that is not the URL of a proxy is ignored. An empty list of exceptions counts as not set, as in curl.
     pub(crate) fn named_by(variable: impl Fn(&str) -> Option<String>) -> Self {
         let first = |names: &[&str]| {
             names.iter().find_map(|name| match variable(name)?.as_str() {
@@ -39,8 +39,8 @@ impl Proxies {
                 host => read(&format!("http://{host}")).map(Some),
             })
         };
-        // A web server tells its CGI programs a visitor's `Proxy:` header in HTTP_PROXY, so there only the lower case
-        // can be trusted; on Windows, where both are one, neither.
+        // A web server passes a visitor's `Proxy:` header to its CGI programs as HTTP_PROXY, so there only the lower
+        // case can be trusted; on Windows, where both are the same, neither can.
         let http: &[&str] = match variable("REQUEST_METHOD") {
             None => &["http_proxy", "HTTP_PROXY"],
             Some(_) if cfg!(windows) => &[],
@@ -69,7 +69,7 @@ impl Proxies {
 
 fn read(url: &str) -> Option<Proxy> {
     let names_a_host = |proxy: &Proxy| {
-        // A port that is none would be read as the usual one.
+        // An invalid port would be read as the default one.
         !proxy.host().is_empty() && proxy.uri().authority().is_some_and(has_no_wrong_port)
     };
     Proxy::new(url).ok().filter(names_a_host)
@@ -93,7 +93,7 @@ impl Host {
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Exception {
     hosts: Hosts,
-    /// None: any.
+    /// None: any port.
     port: Option<u16>,
 }
 
@@ -104,18 +104,18 @@ enum Hosts {
     Named(String),
     EndingWith(String),
     BeginningWith(String),
-    /// Those whose addresses begin with the same bits, so many of them.
+    /// Hosts whose addresses begin with the same bits, this many of them.
     Network(IpAddr, u32),
 }
 
-/// They are read as most programs do: commas or spaces stand between them.
+/// Reads exceptions as most programs do: separated by commas or spaces.
 fn read_exceptions(list: &str) -> Vec<Exception> {
     list.split([',', ' ', '\t']).filter(|entry| !entry.is_empty()).filter_map(Exception::read).collect()
 }
 
 impl Exception {
-    /// `host`, `.domain`, `10.*`, `10.0.0.0/8`, `::1`, `[::1]`, or `*`; with `:port` or without. None for what is none
-    /// of these: nothing is excepted by it.
+    /// `host`, `.domain`, `10.*`, `10.0.0.0/8`, `::1`, `[::1]`, or `*`; with `:port` or without. None for anything
+    /// else, which excepts nothing.
     fn read(entry: &str) -> Option<Self> {
         if let Some(network) = read_network(entry) {
             return Some(Exception { hosts: network, port: None });
@@ -165,7 +165,7 @@ fn read_names(name: &str) -> Option<Hosts> {
         _ if name.starts_with('.') => Hosts::EndingWith(name.to_owned()),
         _ if name.ends_with('*') => Hosts::BeginningWith(name[..name.len() - 1].to_owned()),
         _ if name.ends_with('.') && is_start_of_address(name) => Hosts::BeginningWith(name.to_owned()),
-        // A name in full ends with a dot.
+        // A fully qualified name may end with a dot.
         _ => Hosts::Named(name.strip_suffix('.').unwrap_or(name).to_owned()),
     })
 }
@@ -194,7 +194,7 @@ mod tests {
         Proxies::named_by(find)
     }
 
-    /// The host of the proxy; none is empty.
+    /// The host of the proxy; empty if there is none.
     fn proxy_of<'a>(proxies: &'a Proxies, url: &str) -> &'a str {
         proxies.of(url).map_or("", Proxy::host)
     }
@@ -220,11 +220,11 @@ mod tests {
             (&[("HTTPS_PROXY", "http://a:1"), ("https_proxy", "")], "", ""),
             (&[("HTTPS_PROXY", "http://a:1"), ("all_proxy", "")], "a", ""),
             (&[("ALL_PROXY", "http://a:1"), ("all_proxy", "")], "", ""),
-            // What a visitor of a web server says is not listened to.
+            // What a web server's visitor sends is ignored.
             (&[("HTTP_PROXY", "http://a:1"), ("REQUEST_METHOD", "GET")], "", ""),
             (&[("HTTP_PROXY", "http://a:1"), ("all_proxy", "http://b:1"), ("REQUEST_METHOD", "")], "b", "b"),
             (&[("HTTPS_PROXY", "http://a:1"), ("REQUEST_METHOD", "GET")], "a", ""),
-            // What is no URL of a proxy is passed over.
+            // What is not the URL of a proxy is ignored.
             (&[("https_proxy", "ftp://a"), ("HTTPS_PROXY", "http://b:1")], "b", ""),
             (&[("https_proxy", "http://a:99999"), ("all_proxy", "http://b:1")], "b", "b"),
             (&[("https_proxy", "http://a:0"), ("http_proxy", "a:x")], "", ""),

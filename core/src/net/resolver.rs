@@ -1,4 +1,5 @@
-//! Looking up names. The system's call cannot be broken off, so a thread makes it, and there are never many of them.
+//! Looking up names. The system's call cannot be interrupted, so a thread of its own makes it, and there are never many
+//! of these threads.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -15,10 +16,10 @@ use ureq::unversioned::transport::{NextTimeout, time};
 
 use crate::base::signals;
 
-/// So many look-ups are made at once: that of the delivery, and one for a call to another host.
+/// The most look-ups at once: one for deliveries, and one for a call to another host.
 const LOOK_UPS_MAX: usize = 2;
 
-/// Addresses that were found when nobody waited for them any more are good for so long.
+/// How long addresses stay valid that were found after the request had given up.
 const LATE_ANSWER_MAX: Duration = Duration::from_secs(60);
 
 type Found = Result<Vec<SocketAddr>, (io::ErrorKind, String)>;
@@ -48,14 +49,14 @@ impl Default for Names {
     }
 }
 
-/// Signals of the host are not for our threads.
+/// Our threads must not get the host's signals.
 fn start(run: Box<dyn FnOnce() + Send>) -> io::Result<()> {
     let _blocked = signals::block();
     std::thread::Builder::new().name("segment-name".to_owned()).spawn(run).map(drop)
 }
 
 impl Names {
-    /// With what the system does in the hands of the caller.
+    /// With the caller in place of the system.
     pub(crate) fn with(
         ask: impl Fn(&str) -> io::Result<Vec<SocketAddr>> + Send + Sync + 'static,
         start: impl Fn(Box<dyn FnOnce() + Send>) -> io::Result<()> + Send + Sync + 'static,
@@ -65,7 +66,7 @@ impl Names {
 }
 
 impl LookUps {
-    /// The addresses of a `host:port`. One that is being looked up is not looked up again: that is waited for.
+    /// The addresses of a `host:port`. If it is being looked up already, waits for that look-up.
     fn find(&self, address: &str, until: Option<Instant>) -> io::Result<Vec<SocketAddr>> {
         let look_up = self.begun(address)?;
         let found = look_up.wait(until);
@@ -87,13 +88,13 @@ impl LookUps {
             return Ok(look_up.clone());
         }
         if known.values().filter(|look_up| !look_up.has_ended()).count() >= LOOK_UPS_MAX {
-            return Err(io::Error::other("other names are being looked up, and no answer comes"));
+            return Err(io::Error::other("other names are being looked up, without an answer yet"));
         }
         let look_up = Arc::new(LookUp::default());
         let (ending, asked, ask) = (Ending(look_up.clone()), address.to_owned(), self.ask.clone());
         let run = move || ending.end(ask(&asked).map_err(|error| (error.kind(), error.to_string())));
         (self.start)(Box::new(run)).map_err(|error| {
-            io::Error::new(error.kind(), format!("no thread could be had to look the name up: {error}"))
+            io::Error::new(error.kind(), format!("no thread could be started to look the name up: {error}"))
         })?;
         known.insert(address.to_owned(), look_up.clone());
         Ok(look_up)
@@ -124,7 +125,7 @@ impl LookUp {
         self.lock().is_some()
     }
 
-    /// It is under way, or was of use. What failed is asked again.
+    /// Whether it is under way, or was successful: a failed one is made again.
     fn is_worth_keeping(&self) -> bool {
         self.lock().as_ref().is_none_or(|(found, at)| found.is_ok() && at.elapsed() < LATE_ANSWER_MAX)
     }
@@ -134,7 +135,7 @@ impl LookUp {
     }
 }
 
-/// A look-up ends, whatever happens on its thread.
+/// Ends a look-up, whatever happens on its thread.
 struct Ending(Arc<LookUp>);
 
 impl Ending {
@@ -169,7 +170,7 @@ impl Resolver for Names {
             })?,
         };
         let mut addresses = self.empty();
-        // There is room for so many; more are not tried.
+        // The list has a fixed size; addresses beyond it are not tried.
         let _ = found.into_iter().try_for_each(|address| addresses.try_push(address));
         if addresses.is_empty() { Err(Error::HostNotFound) } else { Ok(addresses) }
     }
@@ -195,7 +196,7 @@ mod tests {
         text.parse().expect("an address")
     }
 
-    /// What a client asks, within so much time.
+    /// A look-up as a client makes it, within this time.
     fn resolve(names: &Names, url: &str, time: Duration) -> Result<Vec<SocketAddr>, Error> {
         let timeout = NextTimeout { after: time.into(), ..NextTimeout::default() };
         let url = url.parse().expect("a URL");
@@ -220,7 +221,7 @@ mod tests {
 
     #[test]
     fn an_address_is_not_looked_up() {
-        let names = Names::with(|_| unreachable!("nobody is asked"), |_| unreachable!("no thread is started"));
+        let names = Names::with(|_| unreachable!("the system is not asked"), |_| unreachable!("no thread is started"));
         for (url, expected) in [
             ("http://127.0.0.1", "127.0.0.1:80"),
             ("https://127.0.0.1/v1", "127.0.0.1:443"),
@@ -253,7 +254,7 @@ mod tests {
         answer.send(Ok(vec![address("10.0.0.2:443")])).expect("it is waited for");
         assert_eq!(resolve(&names, "https://a.example", patience()).expect("found"), [address("10.0.0.2:443")]);
         assert_eq!(asked.load(Ordering::SeqCst), 2);
-        // That nothing was found is not kept.
+        // A failure is not remembered.
         assert!(matches!(resolve(&names, "https://a.example", SHORT), Err(Error::Timeout(_))));
         answer.send(Err(io::Error::other("no"))).expect("it is waited for");
         assert!(wait_until(|| names.0.lock().values().all(|look_up| look_up.has_ended())));
@@ -267,7 +268,7 @@ mod tests {
         for url in ["http://a.example", "http://a.example:8080"] {
             assert!(matches!(resolve(&names, url, SHORT), Err(Error::Timeout(_))));
         }
-        let expected = "io: other names are being looked up, and no answer comes";
+        let expected = "io: other names are being looked up, without an answer yet";
         assert_eq!(problem(&names, "http://c.example", patience()), expected);
         assert!(wait_until(|| asked.load(Ordering::SeqCst) == 2));
         answer.send(Err(io::Error::other("no"))).expect("it is waited for");
@@ -277,7 +278,7 @@ mod tests {
     }
 
     #[test]
-    fn those_who_ask_at_once_are_all_told() {
+    fn requests_at_once_share_a_look_up() {
         let (names, answer, asked) = slow();
         std::thread::scope(|scope| {
             let ask = || resolve(&names, "http://a.example", patience()).expect("found");
@@ -301,13 +302,13 @@ mod tests {
         assert!(matches!(resolve(&nothing, "http://a.example", patience()), Err(Error::HostNotFound)));
         let unknown = Names::with(|_| Err(io::Error::other("not known")), start);
         let panics = Names::with(|_| panic!("a bug in a library"), start);
-        let no_thread = Names::with(|_| unreachable!("nobody asks"), |_| Err(io::Error::other("too many")));
+        let no_thread = Names::with(|_| unreachable!("the system is not asked"), |_| Err(io::Error::other("too many")));
         for _ in 0..2 * LOOK_UPS_MAX {
             assert_eq!(problem(&unknown, "http://a.example", patience()), "io: not known");
             let contained = "io: a bug in looking the name up was contained";
             assert_eq!(problem(&panics, "http://a.example", patience()), contained);
             let no_thread = problem(&no_thread, "http://a.example", patience());
-            assert_eq!(no_thread, "io: no thread could be had to look the name up: too many");
+            assert_eq!(no_thread, "io: no thread could be started to look the name up: too many");
         }
         let many = Names::with(|_| Ok(vec![address("10.0.0.1:80"); 100]), start);
         assert_eq!(resolve(&many, "http://a.example", patience()).expect("found").len(), 16);

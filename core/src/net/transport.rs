@@ -1,4 +1,4 @@
-//! One HTTP exchange: what is asked, what comes back, and whoever can make it.
+//! One HTTP exchange: the request, the response, and what can make it.
 
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -8,7 +8,7 @@ use std::time::Duration;
 use crate::base::error::{Error, ErrorKind};
 use crate::base::more::More;
 
-/// More requests for messages are never under way at once.
+/// The most requests with messages that are under way at once.
 pub(crate) const UPLOADS_MAX: usize = 64;
 
 /// One HTTP request, to be made as it is.
@@ -17,18 +17,18 @@ pub(crate) const UPLOADS_MAX: usize = 64;
 pub struct HttpRequest<'a> {
     /// `GET`, `POST`, `PUT`, `PATCH` or `DELETE`.
     pub method: &'a str,
-    /// Where to, complete.
+    /// The complete URL.
     pub url: &'a str,
     /// All headers but those that follow from the rest: `Host`, `Content-Length`.
     pub headers: &'a [(String, String)],
     /// What to send; empty for none.
     pub body: &'a [u8],
-    /// For everything: the name look-up, the connection, the body, the answer.
+    /// The limit for everything: the name look-up, the connection, the body, the answer.
     pub timeout: Duration,
     /// An answer with a larger body is an error.
     pub answer_max_bytes: usize,
-    /// A status that is no success says enough: its body may be missing.
-    #[cfg_attr(not(feature = "http"), allow(dead_code))] // a host's transport is not told
+    /// If the status is not a success, it is enough, and the body may be missing.
+    #[cfg_attr(not(feature = "http"), allow(dead_code))] // a host's transport does not see it
     pub(crate) status_will_do: bool,
 }
 
@@ -44,7 +44,7 @@ impl fmt::Debug for HttpRequest<'_> {
 pub struct HttpResponse {
     /// The HTTP status.
     pub status: u16,
-    /// The headers, in their order.
+    /// The headers, in order.
     pub headers: Vec<(String, String)>,
     /// The body.
     pub body: Vec<u8>,
@@ -53,7 +53,7 @@ pub struct HttpResponse {
 }
 
 impl HttpResponse {
-    /// The value of a header, whose name may be written in any case; of several the first.
+    /// The value of a header, whose name may be written in any case; the first, if there are several.
     pub fn header(&self, name: &str) -> Option<&str> {
         find(&self.headers, name)
     }
@@ -66,27 +66,26 @@ pub(crate) fn find<'a>(headers: &'a [(String, String)], name: &str) -> Option<&'
 
 /// HTTP by the host: makes one request, or says why there is no answer. It runs on the delivery thread and, for
 /// [`Client::call`](crate::Client::call), on the caller's; possibly on both at once, and with
-/// [`Config::uploads`](crate::Config::uploads) above 1 on so many threads. It follows no redirects.
+/// [`Config::uploads`](crate::Config::uploads) above 1 on that many threads. It follows no redirects.
 pub type OnHttp = Box<dyn Fn(&HttpRequest<'_>) -> Result<HttpResponse, Error> + Send + Sync>;
 
-/// Whatever can make a request.
+/// Something that can make a request.
 pub(crate) trait Transport: Send + Sync {
     /// Makes one, or says in a sentence why there is no answer.
     fn exchange(&self, request: &HttpRequest<'_>) -> Result<HttpResponse, Error>;
 
-    /// Breaks off what is under way, and everything after. For the end of a client whose time is up.
+    /// Interrupts what is under way, and refuses everything after. For the end of a client whose time is up.
     fn abort(&self) {}
 
-    /// Breaks off what is under way; what comes after works.
+    /// Interrupts what is under way; later requests work.
     fn interrupt(&self) {}
 
-    /// How often that was.
+    /// How often that has happened.
     fn interruptions(&self) -> u64 {
         0
     }
 
-    /// Makes a request that was decided on when there had been so many interruptions: one that came in between breaks
-    /// it off.
+    /// Makes a request that was decided on after this many interruptions; it fails if there has been another since.
     fn exchange_since(&self, request: &HttpRequest<'_>, _interruptions: u64) -> Result<HttpResponse, Error> {
         self.exchange(request)
     }
@@ -104,7 +103,7 @@ impl Transport for DryRun {
 /// HTTP by the host.
 pub(crate) struct ByHost {
     transport: Arc<OnHttp>,
-    /// Held while the host is at it, by however many, so that the end of a client can wait for it: nothing runs
+    /// Held for reading by each request that the host makes, so that the end of a client can wait for them: none runs
     /// afterwards.
     ended: RwLock<bool>,
     interruptions: AtomicU64,
@@ -122,13 +121,13 @@ impl Transport for ByHost {
         if *ended {
             return Err(Error::new(ErrorKind::Closed, "the client was ended"));
         }
-        // Many take no time for time without end.
+        // Many HTTP libraries take a timeout of zero for none.
         if request.timeout < Duration::from_millis(1) {
             return Err(Error::new(ErrorKind::Timeout, "the time ran out before the request could be made"));
         }
         let response = (self.transport)(request)?;
         if !(100..=999).contains(&response.status) {
-            let text = format!("transport gave the status {}, which is none", response.status);
+            let text = format!("transport returned {}, which is not an HTTP status", response.status);
             return Err(Error::new(ErrorKind::Network, text));
         }
         if response.body.len() > request.answer_max_bytes {
@@ -140,12 +139,12 @@ impl Transport for ByHost {
 
     fn exchange_since(&self, request: &HttpRequest<'_>, interruptions: u64) -> Result<HttpResponse, Error> {
         if self.interruptions() != interruptions {
-            return Err(Error::new(ErrorKind::Network, "the request was broken off"));
+            return Err(Error::new(ErrorKind::Network, "the request was interrupted"));
         }
         self.exchange(request)
     }
 
-    /// What the host is doing cannot be broken off, but it does not begin any more.
+    /// What the host is doing cannot be interrupted, but requests that have not begun do not begin.
     fn interrupt(&self) {
         self.interruptions.fetch_add(1, Ordering::SeqCst);
     }
@@ -154,7 +153,7 @@ impl Transport for ByHost {
         self.interruptions.load(Ordering::SeqCst)
     }
 
-    /// What the host is doing cannot be broken off; it is waited for.
+    /// What the host is doing cannot be interrupted, so this waits for it.
     fn abort(&self) {
         *self.ended.write().unwrap_or_else(PoisonError::into_inner) = true;
     }

@@ -1,4 +1,4 @@
-//! Connections: they listen while they speak, and reaching a proxy takes no longer than it may.
+//! Connections, which notice an answer while they still send, and reach a proxy within the time limit.
 
 use std::cell::Cell;
 use std::io::{self, ErrorKind, Read, Write};
@@ -15,7 +15,7 @@ use ureq::{Error, Timeout};
 
 use crate::base::fork::ClosedInChild;
 
-/// While a line takes nothing, it is looked this often whether the other side has answered.
+/// How often a connection that accepts no more data is checked for an early answer.
 const GLANCE: Duration = Duration::from_millis(100);
 
 /// Makes the connections: through a proxy or not, with TLS or without.
@@ -30,7 +30,7 @@ pub(crate) fn connector() -> impl Connector {
 // ---- Answers that come early ----
 
 thread_local! {
-    /// Whether what this thread sends could not be sent whole.
+    /// Whether this thread's request could not be sent whole.
     static IS_CUT_SHORT: Cell<bool> = const { Cell::new(false) };
 }
 
@@ -40,12 +40,14 @@ pub(crate) fn watched<T>(request: impl FnOnce() -> T) -> (T, bool) {
     (request(), !IS_CUT_SHORT.get())
 }
 
-/// A server may answer before it has read a request, and close: it is too large, there are too many of them, nobody is
-/// let in. What is still to be written then fails, while the answer lies there to be read. So a failed write is no
-/// error yet: the rest is not sent, and the answer read. Only if there is none, the error counts.
+/// A server may answer before it has read a request, and close the connection: because the request is too large, there
+/// are too many of them, or the client is not authorized. Writing the rest then fails, although there is an answer to
+/// read. So a failed write is not an error yet: the rest is not sent, and the answer is read. Only if there is none
+/// does the error count.
 ///
-/// It stands below TLS, which would else try for ever to send the rest before it reads. A server that speaks TLS, keeps
-/// the connection and reads no more is found out by the timeout only: what is inside TLS cannot be told from here.
+/// This is below TLS, which would otherwise try forever to send the rest before it reads. A server that speaks TLS,
+/// keeps the connection open and stops reading is noticed only by the timeout: this layer cannot see what is inside
+/// TLS.
 #[derive(Debug)]
 struct Listening;
 
@@ -163,7 +165,7 @@ fn connect(addresses: &[SocketAddr], until: Option<Instant>, reason: Timeout) ->
     Err(failed)
 }
 
-/// What it is called differs by system.
+/// The error differs by system.
 fn is_timeout(error: &io::Error) -> bool {
     matches!(error.kind(), ErrorKind::TimedOut | ErrorKind::WouldBlock)
 }
@@ -176,7 +178,7 @@ fn settled(set: io::Result<()>) -> io::Result<()> {
     })
 }
 
-/// A forked child is not to keep its parent's connections open.
+/// A forked child must not keep its parent's connections open.
 fn note(stream: &TcpStream) -> Option<ClosedInChild> {
     #[cfg(unix)]
     return ClosedInChild::note(std::os::fd::AsRawFd::as_raw_fd(stream)).ok();
@@ -190,7 +192,7 @@ struct Cuttable(TcpStream);
 
 impl ShutdownHandle for Cuttable {
     fn shutdown(&self) {
-        // What waits in the kernel is not to leave any more: closed then, the connection is reset.
+        // Data that waits in the kernel must not be sent any more: with this, closing resets the connection.
         #[cfg(unix)]
         {
             use nix::sys::socket::{setsockopt, sockopt::Linger};
@@ -202,19 +204,19 @@ impl ShutdownHandle for Cuttable {
 
 #[derive(Debug)]
 struct Line {
-    // Dropped first: by then its number may be another's.
+    // Dropped first: once the stream is closed, its number may be another file's.
     _noted: Option<ClosedInChild>,
     stream: Arc<Cuttable>,
     buffers: LazyBuffers,
 }
 
-/// What is to be read, without waiting and without taking it.
+/// What there is to read, found without waiting and without consuming it.
 enum Input {
     Nothing,
     /// There will be none.
     End,
-    /// An answer in plain HTTP that is an error: the rest of the request will not make it any better. Any other answer
-    /// may be followed by one, or given by somebody who goes on reading. What TLS sends looks different.
+    /// An error in plain HTTP, which the rest of the request would not change. Any other answer may be followed by an
+    /// error, or come from a server that goes on reading. TLS data looks different.
     Refusal,
     Something,
 }
@@ -245,7 +247,7 @@ impl Transport for Line {
         let mut rest = &self.buffers.output()[..amount];
         let mut stream = &self.stream.0;
         while !rest.is_empty() {
-            // Written or not, nobody will read it.
+            // The server will not read the rest.
             if let Input::Refusal | Input::End = glance(stream)? {
                 return Err(io::Error::from(ErrorKind::UnexpectedEof).into());
             }
@@ -291,8 +293,8 @@ fn deadline(timeout: NextTimeout) -> Option<Instant> {
 
 // ---- Tunnels ----
 
-/// A tunnel through a proxy. The HTTP library grants the whole time anew for each piece of the proxy's answer, so here
-/// all steps get what is left of it.
+/// A tunnel through a proxy. The HTTP library allows the whole time anew for each piece of the proxy's answer, so here
+/// each step gets only what is left of it.
 #[derive(Debug, Default)]
 struct Tunnel(ConnectProxyConnector);
 
@@ -329,7 +331,7 @@ fn copy<'a>(details: &ConnectionDetails<'a>) -> ConnectionDetails<'a> {
     }
 }
 
-/// What is left of the time, if that is less.
+/// The timeout, or what is left of the time if that is less.
 fn capped(timeout: NextTimeout, until: Option<Instant>) -> Result<time::Duration, Error> {
     Ok(left(until, timeout.reason)?.map_or(timeout.after, |left| timeout.after.min(time::Duration::Exact(left))))
 }
@@ -338,7 +340,7 @@ fn capped(timeout: NextTimeout, until: Option<Instant>) -> Result<time::Duration
 struct Timed {
     line: Box<dyn Transport>,
     until: Option<Instant>,
-    /// From then on each request has a time of its own.
+    /// Set once the tunnel is there: from then on each request has a timeout of its own.
     is_dug: Arc<AtomicBool>,
 }
 

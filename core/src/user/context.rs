@@ -1,5 +1,5 @@
-//! The context of a running program: members that `set_context` sets and removes. They go over the context of the
-//! settings and under that of a message.
+//! The context of a running program: members that `set_context` sets and removes. They are merged over the context of
+//! the settings, and a message's own context over them.
 
 use crate::base::error::{Error, ErrorKind};
 use crate::json::object::{Object, Value};
@@ -15,10 +15,10 @@ const RESERVED: [(&str, &str); 3] = [
     ("library", "it names this library"),
 ];
 
-/// One member that is to be set or removed.
+/// A change that sets or removes one member.
 #[derive(Debug)]
 pub(crate) struct Change {
-    /// As it stands in JSON, with its quotes.
+    /// As written in JSON, with its quotes.
     name: Vec<u8>,
     /// Compact JSON; none removes the member.
     value: Option<Vec<u8>>,
@@ -47,7 +47,7 @@ impl Change {
 /// The members that are set.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Members {
-    /// A compact JSON object; nothing while there are none.
+    /// A compact JSON object; empty while there are none.
     json: Vec<u8>,
 }
 
@@ -69,8 +69,8 @@ impl Members {
         if json.len() > MAX_BYTES {
             let name = String::from_utf8_lossy(&change.name[..change.name.len().min(100)]);
             let text = format!(
-                "{name} does not fit: what set_context has set would have {} bytes of JSON, and {MAX_BYTES} are the \
-                 most",
+                "{name} does not fit: what set_context has set would have {} bytes of JSON, more than \
+                 {MAX_BYTES}",
                 json.len()
             );
             return Err(Error::new(ErrorKind::TooLarge, text));
@@ -109,7 +109,7 @@ mod tests {
         let some = set(&none, "level", Value::Int(7)).expect("good");
         let some = set(&some, "app", Value::Json(r#" {"version": "2", "build": 5} "#)).expect("good");
         assert_eq!(over(&some, base), r#"{"app":{"name":"game","version":"2","build":5},"level":7}"#);
-        // What was set before of the same member is replaced, and not merged.
+        // An earlier value of the same member is replaced, not merged.
         let some = set(&some, "app", Value::Json(r#"{"build":6}"#)).expect("good");
         assert_eq!(over(&some, base), r#"{"app":{"name":"game","version":"1","build":6},"level":7}"#);
         let some = set(&some, "level", Value::Null).expect("good");
@@ -121,7 +121,7 @@ mod tests {
     }
 
     #[test]
-    fn a_name_is_one_however_it_is_written() {
+    fn a_name_is_the_same_however_it_is_written() {
         let key = "say \"A\"\n";
         let some = set(&Members::default(), key, Value::Int(1)).expect("good");
         let some = set(&some, key, Value::Int(2)).expect("good");

@@ -1,15 +1,15 @@
 //! What is remembered about the user, for the whole program: in memory and, with a spool, in two small files of its
-//! folder. They belong to the folder, not to a write key or an endpoint: whoever has opted out of an app has opted out
-//! of its next release too.
+//! folder. They belong to the folder, not to a write key or an endpoint: a user who has opted out of an app has opted
+//! out of its next release too.
 //!
 //! ```text
 //! SPOOL_DIR/segment-native/
 //!     identity.json            who the user is
 //!     privacy.json             whether they opted out, and their consent
 //!     identity.lock            taken while one of these is changed
-//!     next.lock                taken by who waits for that lock, or who has just had it would have it again and again
-//!     identity.json.damaged    what was found in their place and is no work of ours, or no longer:
-//!     privacy.json.damaged     kept for a person to look at
+//!     next.lock                taken while waiting for that lock, so that its last holder is not first again
+//!     identity.json.damaged    files with these names that this library did not write, or that were changed since:
+//!     privacy.json.damaged     kept for people to look at
 //! ```
 
 use std::io;
@@ -34,14 +34,14 @@ use crate::user::person::{Choice, Person, Privacy, Silence, Unsure, Wish};
 const PERSON: &str = "identity.json";
 const PRIVACY: &str = "privacy.json";
 const DAMAGED_PERSON: &str = "identity.json.damaged";
-/// Where this is and no `privacy.json`, nobody knows what the user wants, in this life or the next.
+/// While this exists without a `privacy.json`, it is unknown what the user wants, also after a restart.
 const DAMAGED_PRIVACY: &str = "privacy.json.damaged";
 
-/// Another process holds the lock for as long as it takes to write a small file and have the disk hold it. Who waits
-/// does so for as long as it sees others get on, within reason. One that was stopped meanwhile is not waited for: what
-/// is written is written whole in any case.
+/// Another process holds the lock for as long as it takes to write and sync a small file. A process that waits goes on
+/// for as long as it sees others make progress, up to a limit. It does not wait for one that was stopped: files are
+/// written whole in any case.
 const LOCK_TRIES: u32 = 1_000;
-/// Where many processes start at once, each waits for all others: they must not give the user two names.
+/// If many processes start at once, each waits for all others: they must not give the user two ids.
 const FIRST_LOCK_TRIES: u32 = 3_000;
 const LOCK_PAUSE: Duration = Duration::from_millis(1);
 const LOCK_MAX: Duration = Duration::from_secs(20);
@@ -51,7 +51,7 @@ pub(crate) struct Identity {
     /// None: in memory only.
     home: Option<Arc<Home>>,
     folder: Option<PathBuf>,
-    /// Somebody counts on it that what is remembered lasts, even where there is no folder for it.
+    /// The settings ask that what is remembered lasts, even if their folder cannot be used.
     is_asked_to_keep: bool,
     is_stateful: bool,
     /// What counts until the user has answered.
@@ -60,18 +60,18 @@ pub(crate) struct Identity {
     context: Vec<u8>,
     /// A child of a fork reads it without a lock that its parent could have held.
     known: ArcSwap<Known>,
-    /// What was written last of opting out may be there, and have reached no disk.
+    /// What was last written about opting out may be in the file without being synced.
     is_privacy_doubtful: AtomicBool,
     changing: PerProcess<Mutex<()>>,
     told: PerProcess<Mutex<Told>>,
 }
 
-/// What a person is to know of the files, once each.
+/// What is reported about the files, once each.
 #[derive(Debug, Default)]
 struct Told {
     /// For the log.
     lines: Vec<(Level, String)>,
-    /// Those that can not be read at the moment, and those that were found damaged.
+    /// Those that cannot be read at the moment, and those that were found damaged.
     unreadable: Vec<&'static str>,
     damaged: Vec<&'static str>,
 }
@@ -79,24 +79,24 @@ struct Told {
 /// What is known at one moment.
 #[derive(Debug, Default)]
 pub(crate) struct Known {
-    /// None unless the client remembers who the user is, and while the user has opted out.
+    /// None if the client does not remember who the user is, or the user has opted out.
     pub(crate) person: Option<Person>,
     pub(crate) privacy: Privacy,
-    /// What the program has set of the context.
+    /// The members of the context that the program has set.
     members: Members,
-    /// What follows from that for what waits.
+    /// What follows from that for the queue.
     pub(crate) wish: Wish,
     /// The context of an `identify`, and of everything else while there is no person.
     pub(crate) context: Vec<u8>,
     /// The context of everything else: with the traits.
     pub(crate) context_with_traits: Vec<u8>,
     overruled: Overruled,
-    /// Counts what has become known of the user: it does not count changes of `members`.
+    /// Counts changes of what is known about the user, but not of `members`.
     turn: u64,
 }
 
-/// What stands in the folder and counts no more in this process: it could not be overwritten. What somebody else writes
-/// there later does count.
+/// What the folder still holds but this process ignores, because it could not be overwritten. What another process
+/// writes there later does count.
 #[derive(Debug, Clone, Default)]
 struct Overruled {
     person: Option<File<Person>>,
@@ -112,7 +112,7 @@ impl Overruled {
         matches!(self.privacy, Some(File::Damaged))
     }
 
-    /// `known` is what counts instead. Where that is about opting out, a new consent changes nothing.
+    /// `known` is what counts instead. If that is about opting out, a new consent changes nothing.
     fn is_privacy(&self, now: &Privacy, known: &Privacy) -> bool {
         let Some(File::Holds(before)) = &self.privacy else { return false };
         before == now || before.wish() == now.wish() && before.wish() != known.wish()
@@ -147,9 +147,9 @@ impl Stored {
 #[derive(Debug, Clone)]
 enum File<T> {
     Absent,
-    /// It may be there.
+    /// It may exist.
     Unreadable,
-    /// What is there was not written by us, or not like this.
+    /// It exists, but this library did not write it, or not like this.
     Damaged,
     Holds(T),
 }
@@ -168,7 +168,7 @@ impl<T: PartialEq> File<T> {
 }
 
 impl Identity {
-    /// Reads what is remembered; somebody new is given an anonymous id.
+    /// Reads what is remembered; a new user is given an anonymous id.
     pub(crate) fn open(
         storage: Arc<dyn Storage>,
         home: Option<Arc<Home>>,
@@ -198,7 +198,7 @@ impl Identity {
         let may_be_there = matches!(stored.person, File::Unreadable);
         let is_damaged = stored.is_damaged();
         let privacy = match stored.privacy {
-            // There is a folder that is not ours to read, and may hold a no.
+            // There is a folder that we must not read, and it may hold a no.
             File::Absent if is_asked_to_keep && identity.folder.is_none() && silence != Silence::Consents => {
                 Privacy::default().doubted(Unsure::Unread)
             }
@@ -210,13 +210,13 @@ impl Identity {
         let is_wanted = is_stateful && !privacy.wish_with(silence).opted_out;
         let mut person = stored.person.value().filter(|_| is_wanted);
         if is_wanted && may_be_there {
-            // Who it is will be known when it can be read; until then it is somebody who is not kept.
+            // Who it is will be known once the file can be read; until then it is a new user who is not stored.
             person.get_or_insert_with(Person::unknown);
         }
         let is_forgotten = privacy.opted_out && privacy.unsure.is_none();
         identity.known.store(Arc::new(identity.knowing(&Known::default(), person, privacy, Overruled::default())));
         if is_forgotten {
-            // Whoever opted out may have died before that.
+            // The process that stored the opt-out may have died before it did this.
             let _ = identity.hold_trying(FIRST_LOCK_TRIES).forget_if_out();
         }
         if is_damaged {
@@ -236,8 +236,8 @@ impl Identity {
         &self.context
     }
 
-    /// Changes a member of the context of every later message, unless `check` has something against what comes of it,
-    /// given what is known now and what would be. It waits for nobody, not even for who is writing to the disk.
+    /// Changes a member of the context of every later message, unless `check` refuses the result, given what is known
+    /// now and what would be. It waits for no other thread, not even one that is writing to the disk.
     pub(crate) fn set_context(
         &self,
         change: &Change,
@@ -269,8 +269,8 @@ impl Identity {
         self.is_stateful
     }
 
-    /// Nobody changes anything while there is one of these, in this process or in others; and what others have changed
-    /// is known. As long as the user has not answered, nothing is done on the disk, and others are not kept from it.
+    /// While one of these exists, no other thread or process changes anything, and what others have changed is known.
+    /// As long as the user has not answered, nothing is done on the disk, and other processes are not locked out.
     pub(crate) fn hold(&self) -> Held<'_> {
         self.hold_trying(LOCK_TRIES)
     }
@@ -307,43 +307,43 @@ impl Identity {
         };
         let may_write = folder.is_ok() || self.home.as_deref().is_some_and(Home::is_marked);
         let others = if may_write { self.lock_out_others(tries) } else { None };
-        // Nobody else writes now: what is half written was so by somebody who died.
+        // No other process writes now: unfinished files were left by processes that died.
         if let Some(folder) = self.folder.as_deref().filter(|_| others.is_some()) {
             [PERSON, PRIVACY].iter().for_each(|name| self.storage.remove_unfinished(&folder.join(name)));
         }
         let stored = self.stored();
         self.set_aside(&stored);
-        // The delivery thread may be looking at the same time, and have seen less.
+        // The delivery thread may be reading at the same time, and have seen an older state.
         while !self.take_in(&self.known(), &stored) {}
         Held { identity: self, is_silent: false, folder, may_write, stored, others, _lock: lock }
     }
 
-    /// Looks at what other processes have changed.
+    /// Takes in what other processes have changed.
     pub(crate) fn refresh(&self) {
         if self.folder.is_some() {
             if self.known().wish.is_unanswered {
                 let held = self.hold();
                 if !held.is_silent {
-                    // Somebody was told the answer: what was known in memory only is kept now, or forgotten.
+                    // Another process got the answer: what was known in memory only is now stored, or forgotten.
                     let _ = held.change(|_| ());
                 }
                 drop(held);
                 return self.ensure_person(LOCK_TRIES);
             }
-            // Whoever changes something meanwhile knows better.
+            // If another thread changes something meanwhile, what it knows is newer.
             let known = self.known();
             let stored = self.stored();
             self.take_in(&known, &stored);
             if stored.is_damaged() && !self.is_told_of(&stored) {
-                // Set aside, and what is known of the person is written anew.
+                // It is set aside, and what is known about the person is written anew.
                 let _ = self.hold().change(|_| ());
             }
             self.ensure_person(LOCK_TRIES);
         }
     }
 
-    /// Gives a user whom nobody knows an anonymous id. Where that cannot be kept there is another at the next start,
-    /// which is said by whatever else is to be kept there.
+    /// Gives an unknown user an anonymous id. If it cannot be stored, there is another at the next start; that is
+    /// reported when something else cannot be stored there.
     fn ensure_person(&self, tries: u32) {
         let known = self.known();
         if self.is_stateful && !known.wish.opted_out && known.person.is_none() {
@@ -356,7 +356,7 @@ impl Identity {
     fn stored(&self) -> Stored {
         let person = self.read(PERSON, Person::read);
         let privacy = match self.read(PRIVACY, Privacy::read) {
-            // It was set aside, and nobody has said anything since.
+            // It was set aside, and the user has not answered since.
             File::Absent => self.read(DAMAGED_PRIVACY, |_| None),
             file => file,
         };
@@ -373,12 +373,12 @@ impl Identity {
                 self.told().unreadable.retain(|other| *other != name);
                 return parse(&kept).map_or(File::Damaged, File::Holds);
             }
-            // No file of ours is so large.
+            // This library writes no file that large.
             Err(error) if error.kind() == io::ErrorKind::FileTooLarge => return File::Damaged,
             Err(error) => error,
         };
         let mut told = self.told();
-        // Who is to be asked first may have said no there, whoever's client has written that down.
+        // A user who is asked first may have said no there, whichever client has stored that.
         let may_be_closed = self.silence == Silence::Consents;
         if is_absence(&error) || may_be_closed && self.is_closed_to_us(folder, &error) {
             told.unreadable.retain(|other| *other != name);
@@ -387,20 +387,20 @@ impl Identity {
         if !told.unreadable.contains(&name) {
             told.unreadable.push(name);
             let what = if name == PERSON { "who the user is" } else { "whether the user has opted out" };
-            let line = format!("{} cannot be read, and so not {what}: {error}", path.display());
+            let line = format!("{} cannot be read, so it is unknown {what}: {error}", path.display());
             told.lines.push((Level::Warning, line));
         }
         File::Unreadable
     }
 
-    /// Whether this user may not even enter the folder: then none of it was written by this user's client, and the
-    /// folder is no use to it at all. A file that may not be read in a folder that may be entered can hold a no.
+    /// Whether this account may not even enter the folder: then no client of this account wrote any of it, or could use
+    /// it. A file that may not be read, in a folder that may be entered, can hold a no.
     fn is_closed_to_us(&self, folder: &Path, error: &io::Error) -> bool {
         let is_denied = |error: &io::Error| error.kind() == io::ErrorKind::PermissionDenied;
         is_denied(error) && self.storage.read(&folder.join("nothing")).is_err_and(|error| is_denied(&error))
     }
 
-    /// Gives what is damaged another name, so that a person can look at it and nobody takes it for ours.
+    /// Renames what is damaged, so that people can look at it, and no process takes it for a valid file.
     fn set_aside(&self, stored: &Stored) {
         let Some(folder) = self.folder.as_deref() else { return };
         let files = [
@@ -409,12 +409,12 @@ impl Identity {
                 matches!(stored.privacy, File::Damaged),
                 PRIVACY,
                 DAMAGED_PRIVACY,
-                "nothing is taken, sent or thrown away until the user opts in or out",
+                "no messages are accepted, sent or deleted until the user opts in or out",
             ),
         ];
         for (_, name, aside, consequence) in files.into_iter().filter(|(is_damaged, ..)| *is_damaged) {
             let (path, aside) = (folder.join(name), folder.join(aside));
-            // The second of them may have another name since an earlier life.
+            // The second one may have been renamed by an earlier process.
             let place = match self.storage.rename(&path, &aside) {
                 Err(error) if !is_absence(&error) => path,
                 _ => aside,
@@ -427,7 +427,8 @@ impl Identity {
         }
     }
 
-    /// What is damaged stays where it is as long as the user has not answered; but why nothing is taken is said.
+    /// What is damaged stays where it is as long as the user has not answered; but the log says why no messages are
+    /// accepted.
     fn tell_of_a_no(&self, stored: &Stored) {
         let Some(folder) = self.folder.as_deref().filter(|_| matches!(stored.privacy, File::Damaged)) else { return };
         let mut told = self.told();
@@ -450,14 +451,14 @@ impl Identity {
         self.told.get(Mutex::default).lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// What a person is to know by now, for the log.
+    /// The lines for the log since the last call.
     pub(crate) fn take_lines(&self) -> Vec<(Level, String)> {
         std::mem::take(&mut self.told().lines)
     }
 
-    /// Takes over what the folder said after this was known; false if more is known by now.
+    /// Takes over what the folder said while `known` was current; false if more is known by now.
     fn take_in(&self, known: &Guard<Arc<Known>>, stored: &Stored) -> bool {
-        // What was known in memory only is not lost by an answer that somebody else was told.
+        // An answer that another process got does not lose what is known in memory only.
         let is_yes = |now: &Privacy| known.wish.holds() && now.choice() == Choice::In;
         let mut is_added = false;
         let privacy = match &stored.privacy {
@@ -467,11 +468,11 @@ impl Identity {
                 Privacy { consent: consent.clone(), ..now.clone() }
             }
             File::Damaged if !known.overruled.is_damage() => known.privacy.doubted(Unsure::Damaged),
-            // It is never deleted by us. A folder that somebody has emptied says nothing about what its user wants.
+            // This library never deletes it. A folder that was emptied says nothing about what its user wants.
             File::Absent if known.privacy.unsure.is_some() && self.folder.is_some() => Privacy::default(),
             _ => known.privacy.clone(),
         };
-        // Who opted out and in again is somebody else.
+        // A user who opted out and in again is a new one.
         let remembered = known.person.as_ref().filter(|_| privacy.wish() == known.privacy.wish());
         let person = match &stored.person {
             _ if !self.is_stateful || privacy.wish_with(self.silence).opted_out => None,
@@ -500,13 +501,13 @@ impl Identity {
             if before.turn != known.turn {
                 return false;
             }
-            latest = Some(before); // only the program's context is another
+            latest = Some(before); // only the program's context has changed
         }
     }
 
     fn lock_out_others(&self, tries: u32) -> Option<Lock> {
         let folder = self.folder.as_deref()?;
-        let _turn = self.wait_for_lock(folder, "next.lock", tries); // one that was stopped in its turn is passed over
+        let _turn = self.wait_for_lock(folder, "next.lock", tries); // a process that was stopped in its turn is skipped
         self.wait_for_lock(folder, "identity.lock", tries)
     }
 
@@ -524,13 +525,13 @@ impl Identity {
             left -= 1;
             let now = Some(state());
             if std::mem::replace(&mut seen, now) != now {
-                left = tries; // somebody has written something
+                left = tries; // another process has written something
             }
         }
         None
     }
 
-    /// What is known once this is so; what has nothing to do with the user stays as it was.
+    /// What is known with these values; what does not concern the user stays as it was.
     fn knowing(&self, before: &Known, person: Option<Person>, privacy: Privacy, overruled: Overruled) -> Known {
         let (members, turn) = (before.members.clone(), before.turn.wrapping_add(1));
         self.composed(Known { person, privacy, members, overruled, turn, ..Known::default() })
@@ -560,11 +561,11 @@ impl Identity {
 /// The right to change what is known.
 pub(crate) struct Held<'a> {
     identity: &'a Identity,
-    /// The user has not answered: what changes is known in memory only.
+    /// The user has not answered: changes are made in memory only.
     is_silent: bool,
     /// Whether the folder could be made.
     folder: io::Result<()>,
-    /// It is there, and marked as ours.
+    /// Whether it exists and is marked as ours.
     may_write: bool,
     stored: Stored,
     others: Option<Lock>,
@@ -572,14 +573,14 @@ pub(crate) struct Held<'a> {
 }
 
 impl Held<'_> {
-    /// Whether nobody knows if somebody is remembered: the disk does not say.
+    /// Whether it is unknown if a user is remembered, because the file cannot be read.
     pub(crate) fn is_person_unsure(&self) -> bool {
         matches!(self.stored.person, File::Unreadable)
     }
 
-    /// Why nobody knows what other processes have been told of opting out, if the disk does not say.
+    /// The error if it is unknown whether the user has opted out in another process, because the file cannot be read.
     pub(crate) fn unread_privacy(&self) -> Option<Error> {
-        let error = io::Error::other("what the folder says of opting out cannot be read");
+        let error = io::Error::other("whether the user has opted out cannot be read");
         matches!(self.stored.privacy, File::Unreadable).then(|| self.not_kept(&error))
     }
 
@@ -591,17 +592,17 @@ impl Held<'_> {
         self.identity.knowing(&known, after.0, after.1, known.overruled.clone())
     }
 
-    /// Changes what is known, and keeps it. It counts in this process even where it cannot be kept.
+    /// Changes what is known, and stores it. The change counts in this process even if it cannot be stored.
     pub(crate) fn change(&self, change: impl FnOnce(&mut (Option<Person>, Privacy))) -> Result<(), Error> {
         let known = self.identity.known();
         let mut after = (known.person.clone(), known.privacy.clone());
         change(&mut after);
         let (person, mut privacy) = after;
         if privacy.unsure.is_some() {
-            return Ok(()); // what nobody knows is not written down, and nobody is forgotten for it
+            return Ok(()); // an unknown choice is not stored, and no user is forgotten for it
         }
         if known.wish.is_unanswered && privacy.opted_out {
-            privacy.consent = self.stored.consent(); // a no lets nothing be written that waited for a yes
+            privacy.consent = self.stored.consent(); // a consent that waited for a yes is not stored after a no
         }
         let is_wanted = self.identity.is_stateful && !privacy.wish_with(self.identity.silence).opted_out;
         let person = person.filter(|_| is_wanted);
@@ -611,17 +612,19 @@ impl Held<'_> {
             self.know(person.as_ref(), &privacy, &overruled);
             return Ok(());
         }
-        // First it is written: whoever looks into the folder meanwhile must not find that nothing has changed.
+        // The files are written first: a thread that reads the folder meanwhile must not find the old state, and take
+        // it over.
         let (person_kept, privacy_kept);
         if privacy.opted_out || known.wish.is_unanswered {
-            // Nobody is remembered before it is that they want to be.
+            // No user is stored before their yes is.
             privacy_kept = self.write_privacy(&privacy, &known);
             person_kept = match &privacy_kept {
                 Err(error) if !privacy.opted_out => Err(error.kind().into()),
                 _ => self.write_person(person.as_ref(), &privacy, &known),
             };
         } else {
-            // Who opts in is somebody else before anybody knows that they did.
+            // After an opt-out, the new user is stored before the yes, so that no process reads the yes with the former
+            // user.
             person_kept = self.write_person(person.as_ref(), &privacy, &known);
             privacy_kept = match &person_kept {
                 Err(error) if privacy.wish() != known.privacy.wish() => Err(error.kind().into()),
@@ -634,7 +637,7 @@ impl Held<'_> {
         };
         self.know(person.as_ref(), &privacy, &overruled);
         let kept = person_kept.and(privacy_kept);
-        // Without a folder nothing was written, and nothing has failed.
+        // Without a folder nothing was written, so no write has failed.
         let kept = if self.identity.folder.is_none() && self.folder.is_err() {
             Err(io::ErrorKind::NotFound.into())
         } else {
@@ -643,14 +646,14 @@ impl Held<'_> {
         kept.map_err(|error| self.not_kept(&error))
     }
 
-    /// From now on this is known. What the program has set of the context meanwhile stays.
+    /// Makes this what is known. What the program has set in the context meanwhile stays.
     fn know(&self, person: Option<&Person>, privacy: &Privacy, overruled: &Overruled) {
         self.identity
             .known
             .rcu(|known| Arc::new(self.identity.knowing(known, person.cloned(), privacy.clone(), overruled.clone())));
     }
 
-    /// Forgets who the user was, if they still want that.
+    /// Forgets who the user was, if they are still opted out.
     fn forget_if_out(&self) -> io::Result<()> {
         let known = self.identity.known();
         if known.privacy.opted_out && known.privacy.unsure.is_none() { self.forget() } else { Ok(()) }
@@ -663,14 +666,14 @@ impl Held<'_> {
         removed.into_iter().find(|removed| removed.as_ref().is_err_and(|error| !is_absence(error))).unwrap_or(Ok(()))
     }
 
-    /// Without the lock somebody else may be writing it right now.
+    /// Without the lock another process may be writing it right now.
     fn remove_unfinished(&self, path: &Path) {
         if self.others.is_some() {
             self.identity.storage.remove_unfinished(path);
         }
     }
 
-    /// Writes what is known of the person, even if it is known to be there.
+    /// Writes what is known about the person, even if the file should already hold it.
     pub(crate) fn keep_person(&self) -> Result<(), Error> {
         let known = self.identity.known();
         let Some(person) = known.person.as_ref().filter(|_| !self.is_silent) else { return Ok(()) };
@@ -685,7 +688,7 @@ impl Held<'_> {
 
     fn not_kept(&self, error: &io::Error) -> Error {
         let error = self.folder.as_ref().err().unwrap_or(error);
-        Error::new(ErrorKind::Storage, format!("what is known of the user could not be kept: {error}"))
+        Error::new(ErrorKind::Storage, format!("what is known about the user could not be stored: {error}"))
     }
 
     fn write_person(&self, person: Option<&Person>, privacy: &Privacy, known: &Known) -> io::Result<()> {
@@ -705,7 +708,7 @@ impl Held<'_> {
         let Some(folder) = &self.identity.folder else { return Ok(()) };
         let is_missing = matches!(self.stored.privacy, File::Absent) && *privacy != Privacy::default();
         let is_doubtful = self.identity.is_privacy_doubtful.load(Ordering::Relaxed);
-        // What failed before is written again: it may be there, and have reached no disk.
+        // What failed before is written again: it may be in the file without being synced.
         if *privacy == known.privacy && known.overruled.privacy.is_none() && !is_missing && !is_doubtful {
             return Ok(());
         }
@@ -714,7 +717,7 @@ impl Held<'_> {
         written
     }
 
-    /// Somebody who opted out must not be tracked again because the power went.
+    /// Synced, because a user who opted out must not be tracked again after a loss of power.
     fn replace(&self, path: &Path, json: &str) -> io::Result<()> {
         if !self.may_write {
             return Err(io::ErrorKind::NotFound.into());
@@ -724,12 +727,12 @@ impl Held<'_> {
     }
 }
 
-/// Whether there is nothing, and nothing that could be read another time: the path leads nowhere.
+/// Whether there is nothing that could be read, now or another time: the path leads nowhere.
 fn is_absence(error: &io::Error) -> bool {
     use io::ErrorKind::{InvalidFilename, InvalidInput, NotADirectory, NotFound};
     match error.kind() {
         NotFound | NotADirectory | InvalidFilename => true,
-        // A path with a NUL: no system was asked.
+        // A path with a NUL, for which no system call was made.
         InvalidInput => error.raw_os_error().is_none(),
         _ => is_loop(error),
     }
@@ -801,7 +804,7 @@ mod tests {
         let (seen, stored) = (identity.known(), opted_out(&identity));
         identity
             .hold()
-            .change(|(person, _)| person.as_mut().expect("somebody").user_id = Some("u".into()))
+            .change(|(person, _)| person.as_mut().expect("a person").user_id = Some("u".into()))
             .expect("kept");
         set(&identity, 1);
         assert!(!identity.take_in(&seen, &stored));

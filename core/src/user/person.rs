@@ -6,16 +6,16 @@ use crate::json::object::{Object, Value};
 use crate::json::scan;
 use crate::json::scan::member;
 
-/// So many bytes of traits are remembered; they travel with every message.
+/// At most this many bytes of traits are remembered, since every message carries them.
 pub(crate) const TRAITS_MAX_BYTES: usize = 8_192;
 
-/// After so many changes the counting starts anew.
+/// After this many changes the count starts anew.
 const CHANGES_MAX: u64 = u64::MAX >> 1;
 
 /// How often the user has opted out or in, and when last.
 pub(crate) type Period = (u64, i64);
 
-/// What the user has answered when they were asked whether they want to be known.
+/// What the user has answered when asked whether they want to be tracked.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Choice {
@@ -28,38 +28,38 @@ pub enum Choice {
     Out,
 }
 
-/// What a user wants who has not answered yet, as long as they have not.
+/// What counts as the wish of a user who has not answered yet.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) enum Silence {
-    /// To be known: nobody asks them.
+    /// To be tracked: they are not asked first.
     #[default]
     Consents,
-    /// Nothing is kept or sent before they have been asked.
+    /// Nothing is stored or sent before they answer.
     Waits,
-    /// They have told the whole machine that they do not want to be known.
+    /// A setting of the whole machine says that they do not want to be tracked.
     Denies,
 }
 
-/// What the user wants, as far as it concerns what waits.
+/// What the user wants, as far as it concerns the queue.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Wish {
-    /// Nothing is to be taken, and nothing sent.
+    /// No messages may be accepted or sent.
     pub(crate) opted_out: bool,
-    /// The user is to be asked first, and has not answered: nothing is to be sent, nor done on the disk. What is taken,
-    /// unless they have `opted_out` too, is held in memory.
+    /// The user must be asked first, and has not answered: nothing may be sent or done on the disk. Unless `opted_out`
+    /// is set too, messages are accepted and held in memory.
     pub(crate) is_unanswered: bool,
-    /// Only because nobody knows what the user wants: nothing is to be thrown away.
+    /// Opted out only because it is unknown what the user wants: nothing may be deleted.
     pub(crate) is_unsure: bool,
-    /// That is, because what was kept is damaged: only the user can say, and asking again is no use.
+    /// It is unknown because what was stored is damaged: only the user can say, and reading it again is no use.
     pub(crate) is_damaged: bool,
-    /// How often and when it changed. Whoever sees another period has missed something.
+    /// How often it changed, and when last. A process that sees another period has missed a change.
     pub(crate) period: Period,
-    /// What was kept up to this time, in milliseconds since 1970, is not to be sent.
+    /// What was stored up to this time, in milliseconds since 1970, must not be sent.
     pub(crate) discard_up_to_ms: i64,
 }
 
 impl Wish {
-    /// Of a user who never said anything.
+    /// The wish of a user who never answered.
     pub(crate) const NEVER_ASKED: Wish = Wish {
         opted_out: false,
         is_unanswered: false,
@@ -69,18 +69,18 @@ impl Wish {
         discard_up_to_ms: i64::MIN,
     };
 
-    /// Whether what is taken is held until the user has answered.
+    /// Whether messages are held until the user has answered.
     pub(crate) fn holds(&self) -> bool {
         self.is_unanswered && !self.opted_out
     }
 
-    /// Whether the folder is not even to be looked into, for nothing of it may be sent or thrown away.
+    /// Whether the folder must not even be read, because nothing in it may be sent or deleted.
     pub(crate) fn may_not_look(&self) -> bool {
         self.is_unsure || self.is_unanswered
     }
 
-    /// Whether this is the yes that what is held has waited for. Where the user has said more than that since, what
-    /// was taken before is not wanted.
+    /// Whether this is the yes that the held messages have waited for. If the user has said more than that since, they
+    /// are not wanted.
     pub(crate) fn releases(&self, before: &Wish) -> bool {
         before.holds() && !self.is_unanswered && !self.opted_out && self.period == before.period
     }
@@ -124,14 +124,14 @@ impl App {
 }
 
 impl Person {
-    /// Somebody new.
+    /// A new user.
     pub(crate) fn unknown() -> Self {
         Person { anonymous_id: id::text(), ..Person::default() }
     }
 
-    /// After `identify`: traits are merged for as long as it is the same user. Another user is another person, who gets
-    /// an anonymous id of their own. Traits that make too many are not remembered, and false is returned; those known
-    /// before stay.
+    /// After `identify`: traits are merged as long as the user is the same. Another user is another person, with an
+    /// anonymous id of their own. Traits that would exceed the limit are not remembered, and false is returned; those
+    /// known before stay.
     pub(crate) fn identified(&self, user_id: Option<&str>, traits: &[u8]) -> (Self, bool) {
         let is_other = user_id.is_some() && self.user_id.is_some() && user_id != self.user_id.as_deref();
         let mut person = if is_other { Person { app: self.app.clone(), ..Person::unknown() } } else { self.clone() };
@@ -156,7 +156,7 @@ impl Person {
         self.user_id.as_deref().unwrap_or(&self.anonymous_id)
     }
 
-    /// As it is kept.
+    /// As it is stored.
     pub(crate) fn to_json(&self) -> Result<String, Error> {
         let mut object = Object::from([("anonymousId", self.anonymous_id.as_str())]);
         if let Some(user_id) = &self.user_id {
@@ -175,12 +175,12 @@ impl Person {
         object.to_json()
     }
 
-    /// From what was kept; none if it cannot be read.
+    /// From what was stored; none if it cannot be read.
     pub(crate) fn read(kept: &[u8]) -> Option<Self> {
         let kept = compact(kept)?;
         Some(Person {
             anonymous_id: text(&kept, "anonymousId").filter(|id| !id.is_empty())?,
-            // Both travel with every message: what no message may hold would have each of them refused.
+            // Every message carries both: an invalid value would get each message refused.
             user_id: text(&kept, "userId").filter(|id| !id.is_empty()),
             traits: member(&kept, "traits").filter(|traits| is_kept(traits)).unwrap_or_default().to_vec(),
             app: member(&kept, "app").map(App::read),
@@ -196,15 +196,15 @@ fn is_kept(traits: &[u8]) -> bool {
 /// What the user agreed to.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Privacy {
-    /// So it is too while nobody knows.
+    /// Also set while it is unknown.
     pub(crate) opted_out: bool,
-    /// Why nobody knows what the user wants: nothing is taken and nothing is sent, but nothing is thrown away either.
-    /// None: it is known.
+    /// Why it is unknown what the user wants: no messages are accepted or sent, but none are deleted either. None: it
+    /// is known.
     pub(crate) unsure: Option<Unsure>,
-    /// The user has said yes, as their first word or after a no.
+    /// The user has said yes, as their first answer or after a no.
     pub(crate) opted_in: bool,
-    /// How often the user has opted out or in, but for a yes that was their first word and changed nothing for what
-    /// waits: who sees another number has missed something.
+    /// How often the user has opted out or in, except for a yes as the first answer, which changes nothing for what
+    /// waits. A process that sees another number has missed a change.
     pub(crate) changes: u64,
     /// When the last time was, in milliseconds since 1970.
     pub(crate) changed_ms: i64,
@@ -212,22 +212,22 @@ pub(crate) struct Privacy {
     pub(crate) consent: Vec<u8>,
 }
 
-/// Why nobody knows what the user wants.
+/// Why it is unknown what the user wants.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Unsure {
     /// It cannot be read right now.
     Unread,
-    /// What was kept is no longer what was written, and may have been a no. Only the user can say.
+    /// What was stored has been damaged, and may have been a no. Only the user can say.
     Damaged,
 }
 
 impl Privacy {
-    /// The same where nobody knows any more.
+    /// The same, now that it is unknown.
     pub(crate) fn doubted(&self, why: Unsure) -> Self {
         Privacy { opted_out: true, unsure: Some(why), ..self.clone() }
     }
 
-    /// What the user has answered. Where nobody knows, it may have been a no.
+    /// What the user has answered. If that is unknown, it may have been a no.
     pub(crate) fn choice(&self) -> Choice {
         match (self.opted_out, self.opted_in) {
             (true, _) => Choice::Out,
@@ -241,7 +241,7 @@ impl Privacy {
         self.choice() != Choice::None && self.unsure.is_none()
     }
 
-    /// After opting out or in. A clock that was put back does not make younger what is to be thrown away.
+    /// After opting out or in. A clock that was set back does not move back the time up to which messages are deleted.
     pub(crate) fn opted(&self, out: bool, now_ms: i64) -> Self {
         Privacy {
             opted_out: out,
@@ -253,14 +253,14 @@ impl Privacy {
         }
     }
 
-    /// What the queue has to know of it, where this counts for as long as the user has not answered.
+    /// What the queue needs to know of it, where `silence` counts as long as the user has not answered.
     pub(crate) fn wish_with(&self, silence: Silence) -> Wish {
         let is_unanswered = silence != Silence::Consents && !self.is_answered();
         let opted_out = self.opted_out || is_unanswered && silence == Silence::Denies;
         Wish { opted_out, is_unanswered, ..self.wish() }
     }
 
-    /// The same where nobody is asked first.
+    /// The same for a user who is not asked first.
     pub(crate) fn wish(&self) -> Wish {
         Wish {
             opted_out: self.opted_out,
@@ -272,7 +272,7 @@ impl Privacy {
         }
     }
 
-    /// What was kept until then must not be sent; nothing, if the user never opted out.
+    /// What was stored up to this time must not be sent; nothing, if the user never opted out.
     fn discard_up_to_ms(&self) -> i64 {
         match (self.opted_out, self.changes) {
             _ if self.unsure.is_some() => i64::MIN,
@@ -282,7 +282,7 @@ impl Privacy {
         }
     }
 
-    /// As it is kept.
+    /// As it is stored.
     pub(crate) fn to_json(&self) -> Result<String, Error> {
         let mut object = Object::from([("optedOut", self.opted_out)]);
         object.set("changes", self.changes).set("changedAt", self.changed_ms);
@@ -297,14 +297,14 @@ impl Privacy {
         object.to_json()
     }
 
-    /// From what was kept; none if that was damaged.
+    /// From what was stored; none if that was damaged.
     pub(crate) fn read(kept: &[u8]) -> Option<Self> {
         let kept = compact(kept)?;
         let number = |name| std::str::from_utf8(member(&kept, name)?).ok();
         let (opted_out, changes): (bool, u64) = (number("optedOut")?.parse().ok()?, number("changes")?.parse().ok()?);
         let opted_in = match member(&kept, "optedIn") {
             Some(opted_in) => std::str::from_utf8(opted_in).ok()?.parse().ok()?,
-            // Earlier versions kept only what had changed something: after a no.
+            // Earlier versions stored a yes only after a no.
             None => changes > 0 && !opted_out,
         };
         let privacy = Privacy {
@@ -326,7 +326,7 @@ impl Privacy {
 }
 
 impl Wish {
-    /// Why nothing is taken.
+    /// Why no messages are accepted.
     pub(crate) fn refusal(&self) -> Error {
         let (kind, sentence) = match (self.is_unsure, self.is_damaged) {
             (true, _) if self.is_unanswered => {
@@ -338,11 +338,11 @@ impl Wish {
             (false, _) if self.is_unanswered => (ErrorKind::OptedOut, "the user has not answered yet: opt in or out"),
             (false, _) => (ErrorKind::OptedOut, "the user has opted out"),
             (true, false) => {
-                (ErrorKind::Storage, "the spool cannot be read, and so not whether the user has opted out")
+                (ErrorKind::Storage, "the spool folder cannot be read, so it is unknown whether the user has opted out")
             }
             (true, true) => {
                 let sentence =
-                    "privacy.json was damaged, so nobody knows whether the user has opted out: opt in or out";
+                    "privacy.json was damaged, so it is unknown whether the user has opted out: opt in or out";
                 (ErrorKind::Storage, sentence)
             }
         };
@@ -350,11 +350,11 @@ impl Wish {
     }
 }
 
-/// Checks the categories of a consent: Segment discards what is no boolean
+/// Checks the categories of a consent: Segment discards what is not a boolean
 /// (<https://www.twilio.com/docs/segment/privacy/consent-management/consent-in-segment-connections>).
 pub(crate) fn check_consent(categories: &[u8]) -> Result<(), Error> {
     if categories == b"{}" {
-        return Err(Error::invalid("categories must not be empty: without any, give none at all"));
+        return Err(Error::invalid("categories must not be empty: to remove them, give none at all"));
     }
     match scan::members(categories).find(|(_, value)| !matches!(value, [b't' | b'f', ..])) {
         Some((name, _)) => {
@@ -364,7 +364,7 @@ pub(crate) fn check_consent(categories: &[u8]) -> Result<(), Error> {
     }
 }
 
-/// Whether two compact objects say the same, in whatever order.
+/// Whether two compact objects have the same members, in any order.
 pub(crate) fn is_same(one: &[u8], other: &[u8]) -> bool {
     let sorted = |object| {
         let mut members: Vec<(&[u8], &[u8])> = scan::members(object).collect();
@@ -374,7 +374,7 @@ pub(crate) fn is_same(one: &[u8], other: &[u8]) -> bool {
     one.is_empty() == other.is_empty() && sorted(one) == sorted(other)
 }
 
-/// The compact object `over` merged over `base`, member by member; either may be nothing.
+/// The compact object `over` merged over `base`, member by member; either may be empty.
 fn merged(base: &[u8], over: &[u8]) -> Vec<u8> {
     let mut object = base.to_vec();
     if !over.is_empty() && over != b"{}" {
@@ -541,7 +541,7 @@ mod tests {
     fn consent_is_a_boolean_for_each_category() {
         assert_eq!(check_consent(br#"{"ads":true,"b":false}"#), Ok(()));
         let problem = |categories: &str| check_consent(categories.as_bytes()).expect_err("refused").to_string();
-        assert_eq!(problem("{}"), "categories must not be empty: without any, give none at all");
+        assert_eq!(problem("{}"), "categories must not be empty: to remove them, give none at all");
         assert_eq!(problem(r#"{"ads":"yes"}"#), "categories: \"ads\" must be true or false");
         assert_eq!(problem(r#"{"ads":true,"b":null}"#), "categories: \"b\" must be true or false");
         assert!(is_same(br#"{"a":true,"b":false}"#, br#"{"b":false,"a":true}"#));

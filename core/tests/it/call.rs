@@ -173,7 +173,7 @@ fn a_foreign_host_gets_nothing() {
         for api in [Api::Tracking, Api::Public, Api::Profile] {
             let error = client.call(&Request { api, ..get(&path) }).expect_err("refused");
             assert_eq!(error.kind(), ErrorKind::Invalid);
-            assert_eq!(error.message(), "path must be relative to the API, or a URL of its very host");
+            assert_eq!(error.message(), "path must be relative to the API, or a URL on its host");
         }
     }
     assert_eq!((server.begun(), foreign.begun()), (0, 0));

@@ -722,7 +722,7 @@ fn what_cannot_be_read_right_now_is_waited_for() {
     let client = Client::new(config).expect("good settings");
     assert!(client.is_opted_out() && !track(&client, "refused"));
     let told = || {
-        let start = format!("{} cannot be read, and so not whether the user has opted out: ", file.display());
+        let start = format!("{} cannot be read, so it is unknown whether the user has opted out: ", file.display());
         lines.lock().expect("no panic").iter().filter(|line| line.starts_with(&start)).count()
     };
     assert!(wait_until(|| told() > 0), "it is said why");

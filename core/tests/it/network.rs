@@ -137,7 +137,7 @@ fn a_success_for_half_a_request_is_none() {
     let client = Client::new(config).expect("good settings");
     let call = |body: &[u8]| client.call(&Request { path: "/v1/x", body, ..Request::default() });
     let error = call(&[b' '; LONG]).expect_err("the rest was not taken");
-    let expected = "the connection was closed before the request was sent whole";
+    let expected = "the connection was closed before the whole request was sent";
     assert_eq!((error.kind(), error.message()), (ErrorKind::Network, expected));
     assert_eq!(call(b"{}").expect("a short one is sent whole").status, 200);
 }

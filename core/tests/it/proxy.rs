@@ -401,7 +401,7 @@ fn a_proxy_that_refuses_is_named_and_no_secret_is_told() {
     }
     let (http, socks) = (Proxy::http(Some((USER, PASSWORD))), Proxy::socks(Some((USER, PASSWORD))));
     let wrong = format!("{USER}:wrong-4712@");
-    let wants = "the proxy wants a user and a password that it knows: proxy server responded ";
+    let wants = "the proxy requires a valid user name and password: proxy server responded ";
     for (proxy, credentials, sentence) in [
         (&http, "", wants),
         (&http, wrong.as_str(), wants),

@@ -178,8 +178,8 @@ fn a_ca_file_that_is_none_is_named_before_anything_is_sent() {
         (pem("PRIVATE KEY", &key), "holds no certificate"),
         (pem("CERTIFICATE", b"garbage"), "holds no certificate that can be read: "),
         (pem("CERTIFICATE", &key), "holds no certificate that can be read: "),
-        ("-----BEGIN CERTIFICATE-----\n%&/(\n-----END CERTIFICATE-----\n".to_owned(), "is no PEM: "),
-        ("-----BEGIN CERTIFICATE-----\nAAAA\n".to_owned(), "is no PEM: "),
+        ("-----BEGIN CERTIFICATE-----\n%&/(\n-----END CERTIFICATE-----\n".to_owned(), "is not PEM: "),
+        ("-----BEGIN CERTIFICATE-----\nAAAA\n".to_owned(), "is not PEM: "),
     ] {
         let (kind, sentence) = refused(&file(&folder, "none.pem", &content));
         assert_eq!(kind, ErrorKind::Invalid);
@@ -235,7 +235,7 @@ fn a_server_without_tls_is_not_spoken_to_in_plain_http() {
     });
     for ca_file in [None, Some(file)] {
         let host = Host::new(&raw.url(), once(ca_file));
-        let text = "no TLS is spoken there: received corrupt message of type InvalidContentType";
+        let text = "the server does not speak TLS: received corrupt message of type InvalidContentType";
         assert_eq!(host.fails(), text);
     }
     let host = Host::new(&raw.url(), |_| {});
