@@ -1,4 +1,4 @@
-//! The programs in README.md are the examples, to the letter; and the name of the library is the one that we build.
+//! The programs in README.md are exactly the examples; and the name of the library is the one that we build.
 
 use std::fs;
 use std::path::Path;
@@ -24,7 +24,7 @@ fn every_program_is_an_example() {
     assert_eq!(languages, ["c", "cpp", "rust", "python"]);
 }
 
-/// What links to the headings of a page are called.
+/// The anchors of a page's headings.
 fn headings(text: &str) -> Vec<String> {
     let heading = |line: &str| line[3..].to_lowercase().replace(' ', "-").replace([',', '.', '`', ':', '\''], "");
     text.lines().filter(|line| line.starts_with("## ")).map(heading).collect()
