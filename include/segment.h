@@ -262,8 +262,8 @@ struct segment_config {
     // The write key that your program had before this one, after an update that has left its
     // source: with spool_dir, what waits there for it is delivered too, with write_key to
     // endpoint, with the same message ids, and counted as recovered. NULL: it goes on waiting for
-    // a client with that key, and on_log tells of it. A process that still runs with the former
-    // key keeps what is its own until it ends. The value of write_key itself has no effect.
+    // a client with that key, and on_log says so. A process that still runs with the former key
+    // keeps what is its own until it ends. The value of write_key itself has no effect.
     const char *former_write_key;
 
     // The same for the endpoint that your program had before, say in another region; "eu" is

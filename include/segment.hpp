@@ -670,13 +670,13 @@ struct Header {
 
 /// One HTTP exchange, for a transport of your own. Valid during the callback.
 struct HttpRequest {
-    std::string_view method, url;  ///< with a NUL behind them
+    std::string_view method, url;  ///< with a NUL at the end
     Texts headers;                 ///< "Name: value" each; Host and Content-Length are yours
     std::string_view body;
     std::chrono::milliseconds timeout;  ///< for the whole exchange
 };
 
-/// What a transport of your own was answered, whatever the status.
+/// The answer that a transport of your own got, whatever its status.
 struct HttpAnswer {
     int status{};
     std::string body{};
@@ -789,7 +789,7 @@ public:
 
     /// 0: no answer.
     [[nodiscard]] int status() const noexcept { return segment_response_status(response_.get()); }
-    /// With a NUL behind it. It belongs to the response, as the headers do.
+    /// With a NUL at its end. It belongs to the response, as the headers do.
     [[nodiscard]] std::string_view body() const noexcept {
         std::size_t length = 0;
         const char* const body = segment_response_body(response_.get(), &length);
@@ -875,7 +875,7 @@ public:
     }
     /// Delivers what is queued, for Config::shutdown at most. No callback runs after it.
     ~Client() {
-        // Inside a callback, C frees nothing and goes on calling us: what it calls must live on.
+        // Inside a callback, C frees nothing and goes on calling us: what it calls must stay.
         if (callbacks_ && running() == callbacks_.get()) static_cast<void>(callbacks_.release());
         else segment_free(client_);
     }
@@ -975,7 +975,7 @@ public:
     /// waits.
     Result pause() const { return Result(segment_pause(client_)); }
     Result resume() const { return Result(segment_resume(client_)); }
-    /// Why nothing arrives: what stands in the way right now, as a sentence. "": nothing known.
+    /// Why nothing arrives: what stands in the way right now, as a sentence. "": no known problem.
     [[nodiscard]] std::string last_problem() const { return copied(segment_last_problem); }
     /// No more messages are taken; ok when nothing is queued. Zero: do not wait. May be repeated.
     Result shutdown(std::chrono::milliseconds limit) const {

@@ -122,7 +122,7 @@ static void requests_are_made_as_they_are_asked_for(void) {
         CHECK(is(header_sent("content-type"), "application/json"));
     }
     free(body);
-    request.body_length = 0; /* a pointer alone is no body */
+    request.body_length = 0; /* a pointer alone is not a body */
     CHECK(calls(&request) && net.length == 0 && !header_sent("content-type"));
 
     request.timeout_ms = 77;

@@ -192,7 +192,7 @@ static void what_is_passed_in_is_sent(void) {
 static void a_message_may_have_32000_bytes(void) {
     static char pad[33000], text[33000];
     segment_options options = {.size = sizeof options, .message_id = "m"};
-    size_t around[2] = {0, 0}; /* what a message has besides the text in it: of track, of enqueue */
+    size_t around[2] = {0, 0}; /* the bytes of a message around its text: of track, of enqueue */
     begin(dry());
     segment_object *object = segment_object_new();
     for (int by = 0; by < 2; by++) {
@@ -210,7 +210,7 @@ static void a_message_may_have_32000_bytes(void) {
             if (size == 2) REFUSED(status, SEGMENT_TOO_LARGE, "32");
             else ACCEPTED(status);
             size_t bytes = (size_t)counts().queued_bytes - before;
-            if (size == 0) around[by] = bytes - 1 - (size_t)by; /* one is the comma behind it, one the user "u" */
+            if (size == 0) around[by] = bytes - 1 - (size_t)by; /* one is the comma after it, one the user "u" */
             else CHECK(bytes == (size == 1 ? 32001 : 0));
         }
     }

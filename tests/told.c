@@ -105,7 +105,7 @@ static void a_call_that_fails_is_logged_once_for_each_kind_of_error(void) {
         segment_track(client, "u", "E", object, NULL);
         segment_enqueue(client, json, (size_t)snprintf(json, sizeof json, "{\"type\":\"%d\"}", n));
         segment_reset(client);
-        segment_track(client, "u", "E", NULL, NULL); /* it is full, and says so itself */
+        segment_track(client, "u", "E", NULL, NULL); /* a full queue has its own log line */
     }
     CHECK(counts().refused == 800 && counts().accepted == 0);
     ACCEPTED(segment_shutdown(client, 0));

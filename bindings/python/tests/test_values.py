@@ -291,7 +291,7 @@ def test_pandas_times(sent, make, caplog):
     _, message = make(send=False).track("u", "E", timestamp=stamp)
     assert message["timestamp"] == "2026-01-02T08:04:05.678Z"
     _, message = make(send=False).track("u", "E", timestamp=pandas.NaT)
-    assert message["timestamp"][:3] == "202" and "timestamp is no time" in caplog.text
+    assert message["timestamp"][:3] == "202" and "timestamp is not a time" in caplog.text
 
 
 ZONES = """
