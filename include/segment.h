@@ -36,10 +36,10 @@
  * Errors:  calls return SEGMENT_OK or a reason; calls that create return NULL. segment_error()
  *          explains.
  * Threads: what takes a const handle may be called from any thread at any time; what takes a
- *          non-const handle needs it for itself. A fork()ed child may go on using a client. Nothing
- *          here is for signal handlers: no function is async-signal-safe.
+ *          non-const handle needs exclusive use of it. A fork()ed child may go on using a client.
+ *          Nothing here is for signal handlers: no function is async-signal-safe.
  * Waiting: a function waits for network, disk or other processes only where its section says so.
- * Since:   0.1.0, unless something else is said.
+ * Since:   0.1.0, unless stated otherwise.
  * Change:  within a major version functions are only added and structs only grow at the end. Fields
  *          and flags that this version does not know how to honour are refused by name, never
  *          ignored.
@@ -54,7 +54,7 @@
 #define SEGMENT_API
 #endif
 
-// An enum of 32 bits, whatever the compiler would make of it.
+// An enum of 32 bits, whatever the compiler's default.
 #if defined(__cplusplus) || (defined(__STDC_VERSION__) && __STDC_VERSION__ >= 202311L)
 #define SEGMENT_ENUM(name) enum name : int32_t; typedef enum name name; enum name : int32_t
 #else
@@ -103,21 +103,21 @@ SEGMENT_ENUM(segment_status) {
     SEGMENT_OK = 0,                     // It worked.
     SEGMENT_INVALID = 1,                // An argument is NULL, not UTF-8, or against the rules.
     SEGMENT_TOO_LARGE = 2,              // The message is over Segment's limit of 32 KB.
-    SEGMENT_QUEUE_FULL = 3,             // The message was not taken: as much waits as may wait.
+    SEGMENT_QUEUE_FULL = 3,             // The message was not taken: the queue is full.
     SEGMENT_CLOSED = 4,                 // The client was shut down.
     SEGMENT_TIMEOUT = 5,                // The time ran out first.
     SEGMENT_NETWORK = 6,                // Segment could not be reached.
     SEGMENT_REJECTED = 7,               // Segment answered with an error.
     SEGMENT_STORAGE = 8,                // The spool could not be read or written.
-    SEGMENT_INTERNAL = 9,               // A bug of ours, contained; please report it.
-    SEGMENT_OPTED_OUT = 10,             // The user opted out: nothing was kept.
+    SEGMENT_INTERNAL = 9,               // A bug in the library, contained; please report it.
+    SEGMENT_OPTED_OUT = 10,             // The user opted out: nothing was stored.
 };
 
 /* ---- 2. Client ---------------------------------------------------------------------------------
  *
  * Waiting: segment_flush, _shutdown and _free may wait for the network, within their limits;
  *          segment_new with SEGMENT_STATEFUL and a spool_dir until the disk holds a small file, and
- *          for other processes that write theirs. The others wait for nothing.
+ *          for other processes that write theirs. The others do not wait.
  */
 
 // The settings of a client. Zero means the default; only write_key has none.
@@ -131,7 +131,8 @@ struct segment_config {
 
     // A full queue makes room by dropping its oldest sealed chunks, never one that is just being
     // sent; if there is none, SEGMENT_QUEUE_FULL. on_delivery is told of what is dropped, with
-    // SEGMENT_QUEUE_FULL. What an earlier run or another process had left in spool_dir only counts.
+    // SEGMENT_QUEUE_FULL. What an earlier run or another process had left in spool_dir is only
+    // counted.
 #define SEGMENT_DROP_OLDEST 4
 
     // The client remembers who the user is, in spool_dir if there is one: see segment_reset.
@@ -140,15 +141,16 @@ struct segment_config {
 
     // Refuse what is only doubtful, not just what Segment would discard: reserved traits and
     // e-commerce properties of the wrong type, custom traits that are reserved ones in another
-    // spelling, amounts that are no numbers, currencies that are not ISO 4217, times in the future,
-    // e-mail addresses as user ids. Else on_log warns of it, once for each kind and name.
+    // spelling, amounts that are not numbers, currencies that are not ISO 4217, times in the
+    // future, e-mail addresses as user ids. Without this flag on_log warns of it, once for each
+    // kind and name.
 #define SEGMENT_STRICT 16
 
     // With spool_dir, survive power loss too, by syncing in the background ten times a second.
 #define SEGMENT_SYNC 32
 
     // Add os, device, runtime (Wine, sandbox, container, emulation), locale and timezone to
-    // context; docs/device.md lists them. Of the environment it reads the locale, and signs of
+    // context; docs/device.md lists them. From the environment it reads the locale, and signs of
     // Steam, snaps and containers.
 #define SEGMENT_DEVICE_CONTEXT 64
 
@@ -156,17 +158,17 @@ struct segment_config {
     // can be written) and Opened when a client is made, by the version and build of app in context.
 #define SEGMENT_LIFECYCLE 128
 
-    // Nothing is kept or sent before the user has been asked. Until segment_opt_in or
+    // Nothing is stored or sent before the user has answered. Until segment_opt_in or
     // segment_opt_out was called once, in this run or an earlier one with this spool_dir, messages,
     // ids and a consent are held in memory, within queue_max_bytes (segment_stats.held counts the
-    // messages); nothing is written below spool_dir, and nothing sent, nor what waits there from
-    // earlier. segment_flush and segment_shutdown return SEGMENT_TIMEOUT at once, segment_free is
-    // quick, segment_call to the Tracking API returns SEGMENT_OPTED_OUT. A yes lets go what is
+    // messages); nothing is written below spool_dir, and nothing is sent, not even what waits there
+    // from earlier. segment_flush and segment_shutdown return SEGMENT_TIMEOUT at once, segment_free
+    // is quick, segment_call to the Tracking API returns SEGMENT_OPTED_OUT. A yes releases what is
     // held, a no erases it; what is still held at the end counts as dropped. Another process with
     // this spool_dir follows the answer within 30 s. A spool_dir that cannot be read in segment_new
     // counts as a no until it can be; so does DO_NOT_TRACK in the environment, unless it is empty
-    // or 0, until somebody says yes. A forked child begins as its parent was; what is held is the
-    // parent's. See segment_opt_state.
+    // or 0, until the user says yes. A forked child starts in its parent's state; what is held
+    // stays with the parent. See segment_opt_state.
 #define SEGMENT_ASK_FIRST 256
 
     // How many bytes of messages may wait, in memory or in spool_dir; beyond that calls return
@@ -180,10 +182,10 @@ struct segment_config {
     // that last part and a /v1 before it.
     const char *endpoint;
 
-    // Accepted messages are kept in this folder until delivered, and survive whatever becomes of
-    // the process; it is made if it is not there, and should be the library's own. Several
-    // processes may share it. A relative path is taken from where the process is in segment_new,
-    // and stays there. On Unix any bytes, elsewhere UTF-8. NULL: in memory only.
+    // Accepted messages are kept in this folder until delivered, and survive the end of the
+    // process, however it ends. It is created if missing, and should be used by the library alone.
+    // Several processes may share it. A relative path counts from the working directory at the
+    // time of segment_new. On Unix any bytes, elsewhere UTF-8. NULL: in memory only.
     const char *spool_dir;
     uint32_t flush_at;                  // Send when this many messages wait. Default: 100.
     uint32_t flush_interval_ms;         // Send what waits this often. Default: 5000.
@@ -195,14 +197,14 @@ struct segment_config {
     // For one whole HTTP request, the name look-up included. Default: 15000.
     uint32_t timeout_ms;
 
-    // How long segment_free may deliver. Default: 2000. For not at all, call
+    // How long segment_free may deliver. Default: 2000. To deliver nothing, call
     // segment_shutdown(client, 0) first.
     uint32_t shutdown_ms;
 
     // How many batches may be on their way at once, 64 at most, for servers that are far away.
-    // Default: one at first, up to 16 while more waits than one carries and the server takes it;
+    // Default: one at first, up to 16 while more waits than one carries and the server keeps up;
     // with a transport, 1. Together they carry a quarter of queue_max_bytes at most, and arrive in
-    // any order: 1 keeps it, as alias and identify may want. Segment recommends at most 1,000
+    // any order: 1 keeps it, which alias and identify may need. Segment recommends at most 1,000
     // events a second for a workspace.
     uint32_t uploads;
     const segment_object *context;      // Part of every message's context.
@@ -210,10 +212,10 @@ struct segment_config {
 
     // "http://[user:password@]host:port", "https://..." or "socks5://..." ("socks5h://...": the
     // proxy looks names up); "": none. NULL: what the environment says: https_proxy for https,
-    // http_proxy for http, all_proxy for what is left, in lower or upper case, but for the hosts,
-    // domains, addresses and networks (10.0.0.0/8) in no_proxy, each with a port if need be. An
-    // empty variable means no proxy; one that is no URL of a proxy is passed over. HTTP_PROXY does
-    // not count where REQUEST_METHOD is set: in a CGI program any visitor can set it.
+    // http_proxy for http, all_proxy for the rest, in lower or upper case, except for the hosts,
+    // domains, addresses and networks (10.0.0.0/8) in no_proxy, each with an optional port. An
+    // empty variable means no proxy; one that is not the URL of a proxy is ignored. HTTP_PROXY
+    // does not count where REQUEST_METHOD is set: in a CGI program any visitor can set it.
     const char *proxy;
 
     // A file with PEM certificates to trust besides the system's. On Unix any bytes, elsewhere
@@ -233,18 +235,18 @@ struct segment_config {
     const char *profile_endpoint;
 
     // Told what became of messages: delivered, given up, or dropped by SEGMENT_DROP_OLDEST (status
-    // SEGMENT_QUEUE_FULL), on the delivery thread. At most 4 MiB of dropped messages are held to
-    // be told of; of how many more it is not told, or of how many in files that cannot be read,
-    // on_log says. Inside any of the callbacks segment_flush and segment_shutdown return
-    // SEGMENT_INVALID, and segment_free does nothing.
+    // SEGMENT_QUEUE_FULL), on the delivery thread. At most 4 MiB of dropped messages wait to be
+    // reported; on_log says how many more, or how many in files that cannot be read, are not.
+    // Inside any of the callbacks segment_flush and segment_shutdown return SEGMENT_INVALID, and
+    // segment_free does nothing.
     void (*on_delivery)(void *userdata, const segment_delivery *delivery);
 
-    // Told what a person may want to read, on the delivery thread. Level: 0 error, 1 warning,
-    // 2 info, 3 debug. Calls that fail are among it, once for each kind of error, but for
+    // Told what a person may want to read, on the delivery thread. Level: 0 error, 1 warning, 2
+    // info, 3 debug. This includes calls that fail, once for each kind of error, except for
     // SEGMENT_QUEUE_FULL, SEGMENT_CLOSED and SEGMENT_OPTED_OUT.
     void (*on_log)(void *userdata, int32_t level, const char *message);
 
-    // Sees each message on the calling thread, before anything is kept: returns json itself, a
+    // Sees each message on the calling thread, before it is stored: returns json itself, a
     // replacement (copied at once, it stays yours), or NULL to drop it: the call then returns
     // SEGMENT_OK and counts as accepted and dropped. What it returns is checked like any message.
     // It must not call this client, nor wait for a thread that does.
@@ -252,16 +254,16 @@ struct segment_config {
 
     // HTTP by the host: makes one exchange, fills in the response, and returns 0, or anything else
     // if there was no answer. On the delivery thread, and on the caller's for segment_call;
-    // possibly on both at once. With uploads above 1 on so many threads. What it has begun when
-    // segment_opt_out is called it goes on with.
+    // possibly on both at once; with uploads above 1, on as many threads at once. It may finish an
+    // exchange that it had begun when segment_opt_out was called.
     int32_t (*transport)(void *userdata, const segment_http *request, segment_response *response);
-    void *userdata;                     // Handed to all four.
+    void *userdata;                     // Passed to all four callbacks.
 
     // The write key that your program had before this one, after an update that has left its
     // source: with spool_dir, what waits there for it is delivered too, with write_key to
     // endpoint, with the same message ids, and counted as recovered. NULL: it goes on waiting for
-    // a client with that key, and on_log tells of it. A process that still runs with the former
-    // key keeps what is its own until it ends. One that is write_key itself changes nothing.
+    // a client with that key, and on_log says so. A process that still runs with the former key
+    // keeps what is its own until it ends. The value of write_key itself has no effect.
     const char *former_write_key;
 
     // The same for the endpoint that your program had before, say in another region; "eu" is
@@ -309,18 +311,18 @@ SEGMENT_API segment_status segment_shutdown(const segment_client *client, uint32
 // one exception to its deadline; no callback runs after it. NULL is fine.
 SEGMENT_API void segment_free(segment_client *client);
 
-// Sends nothing from now on, until segment_resume: in a match, say, or on a metered line. All is
-// kept, and more taken while there is room; a request that is under way may end. segment_flush and
-// segment_shutdown return SEGMENT_TIMEOUT at once while anything waits. It does not outlive the
-// client; a forked child begins as its parent was.
+// Sends nothing from now on, until segment_resume: in a match, say, or on a metered connection.
+// All messages are kept, and more are taken while there is room; a request that is under way may
+// end. segment_flush and segment_shutdown return SEGMENT_TIMEOUT at once while anything waits. The
+// pause ends with the client; a forked child starts in its parent's state.
 SEGMENT_API segment_status segment_pause(const segment_client *client);
 
-// Sends again what waits.
+// Ends the pause: what waits is sent.
 SEGMENT_API segment_status segment_resume(const segment_client *client);
 
-// Why nothing arrives: what stands in the way right now, as a sentence for a person ("Segment
+// Why nothing arrives: what stands in the way right now, as a sentence for people ("Segment
 // answered with status 403 at 12:03:05 UTC; 210 messages wait; next try in 40 s"). Returns its
-// length without the NUL; 0: nothing that is known, or an error.
+// length without the NUL; 0: no known problem, or an error.
 //   buffer    For a copy with a NUL, cut if it is longer. May be NULL with a capacity of 0.
 //   capacity  How many bytes may be written there.
 SEGMENT_API size_t segment_last_problem(const segment_client *client, char *buffer,
@@ -361,9 +363,7 @@ struct segment_stats {
 
     // Of queued: held until the user has answered, with SEGMENT_ASK_FIRST.
     uint64_t held;
-
-    // Of failed: those whose lines in spool_dir were not as they had been written.
-    uint64_t damaged;
+    uint64_t damaged;                   // Of failed: those whose lines in spool_dir were damaged.
 };
 
 #define SEGMENT_STATS_INIT SEGMENT_INIT(segment_stats)
@@ -376,13 +376,13 @@ SEGMENT_API segment_status segment_get_stats(const segment_client *client, segme
  *
  * They queue a message and return; SEGMENT_OK means that it was accepted.
  *   user_id  Who it is. NULL needs options->anonymous_id, or SEGMENT_STATEFUL.
- *   options  What a message may have besides; NULL: nothing.
+ *   options  The optional fields of a message; NULL: none.
  * Waiting: segment_identify and _alias with SEGMENT_STATEFUL and a spool_dir until the disk holds a
- *          small file, and for other processes that write theirs. The others do not, but for a
- *          moment where the disk is slow and no file is ready (README, "Limits").
+ *          small file, and for other processes that write theirs. The others do not, except for a
+ *          moment when the disk is slow and no file is ready (README, "Limits").
  */
 
-// The optional fields of a message. Zero means that there is none.
+// The optional fields of a message. Zero means none.
 struct segment_options {
     uint32_t size;                      // sizeof(segment_options)
     uint32_t flags;                     // None yet: 0.
@@ -404,7 +404,7 @@ struct segment_options {
 
 // Says who the user is, and records traits about them. With SEGMENT_STATEFUL the user id is
 // remembered, and the traits for as long as all of them together have at most 8192 bytes of JSON;
-// traits beyond that are sent and not remembered, and those known before stay.
+// traits beyond that are sent but not remembered, and those known before stay.
 //   traits  "email", "plan", ...; NULL: none.
 SEGMENT_API segment_status segment_identify(const segment_client *client, const char *user_id,
                                             const segment_object *traits,
@@ -440,7 +440,7 @@ SEGMENT_API segment_status segment_group(const segment_client *client, const cha
 
 // Says that the user was known by another id before.
 //   user_id      The id from now on.
-//   previous_id  The one before; NULL with SEGMENT_STATEFUL: the one that is known.
+//   previous_id  The one before; NULL with SEGMENT_STATEFUL: the one that is remembered.
 SEGMENT_API segment_status segment_alias(const segment_client *client, const char *user_id,
                                          const char *previous_id, const segment_options *options);
 
@@ -456,10 +456,10 @@ SEGMENT_API segment_status segment_enqueue(const segment_client *client, const c
 // thread; it waits for nothing, and nothing waits for it. `json` is the value, "\"E1M1\"" or "7"
 // or "{\"name\": \"E1M1\"}"; NULL removes what was set. The member goes over config.context (two
 // objects of the same name are merged) and under options->context. "consent", "traits" and
-// "library" are refused: they are set in other ways. SEGMENT_TOO_LARGE, and nothing has changed, if
+// "library" are refused: they are set in other ways. SEGMENT_TOO_LARGE, with nothing changed, if
 // all that is set here would have more than 16,000 bytes of JSON together, or would leave no room
-// for a message. It lasts as long as the client, whoever its user is; a forked child begins with
-// its parent's.
+// for a message. It lasts as long as the client, also when the user changes; a forked child starts
+// with its parent's.
 SEGMENT_API segment_status segment_set_context(const segment_client *client, const char *key,
                                                const char *json);
 
@@ -472,8 +472,8 @@ SEGMENT_API segment_status segment_set_context(const segment_client *client, con
 // A new, empty object. Free it with segment_object_free.
 SEGMENT_API segment_object *segment_object_new(void);
 
-// An object from JSON text. If that is no JSON object, the object returned is marked: the call
-// that uses it says why.
+// An object from JSON text. If the text is not a JSON object, the object returned is marked: the
+// call that uses it says why.
 SEGMENT_API segment_object *segment_object_parse(const char *json);
 
 // Sets a text.
@@ -495,29 +495,30 @@ SEGMENT_API void segment_object_set_null(segment_object *object, const char *key
 // Sets a time, milliseconds since 1970, written as ISO 8601 in UTC.
 SEGMENT_API void segment_object_set_time(segment_object *object, const char *key, int64_t unix_ms);
 
-// Sets any JSON value. It is checked, and kept as it is but for the white space between its parts.
+// Sets any JSON value. It is checked, and stored as it is except for the white space between its
+// parts.
 SEGMENT_API void segment_object_set_json(segment_object *object, const char *key, const char *json);
 
-// Sets a copy of another object, or of the same.
+// Sets a copy of another object, or of the object itself.
 SEGMENT_API void segment_object_set_object(segment_object *object, const char *key,
                                            const segment_object *value);
 
-// Appends a text to the list of this name, which is made if it is not there; what is no list marks
-// the object.
+// Appends a text to the list of this name, which is created if missing; if the value is not a
+// list, the object is marked.
 SEGMENT_API void segment_object_push_str(segment_object *object, const char *list,
                                          const char *item);
 
-// Appends a copy of an object to the list of this name, which is made if it is not there; what is
-// no list marks the object.
+// Appends a copy of an object to the list of this name, which is created if missing; if the value
+// is not a list, the object is marked.
 SEGMENT_API void segment_object_push_object(segment_object *object, const char *list,
                                             const segment_object *item);
 
 // Appends any JSON value, as segment_object_set_json sets it, to the list of this name, which is
-// made if it is not there; what is no list marks the object.
+// created if missing; if the value is not a list, the object is marked.
 SEGMENT_API void segment_object_push_json(segment_object *object, const char *list,
                                           const char *json);
 
-// The JSON of a member, for segment_set_context say; with a NULL key that of the whole object.
+// The JSON of a member, for segment_set_context, say; with a NULL key that of the whole object.
 // Returns its length without the NUL (0: there is no such member, or an error: the object is
 // marked) and writes a copy with a NUL if it fits into `capacity` bytes; else the buffer becomes
 // "".
@@ -546,15 +547,13 @@ struct segment_member {
     const char *key;                    // Its name.
     size_t key_length;                  // How many bytes the key has; 0: it ends with a NUL.
     size_t length;                      // How many bytes value.str has; 0: it ends with a NUL.
-
-    // What the value is. One that is not known marks the object.
-    size_t kind;
+    size_t kind;                        // What the value is. An unknown kind marks the object.
 #define SEGMENT_KIND_STR 1              // A text, in `str`.
 #define SEGMENT_KIND_INT 2              // An integer; it stays exact to 64 bits.
 #define SEGMENT_KIND_DOUBLE 3           // A finite number.
 #define SEGMENT_KIND_BOOL 4             // True or false, in `boolean`.
 #define SEGMENT_KIND_TIME 5             // A time, in `unix_ms`.
-#define SEGMENT_KIND_NULL 6             // Null; the value does not count.
+#define SEGMENT_KIND_NULL 6             // Null; the value is ignored.
 
     // A copy of an object, which may be the one that is changed.
 #define SEGMENT_KIND_OBJECT 7
@@ -598,8 +597,8 @@ SEGMENT_API void segment_object_set_members(segment_object *object, const segmen
 
 /* ---- 5. The user -------------------------------------------------------------------------------
  *
- * Who they are, with SEGMENT_STATEFUL, and what they agreed to. With spool_dir both are kept there,
- * for the next start and for other processes.
+ * Who they are, with SEGMENT_STATEFUL, and what they agreed to. With spool_dir both are stored
+ * there, for the next start and for other processes.
  * Waiting: what changes something may wait, where there is a spool_dir, until the disk holds a
  *          small file, and for other processes that write theirs.
  */
@@ -615,32 +614,32 @@ SEGMENT_API size_t segment_anonymous_id(const segment_client *client, char *buff
 // capacity and what is returned are those of segment_anonymous_id.
 SEGMENT_API size_t segment_user_id(const segment_client *client, char *buffer, size_t capacity);
 
-// Forgets the user and their traits, at a logout for example; there is a new anonymous id. Needs
+// Forgets the user and their traits, at a logout for example, and makes a new anonymous id. Needs
 // SEGMENT_STATEFUL.
 SEGMENT_API segment_status segment_reset(const segment_client *client);
 
 // From now on every message says what the user agreed to, in context.consent.categoryPreferences.
-// With SEGMENT_STATEFUL a new choice is tracked as "Segment Consent Preference Updated"; where that
-// is refused, nothing has changed. Another process with this spool_dir knows of it from its next
+// With SEGMENT_STATEFUL a new choice is tracked as "Segment Consent Preference Updated"; if that
+// message is refused, nothing changes. Another process with this spool_dir follows from its next
 // request on.
-//   categories  A boolean for each category; NULL: messages say nothing of it any more.
+//   categories  A boolean for each category; NULL: messages no longer say anything about it.
 SEGMENT_API segment_status segment_set_consent(const segment_client *client,
                                                const segment_object *categories);
 
-// The user does not want to be known: calls return SEGMENT_OPTED_OUT, nothing is sent any more,
-// what waits is thrown away (by other processes with this spool_dir before they send anything
-// more), and who the user was is forgotten. It stays so, also after a restart, until
-// segment_opt_in. It waits up to a second for what was thrown away to be gone from the disk.
-// SEGMENT_STORAGE: it could not be kept, and is so in this process only.
+// The user does not want to be tracked: calls return SEGMENT_OPTED_OUT, nothing more is sent, what
+// waits is thrown away (by other processes with this spool_dir before they send anything more),
+// and who the user was is forgotten. This lasts, also after a restart, until segment_opt_in. The
+// call waits up to a second for what was thrown away to be gone from the disk. SEGMENT_STORAGE:
+// the choice could not be stored, and holds in this process only.
 SEGMENT_API segment_status segment_opt_out(const segment_client *client);
 
-// The user wants to be known, for the first time or again. What is held (SEGMENT_ASK_FIRST) is let
-// go: with spool_dir it is there when the call returns, unless that takes more than a second or the
-// disk fails (segment_stats.in_memory counts the rest). What was thrown away stays so. Where nobody
-// knows what the user wants, because what is kept in spool_dir cannot be read or was damaged, calls
-// return SEGMENT_STORAGE (with SEGMENT_ASK_FIRST: SEGMENT_OPTED_OUT), and nothing is sent or thrown
-// away; after damage until segment_opt_in or segment_opt_out. SEGMENT_STORAGE from segment_opt_in
-// itself: the yes could not be kept, and is so in this process only.
+// The user agrees to be tracked, for the first time or again. What is held (SEGMENT_ASK_FIRST) is
+// released: with spool_dir it is there when the call returns, unless that takes more than a second
+// or the disk fails (segment_stats.in_memory counts the rest). What was thrown away stays so.
+// While the choice in spool_dir cannot be read, or is damaged, other calls return SEGMENT_STORAGE
+// (with SEGMENT_ASK_FIRST: SEGMENT_OPTED_OUT), and nothing is sent or thrown away; after damage
+// this lasts until segment_opt_in or segment_opt_out. SEGMENT_STORAGE from segment_opt_in itself:
+// the yes could not be stored, and holds in this process only.
 SEGMENT_API segment_status segment_opt_in(const segment_client *client);
 
 #define SEGMENT_CHOICE_NONE 0           // The user has not answered yet.
@@ -648,14 +647,14 @@ SEGMENT_API segment_status segment_opt_in(const segment_client *client);
 #define SEGMENT_CHOICE_OUT 2            // The user has said no.
 
 // What the user has answered, in this run or an earlier one with this spool_dir, with or without
-// SEGMENT_ASK_FIRST: SEGMENT_CHOICE_NONE, _IN or _OUT. _OUT is also what counts as a no: what
-// spool_dir keeps of it cannot be read, or DO_NOT_TRACK is set (see SEGMENT_ASK_FIRST). Without a
-// client: SEGMENT_CHOICE_NONE, and segment_error() says so.
+// SEGMENT_ASK_FIRST: SEGMENT_CHOICE_NONE, _IN or _OUT. _OUT is also returned for what counts as a
+// no: the answer in spool_dir cannot be read, or DO_NOT_TRACK is set (see SEGMENT_ASK_FIRST).
+// Without a client: SEGMENT_CHOICE_NONE, and segment_error() says so.
 SEGMENT_API int32_t segment_opt_state(const segment_client *client);
 
 /* ---- 6. Single calls ---------------------------------------------------------------------------
  *
- * Waiting: segment_call waits for the network, within its time; nothing else does.
+ * Waiting: segment_call waits for the network, within its timeout; the others do not wait.
  */
 
 // One request to one of Segment's HTTP APIs.
@@ -679,11 +678,11 @@ struct segment_request {
     const char *path;
     const char *query;                  // "a=1&b=2" or NULL
 
-    // "Name: value", ..., NULL; they win over ours, in any letter case. Authorization and
+    // "Name: value", ..., NULL; they replace ours, in any letter case. Authorization and
     // Content-Type are added.
     const char *const *headers;
     const char *body;                   // Sent as it is; usually JSON.
-    size_t body_length;                 // How many bytes of it.
+    size_t body_length;                 // Its length in bytes.
 
     // Of a list of the Public API or of the Profile API: the page that segment_response_cursor
     // named, in place of a cursor in query. NULL: the first.
@@ -692,17 +691,17 @@ struct segment_request {
 
 #define SEGMENT_REQUEST_INIT SEGMENT_INIT(segment_request)
 
-// One request now, on this thread; the name of the host is looked up by another, which may be
-// started for it. Any HTTP status is an answer, 429 and redirects included; nothing is tried again.
-// NULL: there is none, and segment_error() says why. An answer of more than 16 MiB is none. Free it
-// with segment_response_free.
+// One request now, on this thread; the host name is looked up on another, which may be started for
+// that. Any HTTP status is an answer, 429 and redirects included; nothing is tried again. NULL:
+// there is no answer, and segment_error() says why. One of more than 16 MiB counts as none. Free
+// it with segment_response_free.
 SEGMENT_API segment_response *segment_call(const segment_client *client,
                                            const segment_request *request);
 
 // The HTTP status; 0 for NULL.
 SEGMENT_API int32_t segment_response_status(const segment_response *response);
 
-// The body, with a NUL behind it; NULL for NULL. It belongs to the response.
+// The body, with a NUL at its end; NULL for NULL. It belongs to the response.
 //   length_or_null  Set to its length without that NUL.
 SEGMENT_API const char *segment_response_body(const segment_response *response,
                                               size_t *length_or_null);
@@ -712,7 +711,8 @@ SEGMENT_API const char *segment_response_body(const segment_response *response,
 SEGMENT_API const char *segment_response_header(const segment_response *response, const char *name);
 
 // The cursor of the next page, for segment_request.cursor, if this is a page of a list of the
-// Public API or of the Profile API. NULL: it is the last, or none. It belongs to the response.
+// Public API or of the Profile API. NULL: it is the last page, or not a page. It belongs to the
+// response.
 SEGMENT_API const char *segment_response_cursor(const segment_response *response);
 
 // Frees a response. NULL is fine.
@@ -734,7 +734,7 @@ struct segment_delivery {
     uint32_t attempts;                  // How many requests were made for them.
     uint32_t message_count;             // How many messages.
 
-    // The size of the last request's body, as sent; 0 if nobody knows any more.
+    // The size of the last request's body, as sent; 0 if no longer known.
     uint32_t body_bytes;
     const char *const *message_ids;     // message_count of them.
     const char *error;                  // A sentence; NULL on success.
@@ -749,8 +749,8 @@ struct segment_http {
 
     // "Name: value", ..., NULL. Host and Content-Length are yours.
     const char *const *headers;
-    const char *body;                   // What to send. It needs no NUL at its end and has none.
-    size_t body_length;                 // How many bytes of it.
+    const char *body;                   // What to send, without a NUL at its end.
+    size_t body_length;                 // Its length in bytes.
 };
 
 // For a transport of your own: the status and the body of the answer, into the response it was
@@ -764,7 +764,7 @@ SEGMENT_API void segment_response_add_header(segment_response *response, const c
 
 /* ---- 8. Errors --------------------------------------------------------------------------------*/
 
-// Why this thread's last call that failed did so: a sentence that names the argument. "" if none
+// Why this thread's last failing call failed: a sentence that names the argument. "" if none
 // failed. Valid until this thread's next failing call.
 SEGMENT_API const char *segment_error(void);
 
@@ -776,7 +776,7 @@ SEGMENT_API const char *segment_strerror(int32_t status);
 
 /* ---- 9. Versions ------------------------------------------------------------------------------*/
 
-// Of this header. Compare with what the library says of itself.
+// Of this header. Compare with segment_version(), which is the library's.
 #define SEGMENT_VERSION "0.1.0"
 // The same as a number: major * 1,000,000 + minor * 1,000 + patch.
 #define SEGMENT_VERSION_NUMBER 1000

@@ -16,16 +16,15 @@
 // Config, OAuth                      the settings of a client
 // Request, Response, Pages           single calls to Segment's APIs
 // Stats                              counts of messages
-// Client                             all that can be called
+// Client                             the calls
 //
 // Braces:  {{"name", value}, ...} is always an object, at every depth: {{"a", "b"}} is {"a":"b"},
 //          and {} is empty. A list is always List{...}, objects in it Object{...}. What could be
 //          taken for either does not compile.
-// Errors:  calls return a Result; an Object that was given something bad makes the call that uses
-//          it say so.
+// Errors:  calls return a Result; the call that uses an Object says what was wrong with it.
 // Throws:  nothing of its own. Works with -fno-exceptions and -fno-rtti.
-// Threads: const member functions may be called from any thread at any time; others need the object
-//          for themselves.
+// Threads: const member functions may be called from any thread at any time; others need exclusive
+//          use of the object.
 // Macros:  what X11/Xlib.h and windows.h define may come before it or after it. Where Status is a
 //          macro (X11's), segment::Status is called segment::Result::Code.
 #ifndef SEGMENT_HPP
@@ -126,7 +125,7 @@ template <class... T> class List;
 
 namespace detail {
 
-// The first flaw is the one that is told.
+// The first flaw is the one that is reported.
 inline void note(std::string& flaw, std::string_view subject, std::string_view what) {
     if (flaw.empty()) flaw.append(subject).append(what);
 }
@@ -146,7 +145,7 @@ template <class Time> std::int64_t to_unix_ms(Time time) noexcept {
     return std::chrono::floor<std::chrono::milliseconds>(time).time_since_epoch().count();
 }
 
-// What C copies into a buffer and tells the length of.
+// A text that C copies into a buffer, returning its length.
 template <class Copy> std::string copied(const Copy& copy) {
     std::string text(64, '\0');
     for (;;) {
@@ -174,7 +173,7 @@ template <class T> inline constexpr bool is_value =
 
 struct Anything { template <class T> Anything(const T&) noexcept {} };
 
-// What is to be set in an object, gathered so that it takes one call.
+// Members to set in an object, gathered so that it takes one call.
 class Members {
 public:
     explicit Members(Object& object) noexcept : object_(object) {}
@@ -190,7 +189,7 @@ public:
     }
     // The text itself must stay until it is set: a view is not copied.
     template <class T> void add_text(const Text& name, std::size_t kind, const T& text);
-    // The object with all that was gathered, for what takes a call of its own.
+    // Sets what was gathered; returns the object, for what takes a call of its own.
     Object& set();
 
 private:
@@ -204,7 +203,7 @@ private:
 
 /// The value of a member: nullptr, bool, an integer (exact), a floating-point number (finite), a
 /// text, a std::chrono::system_clock time (becomes ISO 8601, in milliseconds), Json, an Object (or
-/// its braces, or what goes for one), or a List. Refers to what it was made from: for use within
+/// its braces, or what converts to one), or a List. Refers to what it was made from: for use within
 /// the expression, and as a parameter of functions of your own.
 class Value {
 public:
@@ -212,7 +211,7 @@ public:
         : count_(members.size()), set_(set_members) {
         at_ = members.begin();
     }
-    // {"a", "b"} is no list: write List{"a", "b"}.
+    // {"a", "b"} is not a list: write List{"a", "b"}.
     Value(std::initializer_list<detail::Anything>) = delete;
     Value(const char* const& text) noexcept : at_(&text), set_(set_one<const char*>) {}
     template <class T, std::enable_if_t<detail::is_value<T> && !std::is_array_v<T>, int> = 0>
@@ -245,7 +244,7 @@ struct Member {
 
 /// A list of texts or Objects: `{"tags", segment::List{"a", "b"}}`. For use within the expression.
 /// Its type tells its items' types, because some compilers take X{X{...}} for X{...}: that must not
-/// go unseen.
+/// go unnoticed.
 template <class... T> class List {
     static_assert(((detail::is_text<std::decay_t<T>> || detail::is_object<std::decay_t<T>>) && ...),
                   "a List holds texts and Objects; pass any other list as Json");
@@ -316,7 +315,7 @@ protected:
         place(handle(), name.c_str(), child.object_ ? child.object_.get() : empty.handle());
         return *this;
     }
-    // What has no members is not set, but what marked it must be seen.
+    // An object without members is not set, but what marked it is passed on.
     void put_unless_empty(const Text& name, const Object& child) {
         if (child.object_ || !child.flaw_.empty()) put(name, child, segment_object_set_object);
     }
@@ -441,7 +440,7 @@ void put_given(Object& object, const char* name, const std::optional<T>& number)
 
 }  // namespace detail
 
-// What follows has Segment's own names for things, and goes wherever an Object goes. "" and nullopt
+// The types below use Segment's own names, and can be passed wherever an Object can. "" and nullopt
 // are not written.
 
 /// What an event earned: its properties revenue and currency.
@@ -580,7 +579,7 @@ public:
     using NamedTraits::NamedTraits;
 
     Traits& age(std::uint32_t years) { return set("age", years); }
-    /// A day, without time or zone: an instant would be another day elsewhere. What is no date
+    /// A day, without time or zone: an instant would be another day elsewhere. An invalid date
     /// marks the traits.
     Traits& birthday(int year, int month, int day);
     /// Without a single field it is not set.
@@ -671,13 +670,13 @@ struct Header {
 
 /// One HTTP exchange, for a transport of your own. Valid during the callback.
 struct HttpRequest {
-    std::string_view method, url;  ///< with a NUL behind them
+    std::string_view method, url;  ///< with a NUL at the end
     Texts headers;                 ///< "Name: value" each; Host and Content-Length are yours
     std::string_view body;
     std::chrono::milliseconds timeout;  ///< for the whole exchange
 };
 
-/// What a transport of your own was answered, whatever the status.
+/// The answer that a transport of your own got, whatever its status.
 struct HttpAnswer {
     int status{};
     std::string body{};
@@ -705,7 +704,7 @@ struct Config {
     bool sync = false;                           ///< with spool_dir: survive a loss of power too
     bool stateful = false;                       ///< remember who the user is, in spool_dir if
                                                  ///< there is one
-    bool ask_first = false;                      ///< keep and send nothing before the user has
+    bool ask_first = false;                      ///< store and send nothing before the user has
                                                  ///< answered: see Client::opt_state
     bool lifecycle = false;                      ///< with stateful: track Application Installed,
                                                  ///< Updated, Opened
@@ -713,15 +712,15 @@ struct Config {
     bool strict = false;                         ///< refuse what is only doubtful; else on_log
                                                  ///< warns of it
     bool gzip = true;                            ///< compress bodies
-    bool dry_run = false;                        ///< all but send: what would be sent counts as
-                                                 ///< delivered
+    bool dry_run = false;                        ///< do all but send: what would be sent counts
+                                                 ///< as delivered
     bool drop_oldest = false;                    ///< a full queue makes room by dropping its oldest
                                                  ///< messages
     std::uint64_t queue_max_bytes{};             ///< then Status::queue_full: 64 MiB
     std::uint32_t flush_at{};                    ///< send when this many messages wait: 100
     std::chrono::milliseconds flush_interval{};  ///< send what waits this often: 5 s
     std::uint32_t uploads{};                     ///< batches on their way at once: 1, and up to 16
-                                                 ///< as it is worth it; 1 keeps their order
+                                                 ///< while that helps; 1 keeps their order
     std::uint32_t retry_max{};                   ///< attempts after the first, without spool_dir:
                                                  ///< 10; UINT32_MAX: none
     std::chrono::milliseconds timeout{};         ///< for one whole HTTP request: 15 s
@@ -744,14 +743,14 @@ struct Config {
                                                  ///< for it is sent with write_key to endpoint
     std::string former_endpoint{};               ///< the same for an endpoint
     /// Callbacks, on the delivery thread. In them flush and shutdown return Status::invalid, and
-    /// the client must not be destroyed: it would leak. An exception thrown in one ends there.
+    /// the client must not be destroyed: it would leak. An exception thrown in one is caught.
     /// on_delivery is told of messages that were delivered (Status::ok), given up, or dropped by
     /// drop_oldest (Status::queue_full).
     std::function<void(const Delivery&)> on_delivery{};
     /// Also told of calls that fail, once for each kind of error.
     std::function<void(Level, const char* message)> on_log{};
-    /// Sees each message on the calling thread, before anything is kept. It must not call this
-    /// client. If it throws, the message is not kept, and the call returns Status::invalid.
+    /// Sees each message on the calling thread, before it is stored. It must not call this client.
+    /// If it throws, the message is not stored, and the call returns Status::invalid.
     std::function<Edit(std::string_view json)> before_send{};
     /// HTTP by the host: makes one exchange, without following redirects. nullopt, or an exception:
     /// there was no answer. On the delivery thread, and on the caller's for Client::call; possibly
@@ -773,7 +772,7 @@ struct Request {
     std::string method{};                 ///< GET, POST, PUT, PATCH, DELETE: "POST"
     std::string path{};                   ///< relative to the API: "/v1/group/"
     std::string query{};                  ///< "a=1&b=2"
-    std::vector<Header> headers{};        ///< they win over ours; Authorization and Content-Type
+    std::vector<Header> headers{};        ///< they replace ours; Authorization and Content-Type
                                           ///< are added
     std::string body{};                   ///< sent as it is; usually JSON
     std::chrono::milliseconds timeout{};  ///< Config::timeout
@@ -790,7 +789,7 @@ public:
 
     /// 0: no answer.
     [[nodiscard]] int status() const noexcept { return segment_response_status(response_.get()); }
-    /// With a NUL behind it. It belongs to the response, as the headers do.
+    /// With a NUL at its end. It belongs to the response, as the headers do.
     [[nodiscard]] std::string_view body() const noexcept {
         std::size_t length = 0;
         const char* const body = segment_response_body(response_.get(), &length);
@@ -856,8 +855,8 @@ private:
     int left_ = 100'000;
 };
 
-/// accepted == delivered + failed + dropped + queued, always. What is refused for a NUL never
-/// reaches C to be counted, or logged.
+/// accepted == delivered + failed + dropped + queued, always. Calls refused for a NUL never reach
+/// C, and so are neither counted nor logged.
 using Stats = segment_stats;
 
 /// A queue, and the thread that delivers it. Check it once made:
@@ -876,7 +875,7 @@ public:
     }
     /// Delivers what is queued, for Config::shutdown at most. No callback runs after it.
     ~Client() {
-        // Inside a callback, C frees nothing and goes on calling us: what it calls must live on.
+        // Inside a callback, C frees nothing and goes on calling us: what it calls must stay.
         if (callbacks_ && running() == callbacks_.get()) static_cast<void>(callbacks_.release());
         else segment_free(client_);
     }
@@ -926,8 +925,8 @@ public:
     /// nothing is repeated.
     [[nodiscard]] Response call(const Request& request) const;
     /// `for (const Response& page : client.pages(request))`, of a list of the Public API or of the
-    /// Profile API: the request again and again, with the cursor that each answer names, until one
-    /// names none. What is no success, or no answer, is the last page.
+    /// Profile API: repeats the request with the cursor that each answer names, until one names
+    /// none. An answer that is not a success, or a missing one, is the last page.
     [[nodiscard]] Pages pages(Request request) const& { return Pages(*this, std::move(request)); }
     Pages pages(Request) const&& = delete;  // the client must outlive the loop
 
@@ -935,7 +934,7 @@ public:
     [[nodiscard]] std::string anonymous_id() const { return copied(segment_anonymous_id); }
     /// Of a stateful client: what identify or alias was given last. "": there is none.
     [[nodiscard]] std::string user_id() const { return copied(segment_user_id); }
-    /// Forgets the user and their traits, at a logout for example; there is a new anonymous id.
+    /// Forgets the user and their traits, at a logout for example, and makes a new anonymous id.
     /// Needs Config::stateful.
     Result reset() const { return Result(segment_reset(client_)); }
 
@@ -950,32 +949,33 @@ public:
     /// From now on every message says what the user agreed to: a bool for each category. A stateful
     /// client tracks a new choice as "Segment Consent Preference Updated".
     Result set_consent(const Object& categories) const;
-    /// Messages say nothing about it any more.
+    /// Messages no longer say anything about it.
     Result forget_consent() const { return Result(segment_set_consent(client_, nullptr)); }
-    /// The user does not want to be known: until opt_in, and after a restart too, calls return
-    /// Status::opted_out and nothing is sent; what waits is thrown away. Status::storage: it could
-    /// not be kept, and holds in this process.
+    /// The user does not want to be tracked: until opt_in, and after a restart too, calls return
+    /// Status::opted_out and nothing is sent; what waits is thrown away. Status::storage: the
+    /// choice could not be stored, and holds in this process only.
     Result opt_out() const { return Result(segment_opt_out(client_)); }
-    /// The user wants to be known, for the first time or again: what is held is let go.
+    /// The user agrees to be tracked, for the first time or again: what is held is released.
     Result opt_in() const { return Result(segment_opt_in(client_)); }
     /// What the user has answered, with or without Config::ask_first. With it, as long as that is
     /// Choice::none, messages are held in memory (Stats::held), and nothing is written or sent;
-    /// opt_in lets them go, opt_out or the end of the client drops them. A spool_dir that cannot
-    /// be read is Choice::out; so is DO_NOT_TRACK in the environment, until somebody opts in.
+    /// opt_in releases them, opt_out or the end of the client drops them. A spool_dir that cannot
+    /// be read is Choice::out; so is DO_NOT_TRACK in the environment, until the user opts in.
     [[nodiscard]] Choice opt_state() const noexcept {
         return static_cast<Choice>(segment_opt_state(client_));
     }
 
     /// ok once all that was accepted before is settled and on_delivery has run, else timeout. Zero
-    /// starts it, no more.
+    /// only starts the sending.
     Result flush(std::chrono::milliseconds limit) const {
         return Result(segment_flush(client_, detail::to_ms(limit)));
     }
-    /// Sends nothing until resume, and keeps all: in a match, say, or on a metered line. Meanwhile
-    /// flush and shutdown return Status::timeout at once while anything waits.
+    /// Sends nothing until resume, and keeps all messages: in a match, say, or on a metered
+    /// connection. Meanwhile flush and shutdown return Status::timeout at once while anything
+    /// waits.
     Result pause() const { return Result(segment_pause(client_)); }
     Result resume() const { return Result(segment_resume(client_)); }
-    /// Why nothing arrives: what stands in the way right now, as a sentence. "": nothing known.
+    /// Why nothing arrives: what stands in the way right now, as a sentence. "": no known problem.
     [[nodiscard]] std::string last_problem() const { return copied(segment_last_problem); }
     /// No more messages are taken; ok when nothing is queued. Zero: do not wait. May be repeated.
     Result shutdown(std::chrono::milliseconds limit) const {
@@ -1050,7 +1050,7 @@ inline bool Pages::turn() {
     if (left_ == 0) return false;
     page_ = client_->call(request_);
     const std::optional<std::string_view> next = page_.cursor();
-    // The same cursor again would be the same page, for ever.
+    // The same cursor again would be the same page, forever.
     left_ = next && *next != request_.cursor ? left_ - 1 : 0;
     request_.cursor = next.value_or("");
     return true;
@@ -1075,7 +1075,7 @@ inline Response Client::call(const Request& request) const {
 
 inline Result Client::set_consent(const Object& categories) const {
     std::string flaw;
-    Object none;  // is not NULL, which would mean another thing
+    Object none;  // not NULL, which would remove the consent
     const segment_object* const object = categories.checked("categories", flaw);
     if (!flaw.empty()) return Result(Status::invalid, std::move(flaw));
     return Result(segment_set_consent(client_, object ? object : none.handle()));
@@ -1205,7 +1205,7 @@ inline void Client::set_callbacks(segment_config& c, const Callbacks& given) noe
     if (given.before_send) {
         c.before_send = [](void* userdata, const char* json) {
             thread_local std::string replacement;  // C copies it at once
-            const char* passes = "";               // is no message, and refused
+            const char* passes = "";               // not a message: refused
             run(userdata, [&](const Callbacks& callbacks) {
                 Edit edit = callbacks.before_send(json);
                 if (edit.keeps_) {
@@ -1251,7 +1251,7 @@ inline bool Client::fill(segment_response* response, const HttpAnswer& answer) {
 template <class F> void Client::run(void* userdata, F callback) noexcept {
     const void* const outer = std::exchange(running(), userdata);
 #if defined(__cpp_exceptions)
-    // An exception could not pass through C.
+    // An exception must not pass through C.
     try { callback(*static_cast<const Callbacks*>(userdata)); } catch (...) {}
 #else
     callback(*static_cast<const Callbacks*>(userdata));

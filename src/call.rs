@@ -1,6 +1,6 @@
 //! Single requests.
 
-// Headers are lists of pointers, bodies are memory of the caller's.
+// Headers are lists of pointers, bodies are the caller's memory.
 #![allow(unsafe_code)]
 
 use std::ffi::c_char;
@@ -39,12 +39,12 @@ pub struct segment_request {
     pub path: Text,
     /// "a=1&b=2" or NULL
     pub query: Text,
-    /// "Name: value", ..., NULL; they win over ours, in any letter case. Authorization and
+    /// "Name: value", ..., NULL; they replace ours, in any letter case. Authorization and
     /// Content-Type are added.
     pub headers: *const *const c_char,
     /// Sent as it is; usually JSON.
     pub body: *const c_char,
-    /// How many bytes of it.
+    /// Its length in bytes.
     pub body_length: usize,
     /// Of a list of the Public API or of the Profile API: the page that segment_response_cursor
     /// named, in place of a cursor in query. NULL: the first.
@@ -56,10 +56,10 @@ unsafe impl Sized0 for segment_request {
     const NAME: &'static str = "segment_request";
 }
 
-/// One request now, on this thread; the name of the host is looked up by another, which may be
-/// started for it. Any HTTP status is an answer, 429 and redirects included; nothing is tried again.
-/// NULL: there is none, and segment_error() says why. An answer of more than 16 MiB is none. Free it
-/// with segment_response_free.
+/// One request now, on this thread; the host name is looked up on another, which may be started for
+/// that. Any HTTP status is an answer, 429 and redirects included; nothing is tried again. NULL:
+/// there is no answer, and segment_error() says why. One of more than 16 MiB counts as none. Free
+/// it with segment_response_free.
 #[unsafe(no_mangle)]
 pub extern "C" fn segment_call(
     client: Option<&segment_client>,

@@ -1,7 +1,7 @@
 //! The client: made, flushed, shut down, freed, asked for its counts.
 
-// The counts are written to a struct of the caller's, and a sentence to its buffer; a client is freed while callbacks
-// may be using it.
+// The counts are written to the caller's struct, and a sentence to its buffer; a client is freed while callbacks may be
+// using it.
 #![allow(unsafe_code)]
 
 use std::ffi::c_char;
@@ -60,7 +60,7 @@ pub struct segment_stats {
     pub uploads: u32,
     /// Of queued: held until the user has answered, with SEGMENT_ASK_FIRST.
     pub held: u64,
-    /// Of failed: those whose lines in spool_dir were not as they had been written.
+    /// Of failed: those whose lines in spool_dir were damaged.
     pub damaged: u64,
 }
 
@@ -135,24 +135,24 @@ pub extern "C" fn segment_shutdown(client: Option<&segment_client>, timeout_ms: 
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn segment_free(client: *mut segment_client) {
     guard_or((), || {
-        // SAFETY: the header asks for NULL, or for what `segment_new` gave and nobody has freed. It is no `Box` yet: a
-        // callback that is running may use the client until it returns.
+        // SAFETY: the header asks for NULL, or for a client from `segment_new` that was not freed. It is not a `Box`
+        // yet: a callback that is running may use the client until it returns.
         let Some(shared) = (unsafe { client.as_ref() }) else { return Ok(()) };
         if bindings::is_in_callback(&shared.0) {
-            // Whoever called us back is still using the client, and must be able to return to it.
+            // The code that runs the callback is still using the client, and must be able to return to it.
             return Err(Error::invalid("segment_free must not be called from a callback of the same client"));
         }
         bindings::end(&shared.0);
-        // SAFETY: `segment_new` made it in a `Box`. No callback runs any more, and nobody else uses it.
+        // SAFETY: `segment_new` made it in a `Box`. No callback runs any more, and no other thread uses it.
         drop(unsafe { Box::from_raw(client) });
         Ok(())
     });
 }
 
-/// Sends nothing from now on, until segment_resume: in a match, say, or on a metered line. All is
-/// kept, and more taken while there is room; a request that is under way may end. segment_flush and
-/// segment_shutdown return SEGMENT_TIMEOUT at once while anything waits. It does not outlive the
-/// client; a forked child begins as its parent was.
+/// Sends nothing from now on, until segment_resume: in a match, say, or on a metered connection.
+/// All messages are kept, and more are taken while there is room; a request that is under way may
+/// end. segment_flush and segment_shutdown return SEGMENT_TIMEOUT at once while anything waits. The
+/// pause ends with the client; a forked child starts in its parent's state.
 #[unsafe(no_mangle)]
 pub extern "C" fn segment_pause(client: Option<&segment_client>) -> segment_status {
     guard(|| {
@@ -161,7 +161,7 @@ pub extern "C" fn segment_pause(client: Option<&segment_client>) -> segment_stat
     })
 }
 
-/// Sends again what waits.
+/// Ends the pause: what waits is sent.
 #[unsafe(no_mangle)]
 pub extern "C" fn segment_resume(client: Option<&segment_client>) -> segment_status {
     guard(|| {
@@ -170,9 +170,9 @@ pub extern "C" fn segment_resume(client: Option<&segment_client>) -> segment_sta
     })
 }
 
-/// Why nothing arrives: what stands in the way right now, as a sentence for a person ("Segment
+/// Why nothing arrives: what stands in the way right now, as a sentence for people ("Segment
 /// answered with status 403 at 12:03:05 UTC; 210 messages wait; next try in 40 s"). Returns its
-/// length without the NUL; 0: nothing that is known, or an error.
+/// length without the NUL; 0: no known problem, or an error.
 ///   buffer    For a copy with a NUL, cut if it is longer. May be NULL with a capacity of 0.
 ///   capacity  How many bytes may be written there.
 #[unsafe(no_mangle)]

@@ -24,37 +24,39 @@ pub const SEGMENT_NO_GZIP: u32 = 1;
 pub const SEGMENT_DRY_RUN: u32 = 2;
 /// segment_config.flags: a full queue makes room by dropping its oldest sealed chunks, never one that is just being
 /// sent; if there is none, SEGMENT_QUEUE_FULL. on_delivery is told of what is dropped, with
-/// SEGMENT_QUEUE_FULL. What an earlier run or another process had left in spool_dir only counts.
+/// SEGMENT_QUEUE_FULL. What an earlier run or another process had left in spool_dir is only
+/// counted.
 pub const SEGMENT_DROP_OLDEST: u32 = 4;
 /// segment_config.flags: the client remembers who the user is, in spool_dir if there is one: see segment_reset.
 /// Without it, nothing is remembered and both ids are yours.
 pub const SEGMENT_STATEFUL: u32 = 8;
 /// segment_config.flags: refuse what is only doubtful, not just what Segment would discard: reserved traits and
 /// e-commerce properties of the wrong type, custom traits that are reserved ones in another
-/// spelling, amounts that are no numbers, currencies that are not ISO 4217, times in the future,
-/// e-mail addresses as user ids. Else on_log warns of it, once for each kind and name.
+/// spelling, amounts that are not numbers, currencies that are not ISO 4217, times in the
+/// future, e-mail addresses as user ids. Without this flag on_log warns of it, once for each
+/// kind and name.
 pub const SEGMENT_STRICT: u32 = 16;
 /// segment_config.flags: with spool_dir, survive power loss too, by syncing in the background ten times a second.
 pub const SEGMENT_SYNC: u32 = 32;
 /// segment_config.flags: add os, device, runtime (Wine, sandbox, container, emulation), locale and timezone to
-/// context; docs/device.md lists them. Of the environment it reads the locale, and signs of
+/// context; docs/device.md lists them. From the environment it reads the locale, and signs of
 /// Steam, snaps and containers.
 pub const SEGMENT_DEVICE_CONTEXT: u32 = 64;
 /// segment_config.flags: with SEGMENT_STATEFUL, track Application Installed, Updated (both only with a spool_dir that
 /// can be written) and Opened when a client is made, by the version and build of app in context.
 pub const SEGMENT_LIFECYCLE: u32 = 128;
 
-/// segment_config.flags: nothing is kept or sent before the user has been asked. Until segment_opt_in or
+/// segment_config.flags: nothing is stored or sent before the user has answered. Until segment_opt_in or
 /// segment_opt_out was called once, in this run or an earlier one with this spool_dir, messages,
 /// ids and a consent are held in memory, within queue_max_bytes (segment_stats.held counts the
-/// messages); nothing is written below spool_dir, and nothing sent, nor what waits there from
-/// earlier. segment_flush and segment_shutdown return SEGMENT_TIMEOUT at once, segment_free is
-/// quick, segment_call to the Tracking API returns SEGMENT_OPTED_OUT. A yes lets go what is
+/// messages); nothing is written below spool_dir, and nothing is sent, not even what waits there
+/// from earlier. segment_flush and segment_shutdown return SEGMENT_TIMEOUT at once, segment_free
+/// is quick, segment_call to the Tracking API returns SEGMENT_OPTED_OUT. A yes releases what is
 /// held, a no erases it; what is still held at the end counts as dropped. Another process with
 /// this spool_dir follows the answer within 30 s. A spool_dir that cannot be read in segment_new
 /// counts as a no until it can be; so does DO_NOT_TRACK in the environment, unless it is empty
-/// or 0, until somebody says yes. A forked child begins as its parent was; what is held is the
-/// parent's. See segment_opt_state.
+/// or 0, until the user says yes. A forked child starts in its parent's state; what is held
+/// stays with the parent. See segment_opt_state.
 pub const SEGMENT_ASK_FIRST: u32 = 256;
 
 /// OAuth 2.0 instead of Basic authentication.
@@ -100,10 +102,10 @@ pub struct segment_config {
     /// Segment's libraries for devices send. segment_call then goes below what is left without
     /// that last part and a /v1 before it.
     pub endpoint: Text,
-    /// Accepted messages are kept in this folder until delivered, and survive whatever becomes of
-    /// the process; it is made if it is not there, and should be the library's own. Several
-    /// processes may share it. A relative path is taken from where the process is in segment_new,
-    /// and stays there. On Unix any bytes, elsewhere UTF-8. NULL: in memory only.
+    /// Accepted messages are kept in this folder until delivered, and survive the end of the
+    /// process, however it ends. It is created if missing, and should be used by the library alone.
+    /// Several processes may share it. A relative path counts from the working directory at the
+    /// time of segment_new. On Unix any bytes, elsewhere UTF-8. NULL: in memory only.
     pub spool_dir: Text,
     /// Send when this many messages wait. Default: 100.
     pub flush_at: u32,
@@ -114,13 +116,13 @@ pub struct segment_config {
     pub retry_max: u32,
     /// For one whole HTTP request, the name look-up included. Default: 15000.
     pub timeout_ms: u32,
-    /// How long segment_free may deliver. Default: 2000. For not at all, call
+    /// How long segment_free may deliver. Default: 2000. To deliver nothing, call
     /// segment_shutdown(client, 0) first.
     pub shutdown_ms: u32,
     /// How many batches may be on their way at once, 64 at most, for servers that are far away.
-    /// Default: one at first, up to 16 while more waits than one carries and the server takes it;
+    /// Default: one at first, up to 16 while more waits than one carries and the server keeps up;
     /// with a transport, 1. Together they carry a quarter of queue_max_bytes at most, and arrive in
-    /// any order: 1 keeps it, as alias and identify may want. Segment recommends at most 1,000
+    /// any order: 1 keeps it, which alias and identify may need. Segment recommends at most 1,000
     /// events a second for a workspace.
     pub uploads: u32,
     /// Part of every message's context.
@@ -129,10 +131,10 @@ pub struct segment_config {
     pub integrations: *const segment_object,
     /// "http://[user:password@]host:port", "https://..." or "socks5://..." ("socks5h://...": the
     /// proxy looks names up); "": none. NULL: what the environment says: https_proxy for https,
-    /// http_proxy for http, all_proxy for what is left, in lower or upper case, but for the hosts,
-    /// domains, addresses and networks (10.0.0.0/8) in no_proxy, each with a port if need be. An
-    /// empty variable means no proxy; one that is no URL of a proxy is passed over. HTTP_PROXY does
-    /// not count where REQUEST_METHOD is set: in a CGI program any visitor can set it.
+    /// http_proxy for http, all_proxy for the rest, in lower or upper case, except for the hosts,
+    /// domains, addresses and networks (10.0.0.0/8) in no_proxy, each with an optional port. An
+    /// empty variable means no proxy; one that is not the URL of a proxy is ignored. HTTP_PROXY
+    /// does not count where REQUEST_METHOD is set: in a CGI program any visitor can set it.
     pub proxy: Text,
     /// A file with PEM certificates to trust besides the system's. On Unix any bytes, elsewhere
     /// UTF-8.
@@ -150,24 +152,24 @@ pub struct segment_config {
     /// Default: "https://profiles.segment.com", or the EU's if endpoint is there.
     pub profile_endpoint: Text,
     /// Told what became of messages: delivered, given up, or dropped by SEGMENT_DROP_OLDEST (status
-    /// SEGMENT_QUEUE_FULL), on the delivery thread. At most 4 MiB of dropped messages are held to
-    /// be told of; of how many more it is not told, or of how many in files that cannot be read,
-    /// on_log says. Inside any of the callbacks segment_flush and segment_shutdown return
-    /// SEGMENT_INVALID, and segment_free does nothing.
+    /// SEGMENT_QUEUE_FULL), on the delivery thread. At most 4 MiB of dropped messages wait to be
+    /// reported; on_log says how many more, or how many in files that cannot be read, are not.
+    /// Inside any of the callbacks segment_flush and segment_shutdown return SEGMENT_INVALID, and
+    /// segment_free does nothing.
     pub on_delivery: Option<unsafe extern "C" fn(userdata: *mut c_void, delivery: *const segment_delivery)>,
-    /// Told what a person may want to read, on the delivery thread. Level: 0 error, 1 warning,
-    /// 2 info, 3 debug. Calls that fail are among it, once for each kind of error, but for
+    /// Told what a person may want to read, on the delivery thread. Level: 0 error, 1 warning, 2
+    /// info, 3 debug. This includes calls that fail, once for each kind of error, except for
     /// SEGMENT_QUEUE_FULL, SEGMENT_CLOSED and SEGMENT_OPTED_OUT.
     pub on_log: Option<unsafe extern "C" fn(userdata: *mut c_void, level: i32, message: *const c_char)>,
-    /// Sees each message on the calling thread, before anything is kept: returns json itself, a
+    /// Sees each message on the calling thread, before it is stored: returns json itself, a
     /// replacement (copied at once, it stays yours), or NULL to drop it: the call then returns
     /// SEGMENT_OK and counts as accepted and dropped. What it returns is checked like any message.
     /// It must not call this client, nor wait for a thread that does.
     pub before_send: Option<unsafe extern "C" fn(userdata: *mut c_void, json: *const c_char) -> *const c_char>,
     /// HTTP by the host: makes one exchange, fills in the response, and returns 0, or anything else
     /// if there was no answer. On the delivery thread, and on the caller's for segment_call;
-    /// possibly on both at once. With uploads above 1 on so many threads. What it has begun when
-    /// segment_opt_out is called it goes on with.
+    /// possibly on both at once; with uploads above 1, on as many threads at once. It may finish an
+    /// exchange that it had begun when segment_opt_out was called.
     pub transport: Option<
         unsafe extern "C" fn(
             userdata: *mut c_void,
@@ -175,13 +177,13 @@ pub struct segment_config {
             response: *mut segment_response,
         ) -> i32,
     >,
-    /// Handed to all four.
+    /// Passed to all four callbacks.
     pub userdata: *mut c_void,
     /// The write key that your program had before this one, after an update that has left its
     /// source: with spool_dir, what waits there for it is delivered too, with write_key to
     /// endpoint, with the same message ids, and counted as recovered. NULL: it goes on waiting for
-    /// a client with that key, and on_log tells of it. A process that still runs with the former
-    /// key keeps what is its own until it ends. One that is write_key itself changes nothing.
+    /// a client with that key, and on_log says so. A process that still runs with the former key
+    /// keeps what is its own until it ends. The value of write_key itself has no effect.
     pub former_write_key: Text,
     /// The same for the endpoint that your program had before, say in another region; "eu" is
     /// short for the EU host. What waits for it is sent to endpoint and nowhere else. With both,
@@ -246,8 +248,8 @@ pub(crate) fn read(config: *const segment_config) -> Result<Config, Error> {
     Ok(config)
 }
 
-/// A wish that is not known cannot be granted, and ignoring it would be a lie. Two that the core would refuse as well
-/// are refused here, by the names that they have in C.
+/// Unknown flags are refused: to ignore one would be worse. Two combinations that the core would
+/// refuse as well are refused here, by their names in C.
 fn read_flags(flags: u32, config: &mut Config) -> Result<(), Error> {
     let known = SEGMENT_NO_GZIP
         | SEGMENT_DRY_RUN
@@ -286,8 +288,8 @@ fn owned(text: &Text, argument: &str) -> Result<Option<String>, Error> {
     Ok(text.get(argument)?.map(str::to_owned))
 }
 
-/// The same where an empty text says nothing. It is no way to ask for the default either: more
-/// likely a variable was not set.
+/// The same, but an empty text is an error. It is not a way to ask for the default: more likely a
+/// variable was not set.
 fn filled(text: &Text, argument: &str) -> Result<Option<String>, Error> {
     match owned(text, argument)? {
         Some(text) if text.is_empty() => Err(Error::invalid(format!("{argument} must not be empty"))),
@@ -326,12 +328,12 @@ fn read_oauth(oauth: *const segment_oauth, config: &mut Config) -> Result<(), Er
 #[cfg(not(feature = "oauth"))]
 fn read_oauth(oauth: *const segment_oauth, _: &mut Config) -> Result<(), Error> {
     match sized::read(oauth)? {
-        Some(_) => Err(Error::invalid("oauth: this build of the library has none")),
+        Some(_) => Err(Error::invalid("oauth: this build of the library does not support it")),
         None => Ok(()),
     }
 }
 
 fn copy(object: *const segment_object) -> Object {
-    // SAFETY: the header asks for NULL or an object that nobody changes until the call returns.
+    // SAFETY: the header asks for NULL or an object that no thread changes until the call returns.
     unsafe { object.as_ref() }.map_or_else(Object::new, |object| object.0.clone())
 }

@@ -19,7 +19,7 @@ pub enum segment_status {
     SEGMENT_INVALID = 1,
     /// The message is over Segment's limit of 32 KB.
     SEGMENT_TOO_LARGE = 2,
-    /// The message was not taken: as much waits as may wait.
+    /// The message was not taken: the queue is full.
     SEGMENT_QUEUE_FULL = 3,
     /// The client was shut down.
     SEGMENT_CLOSED = 4,
@@ -31,9 +31,9 @@ pub enum segment_status {
     SEGMENT_REJECTED = 7,
     /// The spool could not be read or written.
     SEGMENT_STORAGE = 8,
-    /// A bug of ours, contained; please report it.
+    /// A bug in the library, contained; please report it.
     SEGMENT_INTERNAL = 9,
-    /// The user opted out: nothing was kept.
+    /// The user opted out: nothing was stored.
     SEGMENT_OPTED_OUT = 10,
 }
 
@@ -83,7 +83,7 @@ pub(crate) fn status_of(error: &Error) -> segment_status {
         ErrorKind::Rejected => SEGMENT_REJECTED,
         ErrorKind::Storage => SEGMENT_STORAGE,
         ErrorKind::OptedOut => SEGMENT_OPTED_OUT,
-        // A kind that is newer than this boundary would be a bug of ours.
+        // A kind that this file does not know would be a bug of ours.
         ErrorKind::Internal | _ => SEGMENT_INTERNAL,
     }
 }
@@ -149,7 +149,7 @@ pub(crate) fn null(argument: &str) -> Error {
     Error::invalid(format!("{argument} must not be NULL"))
 }
 
-/// Why this thread's last call that failed did so: a sentence that names the argument. "" if none
+/// Why this thread's last failing call failed: a sentence that names the argument. "" if none
 /// failed. Valid until this thread's next failing call.
 #[unsafe(no_mangle)]
 pub extern "C" fn segment_error() -> *const c_char {

@@ -1,4 +1,4 @@
-//! The host's callbacks, from the core's into C's.
+//! The host's callbacks: the core calls them, C implements them.
 
 // Calling functions that C gave us.
 #![allow(unsafe_code)]
@@ -23,7 +23,7 @@ pub struct segment_delivery {
     pub attempts: u32,
     /// How many messages.
     pub message_count: u32,
-    /// The size of the last request's body, as sent; 0 if nobody knows any more.
+    /// The size of the last request's body, as sent; 0 if no longer known.
     pub body_bytes: u32,
     /// message_count of them.
     pub message_ids: *const *const c_char,

@@ -1,8 +1,8 @@
 //! The C boundary of segment-native: `libsegment`, `<segment.h>`.
 //!
-//! Nothing happens here but the change of language. What comes from C is read by [`text`] and [`sized`], what goes
-//! wrong is kept by [`error`], and the bodies of the functions are ordinary safe Rust over the core's `Client` and
-//! `Object`. The doc comments are the text of the header.
+//! It only translates between the languages. [`text`] and [`sized`] read what comes from C, [`error`] stores what goes
+//! wrong, and the bodies of the functions are ordinary safe Rust over the core's `Client` and `Object`. The doc
+//! comments are the text of the header.
 
 // The names are C's. Safety is what the header says once for all functions, and `*const T` is what C passes.
 #![allow(non_camel_case_types, clippy::missing_safety_doc)]

@@ -1,6 +1,6 @@
 //! Many members in one call, for bindings and generated code.
 
-// Members are memory of the caller's, and which field of a value counts is the caller's word.
+// Members are the caller's memory, and the caller says which field of a value counts.
 #![allow(unsafe_code)]
 
 use std::ffi::c_char;
@@ -21,7 +21,7 @@ pub const SEGMENT_KIND_DOUBLE: usize = 3;
 pub const SEGMENT_KIND_BOOL: usize = 4;
 /// segment_member.kind: a time, in `unix_ms`.
 pub const SEGMENT_KIND_TIME: usize = 5;
-/// segment_member.kind: null; the value does not count.
+/// segment_member.kind: null; the value is ignored.
 pub const SEGMENT_KIND_NULL: usize = 6;
 /// segment_member.kind: a copy of an object, which may be the one that is changed.
 pub const SEGMENT_KIND_OBJECT: usize = 7;
@@ -58,7 +58,7 @@ pub struct segment_member {
     pub key_length: usize,
     /// How many bytes value.str has; 0: it ends with a NUL.
     pub length: usize,
-    /// What the value is. One that is not known marks the object.
+    /// What the value is. An unknown kind marks the object.
     pub kind: usize,
 }
 
@@ -73,7 +73,7 @@ pub unsafe extern "C" fn segment_object_set_members(
     let itself: *const segment_object = object.as_deref().map_or(std::ptr::null(), std::ptr::from_ref);
     change(object, |object| {
         if count > isize::MAX as usize / size_of::<segment_member>() {
-            return Err(Error::invalid("count is impossible"));
+            return Err(Error::invalid("count is too large"));
         }
         if members.is_null() && count > 0 {
             return Err(null("members"));

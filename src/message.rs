@@ -13,7 +13,7 @@ use crate::object::segment_object;
 use crate::sized::{self, Sized0};
 use crate::text::{self, Text};
 
-/// The optional fields of a message. Zero means that there is none.
+/// The optional fields of a message. Zero means none.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct segment_options {
@@ -96,13 +96,13 @@ fn read_options(given: &segment_options) -> Result<Options<'_>, Error> {
 }
 
 fn borrow(object: &*const segment_object) -> Option<&Object> {
-    // SAFETY: the header asks for NULL or an object that nobody changes until the call returns.
+    // SAFETY: the header asks for NULL or an object that no thread changes until the call returns.
     unsafe { object.as_ref() }.map(|object| &object.0)
 }
 
 /// Says who the user is, and records traits about them. With SEGMENT_STATEFUL the user id is
 /// remembered, and the traits for as long as all of them together have at most 8192 bytes of JSON;
-/// traits beyond that are sent and not remembered, and those known before stay.
+/// traits beyond that are sent but not remembered, and those known before stay.
 ///   traits  "email", "plan", ...; NULL: none.
 #[unsafe(no_mangle)]
 pub extern "C" fn segment_identify(
@@ -176,7 +176,7 @@ pub extern "C" fn segment_group(
 
 /// Says that the user was known by another id before.
 ///   user_id      The id from now on.
-///   previous_id  The one before; NULL with SEGMENT_STATEFUL: the one that is known.
+///   previous_id  The one before; NULL with SEGMENT_STATEFUL: the one that is remembered.
 #[unsafe(no_mangle)]
 pub extern "C" fn segment_alias(
     client: Option<&segment_client>,
@@ -211,10 +211,10 @@ pub unsafe extern "C" fn segment_enqueue(
 /// thread; it waits for nothing, and nothing waits for it. `json` is the value, "\"E1M1\"" or "7"
 /// or "{\"name\": \"E1M1\"}"; NULL removes what was set. The member goes over config.context (two
 /// objects of the same name are merged) and under options->context. "consent", "traits" and
-/// "library" are refused: they are set in other ways. SEGMENT_TOO_LARGE, and nothing has changed, if
+/// "library" are refused: they are set in other ways. SEGMENT_TOO_LARGE, with nothing changed, if
 /// all that is set here would have more than 16,000 bytes of JSON together, or would leave no room
-/// for a message. It lasts as long as the client, whoever its user is; a forked child begins with
-/// its parent's.
+/// for a message. It lasts as long as the client, also when the user changes; a forked child starts
+/// with its parent's.
 #[unsafe(no_mangle)]
 pub extern "C" fn segment_set_context(client: Option<&segment_client>, key: Text, json: Text) -> segment_status {
     guard(|| {

@@ -1,7 +1,6 @@
 //! Objects: properties, traits, context.
 
-// An object may be put into itself, so it is not known which reference is alone; and JSON is written to memory of the
-// caller's.
+// An object may be put into itself, so two pointers may be to one object; and JSON is written to the caller's memory.
 #![allow(unsafe_code)]
 
 use std::ffi::c_char;
@@ -16,7 +15,7 @@ use crate::text::{self, Text};
 /// number of calls; it is for one thread at a time.
 pub struct segment_object(pub(crate) Object);
 
-/// Changes an object. What fails marks it, and is this thread's last error too.
+/// Changes an object. A failure marks it, and is this thread's last error too.
 pub(crate) fn change(object: Option<&mut segment_object>, change: impl FnOnce(&mut Object) -> Result<(), Error>) {
     guard_or((), || {
         let object = &mut object.ok_or_else(|| null("object"))?.0;
@@ -49,7 +48,8 @@ fn change_by(
             let copy = object.clone();
             by(object, name, &copy);
         } else {
-            // SAFETY: the header asks for an object that nobody changes until the call returns, and it is another one.
+            // SAFETY: the header asks for an object that no thread changes until the call returns, and it is another
+            // one.
             by(object, name, unsafe { &(*other).0 });
         }
         Ok(())
@@ -69,8 +69,8 @@ pub extern "C" fn segment_object_new() -> Option<Box<segment_object>> {
     guard_or(None, || Ok(Some(Box::new(segment_object(Object::new())))))
 }
 
-/// An object from JSON text. If that is no JSON object, the object returned is marked: the call
-/// that uses it says why.
+/// An object from JSON text. If the text is not a JSON object, the object returned is marked: the
+/// call that uses it says why.
 #[unsafe(no_mangle)]
 pub extern "C" fn segment_object_parse(json: Text) -> Option<Box<segment_object>> {
     guard_or(None, || {
@@ -124,7 +124,8 @@ pub extern "C" fn segment_object_set_time(object: Option<&mut segment_object>, k
     set(object, &key, Value::TimeMs(unix_ms));
 }
 
-/// Sets any JSON value. It is checked, and kept as it is but for the white space between its parts.
+/// Sets any JSON value. It is checked, and stored as it is except for the white space between its
+/// parts.
 #[unsafe(no_mangle)]
 pub extern "C" fn segment_object_set_json(object: Option<&mut segment_object>, key: Text, json: Text) {
     change(object, |object| {
@@ -134,7 +135,7 @@ pub extern "C" fn segment_object_set_json(object: Option<&mut segment_object>, k
     });
 }
 
-/// Sets a copy of another object, or of the same.
+/// Sets a copy of another object, or of the object itself.
 #[unsafe(no_mangle)]
 pub extern "C" fn segment_object_set_object(
     object: Option<&mut segment_object>,
@@ -146,8 +147,8 @@ pub extern "C" fn segment_object_set_object(
     });
 }
 
-/// Appends a copy of an object to the list of this name, which is made if it is not there; what is
-/// no list marks the object.
+/// Appends a copy of an object to the list of this name, which is created if missing; if the value
+/// is not a list, the object is marked.
 #[unsafe(no_mangle)]
 pub extern "C" fn segment_object_push_object(
     object: Option<&mut segment_object>,
@@ -159,8 +160,8 @@ pub extern "C" fn segment_object_push_object(
     });
 }
 
-/// Appends a text to the list of this name, which is made if it is not there; what is no list marks
-/// the object.
+/// Appends a text to the list of this name, which is created if missing; if the value is not a
+/// list, the object is marked.
 #[unsafe(no_mangle)]
 pub extern "C" fn segment_object_push_str(object: Option<&mut segment_object>, list: Text, item: Text) {
     change(object, |object| {
@@ -171,7 +172,7 @@ pub extern "C" fn segment_object_push_str(object: Option<&mut segment_object>, l
 }
 
 /// Appends any JSON value, as segment_object_set_json sets it, to the list of this name, which is
-/// made if it is not there; what is no list marks the object.
+/// created if missing; if the value is not a list, the object is marked.
 #[unsafe(no_mangle)]
 pub extern "C" fn segment_object_push_json(object: Option<&mut segment_object>, list: Text, json: Text) {
     change(object, |object| {
@@ -181,7 +182,7 @@ pub extern "C" fn segment_object_push_json(object: Option<&mut segment_object>, 
     });
 }
 
-/// The JSON of a member, for segment_set_context say; with a NULL key that of the whole object.
+/// The JSON of a member, for segment_set_context, say; with a NULL key that of the whole object.
 /// Returns its length without the NUL (0: there is no such member, or an error: the object is
 /// marked) and writes a copy with a NUL if it fits into `capacity` bytes; else the buffer becomes
 /// "".

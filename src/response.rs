@@ -14,7 +14,7 @@ use crate::text::{Text, c_text};
 #[derive(Default)]
 pub struct segment_response {
     pub(crate) status: u16,
-    /// With a NUL behind it, for whoever takes it for a string.
+    /// With a NUL at its end, for callers that take it for a string.
     pub(crate) body: Vec<u8>,
     pub(crate) headers: Vec<(String, CString)>,
     /// Of the page after this one.
@@ -29,7 +29,7 @@ pub extern "C" fn segment_response_status(response: Option<&segment_response>) -
     response.map_or(0, |response| i32::from(response.status))
 }
 
-/// The body, with a NUL behind it; NULL for NULL. It belongs to the response.
+/// The body, with a NUL at its end; NULL for NULL. It belongs to the response.
 ///   length_or_null  Set to its length without that NUL.
 #[unsafe(no_mangle)]
 pub extern "C" fn segment_response_body(
@@ -60,7 +60,8 @@ pub extern "C" fn segment_response_header(response: Option<&segment_response>, n
 }
 
 /// The cursor of the next page, for segment_request.cursor, if this is a page of a list of the
-/// Public API or of the Profile API. NULL: it is the last, or none. It belongs to the response.
+/// Public API or of the Profile API. NULL: it is the last page, or not a page. It belongs to the
+/// response.
 #[unsafe(no_mangle)]
 pub extern "C" fn segment_response_cursor(response: Option<&segment_response>) -> *const c_char {
     let cursor = response.and_then(|response| response.cursor.as_ref());
@@ -77,7 +78,8 @@ pub extern "C" fn segment_response_free(response: Option<Box<segment_response>>)
 }
 
 impl segment_response {
-    /// The new body may be a part of the old one, which C can look at: it is copied before that goes.
+    /// The new body may be a part of the old one, which C can read: it is copied before the old one
+    /// is freed.
     pub(crate) fn set_body(&mut self, body: &[u8]) {
         let mut copy = Vec::new();
         if !body.is_empty() {

@@ -1,8 +1,8 @@
 //! Structs that may grow: the caller says how large its own is.
 //!
 //! A caller with an older header has a smaller struct: what it lacks is zero, the default. A caller with a newer header
-//! has a larger one: what we do not know must be zero, else it is refused, because ignoring a wish is worse. (The rule
-//! of Linux's openat2.)
+//! has a larger one: what we do not know must be zero, else it is refused, because to ignore a setting would be worse.
+//! (The rule of Linux's openat2.)
 
 // Reading and writing memory of a size that only C knows.
 #![allow(unsafe_code)]
@@ -21,7 +21,7 @@ pub(crate) unsafe trait Sized0: Copy {
     const NAME: &'static str;
 }
 
-/// Nobody has a struct larger than this; whoever says so passes something else.
+/// No struct is larger; a larger size means that something else was passed.
 const SIZE_MAX: usize = 4096;
 
 fn check_size<T: Sized0>(size: usize) -> Result<(), Error> {
@@ -33,7 +33,7 @@ fn check_size<T: Sized0>(size: usize) -> Result<(), Error> {
     Err(Error::invalid(format!("size must be sizeof({name})")))
 }
 
-/// Reads a struct of the caller's; none for NULL.
+/// Reads the caller's struct; none for NULL.
 pub(crate) fn read<T: Sized0>(pointer: *const T) -> Result<Option<T>, Error> {
     if pointer.is_null() {
         return Ok(None);
@@ -44,7 +44,7 @@ pub(crate) fn read<T: Sized0>(pointer: *const T) -> Result<Option<T>, Error> {
     let size = unsafe { pointer.cast::<u32>().read_unaligned() } as usize;
     check_size::<T>(size)?;
     let mut value = MaybeUninit::<T>::zeroed();
-    // SAFETY: `size` bytes are readable, by the caller's own word, and the copy is no larger than either struct.
+    // SAFETY: the caller says that `size` bytes are readable, and the copy is no larger than either struct.
     unsafe { std::ptr::copy_nonoverlapping(pointer.cast::<u8>(), value.as_mut_ptr().cast::<u8>(), size.min(known)) };
     for at in known..size {
         // SAFETY: as above, `at` lies below the caller's size.
@@ -65,7 +65,7 @@ pub(crate) fn write<T: Sized0>(pointer: *mut T, value: &T) -> Result<(), Error> 
     let known = size.min(size_of::<T>());
     // Its size stays as the caller set it.
     let skip = size_of::<u32>();
-    // SAFETY: the caller's struct has `size` bytes, by its own word; ours has `known`.
+    // SAFETY: the caller says that its struct has `size` bytes; ours has `known`.
     unsafe {
         let from = std::ptr::from_ref(value).cast::<u8>();
         let to = pointer.cast::<u8>();

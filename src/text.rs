@@ -1,4 +1,4 @@
-//! Strings that C hands in, and buffers that it wants them in.
+//! Strings that C passes in, and buffers that it gets them in.
 
 // Reading memory that C points to.
 #![allow(unsafe_code)]
@@ -29,7 +29,7 @@ impl Text {
         utf8(text.to_bytes(), argument).map(Some)
     }
 
-    /// The path, or none for NULL. It is bytes on Unix, where nobody promises that names are UTF-8.
+    /// The path, or none for NULL. It is bytes on Unix, where names need not be UTF-8.
     pub(crate) fn path(&self, argument: &str) -> Result<Option<PathBuf>, Error> {
         if self.0.is_null() {
             return Ok(None);
@@ -37,7 +37,7 @@ impl Text {
         // SAFETY: as in `get`.
         let bytes = unsafe { CStr::from_ptr(self.0) }.to_bytes();
         if bytes.is_empty() {
-            // It is no way to ask for the default either: more likely a variable was not set.
+            // It is not a way to ask for the default: more likely a variable was not set.
             return Err(Error::invalid(format!("{argument} must not be empty")));
         }
         path(bytes, argument).map(Some)
@@ -60,7 +60,7 @@ fn path(bytes: &[u8], argument: &str) -> Result<PathBuf, Error> {
     utf8(bytes, argument).map(Into::into)
 }
 
-/// A text of known length, which needs no NUL.
+/// A text of known length, without a NUL.
 ///
 /// # Safety
 /// `start` is NULL, or `length` bytes can be read there for as long as the text is used.
@@ -100,13 +100,13 @@ pub(crate) unsafe fn bytes<'a>(start: *const c_char, length: usize, argument: &s
         return Err(null(argument));
     }
     if length > isize::MAX as usize {
-        return Err(Error::invalid(format!("the length of {argument} is impossible")));
+        return Err(Error::invalid(format!("the length of {argument} is too large")));
     }
     // SAFETY: the caller's promise.
     Ok(unsafe { std::slice::from_raw_parts(start.cast::<u8>(), length) })
 }
 
-/// So many strings can be in a list; who has more has forgotten the NULL.
+/// The most strings in a list; a longer one probably lacks its NULL.
 const LIST_MAX: usize = 1_000;
 
 /// A list of strings that ends with NULL; NULL is an empty one.
@@ -147,7 +147,7 @@ pub(crate) unsafe fn headers<'a>(
 }
 
 fn utf8<'a>(bytes: &'a [u8], argument: &str) -> Result<&'a str, Error> {
-    // Most texts are ASCII, which is seen much faster.
+    // Most texts are ASCII, which is checked much faster.
     if bytes.is_ascii() {
         // SAFETY: ASCII is UTF-8.
         return Ok(unsafe { std::str::from_utf8_unchecked(bytes) });
@@ -155,7 +155,8 @@ fn utf8<'a>(bytes: &'a [u8], argument: &str) -> Result<&'a str, Error> {
     std::str::from_utf8(bytes).map_err(|_| Error::invalid(format!("{argument} must be UTF-8")))
 }
 
-/// Copies a text, which is shorter than that, into a buffer of the host's with so many bytes, and a NUL behind it.
+/// Copies a text and a NUL into the host's buffer of `capacity` bytes. Callers pass only a text
+/// that fits.
 ///
 /// # Safety
 /// `buffer` is NULL, or `capacity` bytes can be written there.
@@ -165,7 +166,7 @@ pub(crate) unsafe fn copy_out(text: &str, buffer: *mut c_char, capacity: usize) 
     }
     let length = text.len().min(capacity.saturating_sub(1));
     if capacity > 0 {
-        // SAFETY: `length` is below the capacity, by the caller's own word.
+        // SAFETY: the caller's promise; `length` is below `capacity`.
         unsafe {
             std::ptr::copy_nonoverlapping(text.as_ptr(), buffer.cast::<u8>(), length);
             *buffer.add(length) = 0;

@@ -1,6 +1,6 @@
 //! The host's own HTTP.
 
-// Headers are lists of pointers, bodies are memory of the caller's.
+// Headers are lists of pointers, bodies are the caller's memory.
 #![allow(unsafe_code)]
 
 use std::ffi::{CString, c_char, c_void};
@@ -25,9 +25,9 @@ pub struct segment_http {
     pub url: *const c_char,
     /// "Name: value", ..., NULL. Host and Content-Length are yours.
     pub headers: *const *const c_char,
-    /// What to send. It needs no NUL at its end and has none.
+    /// What to send, without a NUL at its end.
     pub body: *const c_char,
-    /// How many bytes of it.
+    /// Its length in bytes.
     pub body_length: usize,
 }
 
@@ -62,7 +62,7 @@ pub extern "C" fn segment_response_add_header(response: Option<&mut segment_resp
     });
 }
 
-/// Fills in a part of a response. What fails marks it: the exchange has then failed.
+/// Fills in a part of a response. A failure marks it, and the exchange then fails.
 fn fill(response: Option<&mut segment_response>, fill: impl FnOnce(&mut segment_response) -> Result<(), Error>) {
     guard_or((), || {
         let response = response.ok_or_else(|| null("response"))?;
@@ -85,12 +85,12 @@ pub(crate) fn transport(callback: Option<TransportCallback>, userdata: *mut c_vo
         headers.push(std::ptr::null());
         let asked = segment_http {
             size: size_of::<segment_http>() as u32,
-            // Never 0, which many take for no limit.
+            // Never 0, which many HTTP libraries take for no limit.
             timeout_ms: u32::try_from(request.timeout.as_millis()).unwrap_or(u32::MAX).max(1),
             method: method.as_ptr(),
             url: url.as_ptr(),
             headers: headers.as_ptr(),
-            // Where there is nothing, a host may still look: an empty text is as good as any.
+            // Never NULL: a host may read it even where the body is empty.
             body: if request.body.is_empty() { c"".as_ptr() } else { request.body.as_ptr().cast() },
             body_length: request.body.len(),
         };
@@ -100,7 +100,7 @@ pub(crate) fn transport(callback: Option<TransportCallback>, userdata: *mut c_vo
         let reached = unsafe { callback(userdata.get(), &asked, &mut response) };
         let failed = |text: String| Err(Error::new(ErrorKind::Network, text));
         match response {
-            _ if reached != 0 => failed(format!("the transport of the host says {reached}")),
+            _ if reached != 0 => failed(format!("the transport of the host returned {reached}")),
             segment_response { flaw: Some(flaw), .. } => failed(format!("the transport of the host: {flaw}")),
             segment_response { status: 0, .. } => {
                 failed("the transport of the host gave no answer to segment_response_set".to_owned())

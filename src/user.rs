@@ -1,6 +1,6 @@
-//! Identity, consent, opting out: kept in spool_dir across launches.
+//! Identity, consent, opting out: stored in spool_dir across launches.
 
-// The ids are written to memory of the caller's.
+// The ids are written to the caller's memory.
 #![allow(unsafe_code)]
 
 use std::ffi::c_char;
@@ -56,13 +56,13 @@ unsafe fn copy_id(
     guard_or(0, || {
         let found = required(client).map(|client| id(client).unwrap_or_default());
         let fits = found.as_ref().map_or("", |id| if id.len() < capacity { id.as_str() } else { "" });
-        // SAFETY: by the caller's own word.
+        // SAFETY: the caller's promise.
         unsafe { text::copy_out(fits, buffer, capacity) }?;
         found.map(|id| id.len())
     })
 }
 
-/// Forgets the user and their traits, at a logout for example; there is a new anonymous id. Needs
+/// Forgets the user and their traits, at a logout for example, and makes a new anonymous id. Needs
 /// SEGMENT_STATEFUL.
 #[unsafe(no_mangle)]
 pub extern "C" fn segment_reset(client: Option<&segment_client>) -> segment_status {
@@ -70,10 +70,10 @@ pub extern "C" fn segment_reset(client: Option<&segment_client>) -> segment_stat
 }
 
 /// From now on every message says what the user agreed to, in context.consent.categoryPreferences.
-/// With SEGMENT_STATEFUL a new choice is tracked as "Segment Consent Preference Updated"; where that
-/// is refused, nothing has changed. Another process with this spool_dir knows of it from its next
+/// With SEGMENT_STATEFUL a new choice is tracked as "Segment Consent Preference Updated"; if that
+/// message is refused, nothing changes. Another process with this spool_dir follows from its next
 /// request on.
-///   categories  A boolean for each category; NULL: messages say nothing of it any more.
+///   categories  A boolean for each category; NULL: messages no longer say anything about it.
 #[unsafe(no_mangle)]
 pub extern "C" fn segment_set_consent(
     client: Option<&segment_client>,
@@ -82,32 +82,32 @@ pub extern "C" fn segment_set_consent(
     guard(|| required(client)?.set_consent(categories.map(|categories| &categories.0)))
 }
 
-/// The user does not want to be known: calls return SEGMENT_OPTED_OUT, nothing is sent any more,
-/// what waits is thrown away (by other processes with this spool_dir before they send anything
-/// more), and who the user was is forgotten. It stays so, also after a restart, until
-/// segment_opt_in. It waits up to a second for what was thrown away to be gone from the disk.
-/// SEGMENT_STORAGE: it could not be kept, and is so in this process only.
+/// The user does not want to be tracked: calls return SEGMENT_OPTED_OUT, nothing more is sent, what
+/// waits is thrown away (by other processes with this spool_dir before they send anything more),
+/// and who the user was is forgotten. This lasts, also after a restart, until segment_opt_in. The
+/// call waits up to a second for what was thrown away to be gone from the disk. SEGMENT_STORAGE:
+/// the choice could not be stored, and holds in this process only.
 #[unsafe(no_mangle)]
 pub extern "C" fn segment_opt_out(client: Option<&segment_client>) -> segment_status {
     guard(|| required(client)?.opt_out())
 }
 
-/// The user wants to be known, for the first time or again. What is held (SEGMENT_ASK_FIRST) is let
-/// go: with spool_dir it is there when the call returns, unless that takes more than a second or the
-/// disk fails (segment_stats.in_memory counts the rest). What was thrown away stays so. Where nobody
-/// knows what the user wants, because what is kept in spool_dir cannot be read or was damaged, calls
-/// return SEGMENT_STORAGE (with SEGMENT_ASK_FIRST: SEGMENT_OPTED_OUT), and nothing is sent or thrown
-/// away; after damage until segment_opt_in or segment_opt_out. SEGMENT_STORAGE from segment_opt_in
-/// itself: the yes could not be kept, and is so in this process only.
+/// The user agrees to be tracked, for the first time or again. What is held (SEGMENT_ASK_FIRST) is
+/// released: with spool_dir it is there when the call returns, unless that takes more than a second
+/// or the disk fails (segment_stats.in_memory counts the rest). What was thrown away stays so.
+/// While the choice in spool_dir cannot be read, or is damaged, other calls return SEGMENT_STORAGE
+/// (with SEGMENT_ASK_FIRST: SEGMENT_OPTED_OUT), and nothing is sent or thrown away; after damage
+/// this lasts until segment_opt_in or segment_opt_out. SEGMENT_STORAGE from segment_opt_in itself:
+/// the yes could not be stored, and holds in this process only.
 #[unsafe(no_mangle)]
 pub extern "C" fn segment_opt_in(client: Option<&segment_client>) -> segment_status {
     guard(|| required(client)?.opt_in())
 }
 
 /// What the user has answered, in this run or an earlier one with this spool_dir, with or without
-/// SEGMENT_ASK_FIRST: SEGMENT_CHOICE_NONE, _IN or _OUT. _OUT is also what counts as a no: what
-/// spool_dir keeps of it cannot be read, or DO_NOT_TRACK is set (see SEGMENT_ASK_FIRST). Without a
-/// client: SEGMENT_CHOICE_NONE, and segment_error() says so.
+/// SEGMENT_ASK_FIRST: SEGMENT_CHOICE_NONE, _IN or _OUT. _OUT is also returned for what counts as a
+/// no: the answer in spool_dir cannot be read, or DO_NOT_TRACK is set (see SEGMENT_ASK_FIRST).
+/// Without a client: SEGMENT_CHOICE_NONE, and segment_error() says so.
 #[unsafe(no_mangle)]
 pub extern "C" fn segment_opt_state(client: Option<&segment_client>) -> i32 {
     guard_or(SEGMENT_CHOICE_NONE, || {

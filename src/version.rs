@@ -1,4 +1,4 @@
-//! What the library says of itself.
+//! What the library says about itself.
 
 // The functions are exported by their names.
 #![allow(unsafe_code)]

@@ -50,7 +50,7 @@ std::vector<std::pair<std::string, std::string>> seen_and_expected();        // 
 
 static int passed = 0;
 
-// What only a hang takes.
+// Longer than anything but a hang takes.
 static std::chrono::milliseconds patience() {
     const char* factor = std::getenv("SEGMENT_TEST_PATIENCE");
     return std::chrono::milliseconds(static_cast<long>(120'000 * (factor ? std::atof(factor) : 1)));
@@ -65,7 +65,7 @@ static void check(bool holds, const char* condition, int line) {
     ++passed;
 }
 
-// The sentences of C are free to change, but must name what they are about.
+// The wording of C's errors may change, but must name the argument.
 #define REFUSED(result, word) refused((result), (word), __LINE__)
 static void refused(const Result& result, const char* word, int line) {
     const bool is_named = result.message().find(word) != std::string::npos;
@@ -101,7 +101,7 @@ static_assert(!std::is_copy_constructible_v<Client> && std::is_nothrow_move_cons
 static_assert(!std::is_copy_constructible_v<Object> && std::is_nothrow_move_constructible_v<Object>);
 static_assert(!std::is_copy_constructible_v<Response> && std::is_nothrow_move_constructible_v<Response>);
 COMPILES(pages, std::declval<Object>().pages(Request{}))
-static_assert(pages<const Client&> && !pages<Client>);  // a client that is gone before the loop begins
+static_assert(pages<const Client&> && !pages<Client>);  // a client that ends before the loop begins
 
 static Config dry_run() {
     Config config;
@@ -112,7 +112,7 @@ static Config dry_run() {
 
 static bool has(std::string_view text, std::string_view part) { return text.find(part) != text.npos; }
 
-// Stands in for the network: keeps what was asked, and answers.
+// In place of the network: stores the requests, and answers.
 struct Network {
     struct Asked {
         std::string method, url, headers, body;
@@ -147,7 +147,7 @@ static bool balances(const Stats& stats) {
     return stats.accepted == stats.delivered + stats.failed + stats.dropped + stats.queued;
 }
 
-static void every_expression_comes_to_the_json_it_looks_like() {
+static void every_expression_becomes_the_json_it_looks_like() {
     for (const auto& [seen, expected] : seen_and_expected()) {
         if (seen != expected) std::fprintf(stderr, "%s is not %s\n", seen.c_str(), expected.c_str());
         CHECK(seen == expected);
@@ -309,7 +309,7 @@ static void an_object_keeps_its_first_flaw_until_cleared() {
     CHECK(refuse(object.set("b", 2)));
     Object taken = std::move(object);
     CHECK(refuse(taken));
-    CHECK(refuse(object));  // empty now, and of use again
+    CHECK(refuse(object));  // empty now, and usable again
     CHECK(refuse(object.set("c", 3)));
     Object().clear();
 }
@@ -487,7 +487,7 @@ static void a_client_destroyed_inside_its_callback_lives_on() {
         std::unique_ptr<Client> client;
         std::atomic<int> calls{0};
     } shared;
-    static std::atomic<const void*> leaked{nullptr};  // on purpose; this keeps it in sight of leak checkers
+    static std::atomic<const void*> leaked{nullptr};  // on purpose; still reachable for leak checkers
     Config config = dry_run();
     config.on_delivery = [&shared, here = 0](const Delivery&) {
         ++shared.calls;
@@ -661,7 +661,7 @@ static void messages_say_what_the_user_agreed_to() {
     REFUSED(client.set_consent({{"cut\0here"sv, true}}), "categories: \"cut\" has a NUL");
 }
 
-static void who_opted_out_is_left_alone() {
+static void after_an_opt_out_nothing_is_sent() {
     Network network;
     Config config = network.config();
     config.flush_interval = 1h;
@@ -676,7 +676,7 @@ static void who_opted_out_is_left_alone() {
     CHECK(client.anonymous_id().size() == 36 && client.stats().delivered == 1 && !has(network.bodies(), "Waiting"));
 }
 
-static void who_is_asked_first_is_held_until_they_answer() {
+static void ask_first_holds_messages_until_the_answer() {
     Network network;
     Config config = network.config();
     config.ask_first = true;
@@ -843,7 +843,7 @@ static void a_call_is_answered_whatever_the_status() {
     CHECK(network.asked.size() == 4);
 }
 
-static void all_pages_of_a_list_are_turned() {
+static void all_pages_of_a_list_are_read() {
     Network network;
     Config config = network.config();
     config.public_endpoint = "https://public.example";
@@ -854,7 +854,7 @@ static void all_pages_of_a_list_are_turned() {
     request.api = Api::public_api;
     request.method = "GET";
     request.path = "/sources";
-    // The queries that pages are asked for with, when they are answered with these, and then not at all.
+    // The queries of the requests for pages, when they get these answers, and then none.
     const auto queries = [&](const std::vector<HttpAnswer>& answers) {
         network.asked.clear();
         network.answer = [&](const Network::Asked&) -> std::optional<HttpAnswer> {
@@ -996,7 +996,7 @@ static void designated_initializers_work() {
 }
 #endif
 
-static void what_is_dropped_is_told_and_calls_that_fail_are_logged() {
+static void drops_are_reported_and_failing_calls_logged() {
     std::mutex lock;
     std::multiset<std::string> delivered, dropped;
     std::vector<std::string> lines;
@@ -1034,7 +1034,7 @@ static void what_is_dropped_is_told_and_calls_that_fail_are_logged() {
 }
 
 int main() {
-    every_expression_comes_to_the_json_it_looks_like();
+    every_expression_becomes_the_json_it_looks_like();
     every_call_is_accepted_and_delivered();
     results_tell_what_was_wrong();
     a_nul_inside_a_text_is_refused();
@@ -1054,16 +1054,16 @@ int main() {
     traits_and_products_go_wherever_objects_go();
     a_stateful_client_knows_its_user();
     messages_say_what_the_user_agreed_to();
-    who_opted_out_is_left_alone();
-    who_is_asked_first_is_held_until_they_answer();
+    after_an_opt_out_nothing_is_sent();
+    ask_first_holds_messages_until_the_answer();
     before_send_keeps_replaces_or_drops();
     a_transport_of_the_hosts_own_delivers();
     an_endpoint_may_be_the_whole_url_of_batches();
     a_call_is_answered_whatever_the_status();
-    all_pages_of_a_list_are_turned();
+    all_pages_of_a_list_are_read();
     many_threads_share_a_client();
     a_running_program_sets_its_context();
-    what_is_dropped_is_told_and_calls_that_fail_are_logged();
+    drops_are_reported_and_failing_calls_logged();
     what_waits_for_a_former_source_is_sent_to_this_one();
 #if __cplusplus >= 202002L
     designated_initializers_work();

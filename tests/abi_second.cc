@@ -1,5 +1,5 @@
-// segment.hpp in a second translation unit; and once more over object functions that keep their JSON readable, so that
-// abi.cc can compare what an expression came to. The real ones are tested where they are written.
+// segment.hpp in a second translation unit; and once more over object functions that keep readable JSON, so that abi.cc
+// can compare what an expression became. The real ones are tested in the core.
 #include <segment.hpp>
 
 #include <algorithm>
@@ -186,7 +186,7 @@ std::vector<std::pair<std::string, std::string>> seen_and_expected() {
         {json(itself), R"({"a":1,"me":{"a":1}})"},
         {json(Object().set("a", 1).set("a", {{"b", List{"c"}}})), R"({"a":{"b":["c"]}})"},
         {json(Object().set("a", List{"b"}).set("a", List{"c"}).push("a", "d")), R"({"a":["c","d"]})"},
-        // Names that Segment has given a meaning.
+        // Names that have a meaning for Segment.
         {json(address),
          R"({"street":"6th St","city":"San Francisco","state":"CA","postalCode":"94103","country":"USA"})"},
         {json(company), R"({"name":"Initech","id":"c-1","industry":"Technology","employee_count":329,"plan":"pro"})"},

@@ -1,14 +1,14 @@
 /* A user who is asked first (SEGMENT_ASK_FIRST): before they have answered nothing is written or sent.
  *     ask                        the tests
- *     ask silent|yes FOLDER URL  a program to be watched from outside: whose user never answers, or says yes */
-#define _XOPEN_SOURCE 700 /* mkdtemp, setenv and nftw, where the compiler is told to be strict */
+ *     ask silent|yes FOLDER URL  a program to trace, whose user never answers, or says yes */
+#define _XOPEN_SOURCE 700 /* mkdtemp, setenv and nftw, which a strict compiler leaves out */
 #include "check.h"
 
 #include <ftw.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
-#define WEEK 604800000u /* milliseconds that nobody waits */
+#define WEEK 604800000u /* in milliseconds: no test waits that long */
 
 static char folder[64], spool[96];
 static int asked;
@@ -20,7 +20,7 @@ static int32_t transport(void *userdata, const segment_http *request, segment_re
     return 0;
 }
 
-/* With a spool that is not there yet. */
+/* With a spool that does not exist yet. */
 static segment_config asking(void) {
     segment_config config = dry();
     config.flags = SEGMENT_ASK_FIRST | SEGMENT_STATEFUL;
@@ -51,7 +51,7 @@ static bool is_written(void) {
     return stat(spool, &stat_of_spool) == 0;
 }
 
-/* Everything that a user can say but yes and no: four messages. */
+/* A consent and three calls: four messages. */
 static void say_everything(void) {
     segment_object *choice = segment_object_new();
     segment_object_set_bool(choice, "ads", false);
@@ -76,7 +76,7 @@ static void misuse(void) {
     NO_CLIENT(&config, "flags has unknown bits: 0x200");
 }
 
-static void a_yes_lets_everything_go(void) {
+static void a_yes_releases_everything(void) {
     char before[64], after[64];
     segment_request request = {.size = sizeof request, .path = "/v1/track", .method = "POST"};
     new_folder();
@@ -140,7 +140,7 @@ static void what_cannot_be_read_is_a_no(void) {
     new_folder();
     snprintf(path, sizeof path, "%s/segment-native", spool);
     CHECK(mkdir(spool, 0700) == 0);
-    FILE *file = fopen(path, "w"); /* no folder */
+    FILE *file = fopen(path, "w"); /* not a folder */
     CHECK(file && fclose(file) == 0);
     begin(asking());
     CHECK(segment_opt_state(client) == SEGMENT_CHOICE_OUT);
@@ -156,7 +156,7 @@ static void do_not_track_is_a_no_until_there_is_a_yes(void) {
     config.flags = 0;
     config.spool_dir = NULL;
     begin(config);
-    CHECK(segment_opt_state(client) == SEGMENT_CHOICE_NONE); /* nobody asks */
+    CHECK(segment_opt_state(client) == SEGMENT_CHOICE_NONE); /* without the flag it does not count */
     end();
     begin(asking());
     CHECK(segment_opt_state(client) == SEGMENT_CHOICE_OUT);
@@ -173,7 +173,7 @@ static void do_not_track_is_a_no_until_there_is_a_yes(void) {
     delete_folder();
 }
 
-static void without_the_flag_an_answer_is_told_too(void) {
+static void without_the_flag_an_answer_is_returned_too(void) {
     begin(dry());
     CHECK(segment_opt_state(client) == SEGMENT_CHOICE_NONE);
     ACCEPTED(segment_track(client, "u", "E", NULL, NULL));
@@ -184,7 +184,7 @@ static void without_the_flag_an_answer_is_told_too(void) {
     end();
 }
 
-/* Does all that a program does; tests/c watches the system calls. */
+/* Does all that a program does; tests/c traces its system calls. */
 static int live(bool says_yes, char *spool_dir, const char *endpoint) {
     segment_object *context = segment_object_parse("{\"app\":{\"version\":\"1\"}}");
     segment_config config = {.size = sizeof config, .write_key = "KEY", .shutdown_ms = WEEK, .flush_at = 1};
@@ -204,7 +204,7 @@ static int live(bool says_yes, char *spool_dir, const char *endpoint) {
         segment_status said = segment_opt_in(client);
         spooling = true; /* from now on */
         ACCEPTED(said);
-        segment_flush(client, 500); /* nobody answers */
+        segment_flush(client, 500); /* no server is there */
         segment_shutdown(client, 0);
     }
     segment_free(client);
@@ -217,11 +217,11 @@ int main(int argc, char **argv) {
     unsetenv("DO_NOT_TRACK");
     if (argc == 4) return live(strcmp(argv[1], "yes") == 0, argv[2], argv[3]);
     misuse();
-    a_yes_lets_everything_go();
+    a_yes_releases_everything();
     a_no_erases_it();
     without_an_answer_the_end_drops_it_at_once();
     what_cannot_be_read_is_a_no();
     do_not_track_is_a_no_until_there_is_a_yes();
-    without_the_flag_an_answer_is_told_too();
+    without_the_flag_an_answer_is_returned_too();
     return sum();
 }

@@ -1,8 +1,8 @@
-/* What the host does for the library: on_delivery, on_log, before_send, HTTP of its own. */
-#define _XOPEN_SOURCE 700 /* mkdtemp and nftw, where the compiler is told to be strict */
+/* What the host does for the library: on_delivery, on_log, before_send, its own HTTP. */
+#define _XOPEN_SOURCE 700 /* mkdtemp and nftw, which a strict compiler leaves out */
 #include "host.h"
 
-/* What the callbacks saw. They only write; the theme checks when the client has settled or is gone. */
+/* What the callbacks saw. They only write; the test checks when the client has settled or is gone. */
 struct seen {
     uint64_t delivered, failed, lost, logged;
     bool wrong, called_back;
@@ -115,7 +115,7 @@ static void the_hosts_http_sees_the_whole_request(void) {
 }
 
 static int32_t says_seven(segment_response *response) {
-    return good(response), 7; /* an answer is none if the transport says so */
+    return good(response), 7; /* a status other than 0 discards the answer */
 }
 
 static int32_t says_nothing(segment_response *response) {
@@ -165,7 +165,7 @@ static void count_lost(void *userdata, const segment_delivery *d) {
     if (d->status == SEGMENT_NETWORK && d->http_status == 0) lost_by_network += d->message_count;
 }
 
-/* What is no answer is none: for single requests at once, for messages after their last attempt. */
+/* A failed exchange fails single requests at once, and messages after their last attempt. */
 static void a_transport_may_fail_in_every_way(void) {
     static const struct { int32_t (*answer)(segment_response *response); const char *word; } ways[] = {
         {says_seven, "7"}, {says_nothing, "segment_response_set"}, {status_too_low, "status"},
@@ -184,7 +184,7 @@ static void a_transport_may_fail_in_every_way(void) {
         sent();
         CHECK(counts().failed == 1 && lost_by_network == n + 1);
         net.answer = good;
-        CHECK(calls(&request)); /* the failures of messages are nothing to a single request */
+        CHECK(calls(&request)); /* failed messages do not affect a single request */
         end();
     }
 }
@@ -234,7 +234,7 @@ static void before_send_keeps_replaces_and_drops(void) {
     CHECK(strstr(sent(), editor.json) != NULL); /* what it saw is what is sent, byte for byte */
     ACCEPTED(segment_enqueue(client, "{\"type\":\"page\",\"userId\":\"u\"}", 28));
     CHECK(editor.asked == 2 && strstr(sent(), editor.json) != NULL);
-    INVALID(segment_track(client, "u", "", NULL, NULL), "event"); /* it does not see what is wrong anyway */
+    INVALID(segment_track(client, "u", "", NULL, NULL), "event"); /* it does not see messages that are refused */
     CHECK(editor.asked == 2);
     end();
 
@@ -292,11 +292,11 @@ static void what_before_send_returns_is_checked(void) {
     end();
 }
 
-static segment_client *other; /* of the same program */
+static segment_client *other; /* another client of the same program */
 static segment_status inside[5];
 
 static const char *call_back(const char *json) {
-    if (editor.asked > 1) return json; /* it got through: that will be seen */
+    if (editor.asked > 1) return json; /* a second message got through: the test sees that */
     inside[0] = segment_track(client, "u", "From the callback", NULL, NULL);
     net.wrong |= !strstr(segment_error(), "before_send");
     inside[1] = segment_enqueue(client, "{\"type\":\"page\",\"userId\":\"u\"}", 28);

@@ -1,5 +1,5 @@
 /* Single requests to Segment's APIs, and their answers. */
-#define _XOPEN_SOURCE 700 /* mkdtemp and nftw, where the compiler is told to be strict */
+#define _XOPEN_SOURCE 700 /* mkdtemp and nftw, which a strict compiler leaves out */
 #include "host.h"
 
 static void null_never_crashes(void) {
@@ -27,7 +27,7 @@ static void null_never_crashes(void) {
 }
 
 static int32_t binary(segment_response *response) {
-    char *copy = malloc(5); /* as long as it is and no longer; and gone afterwards */
+    char *copy = malloc(5); /* no longer than the body, and freed afterwards */
     if (!copy) abort();
     segment_response_set(response, 500, "forgotten", 9);
     segment_response_set(response, 418, memcpy(copy, "\0a\0\xff\0", 5), 5);
@@ -42,7 +42,7 @@ static int32_t binary(segment_response *response) {
 static int32_t cut_by_itself(segment_response *response) {
     size_t length = 0;
     segment_response_set(response, 200, "HEAD some text of an answer", 27);
-    const char *body = segment_response_body(response, &length); /* a part of it takes the place of the whole */
+    const char *body = segment_response_body(response, &length); /* a part of it replaces the whole */
     segment_response_set(response, 201, body + 5, length - 5);
     segment_response_add_header(response, "X-Body", segment_response_body(response, NULL));
     segment_response_add_header(response, "X-Again", segment_response_header(response, "X-Body"));
@@ -73,7 +73,7 @@ static void answers_are_read_back(void) {
     CHECK(is(segment_response_header(response, ""), "nameless"));
     forget();
     CHECK(segment_response_header(response, "X-Twic") == NULL && segment_response_header(response, "X-Twice:") == NULL);
-    INVALID(segment_error_status(), "client"); /* what is absent is no error */
+    INVALID(segment_error_status(), "client"); /* an absent header is not an error */
     segment_response_free(response);
 
     net.answer = no_body;
@@ -111,7 +111,7 @@ static void requests_are_made_as_they_are_asked_for(void) {
         CHECK(calls(&request) && is(net.url, url));
     }
 
-    char *body = malloc(6); /* no NUL behind it: reading on would be found out */
+    char *body = malloc(6); /* no NUL at its end: reading further is detected */
     if (!body) abort();
     request = request_to("/v1/import");
     request.body = memcpy(body, "\0{\xff}\0\n", 6);
@@ -122,7 +122,7 @@ static void requests_are_made_as_they_are_asked_for(void) {
         CHECK(is(header_sent("content-type"), "application/json"));
     }
     free(body);
-    request.body_length = 0; /* a pointer alone is no body */
+    request.body_length = 0; /* a pointer alone is not a body */
     CHECK(calls(&request) && net.length == 0 && !header_sent("content-type"));
 
     request.timeout_ms = 77;
@@ -165,7 +165,7 @@ static void requests_that_cannot_be_made_are_refused(void) {
     }
     segment_request request = request_to("/");
     for (size_t n = 0; n < COUNT(endless); n++) endless[n] = "A: b";
-    request.headers = endless; /* somebody forgot the NULL */
+    request.headers = endless; /* without the NULL at its end */
     NO_ANSWER(&request, SEGMENT_INVALID, "headers");
     CHECK(net.asked == 0);
     ACCEPTED(segment_shutdown(client, 0));
@@ -213,7 +213,7 @@ static void each_api_has_its_host_its_credentials_and_its_headers(void) {
         end();
     }
     config = by_host();
-    begin(config); /* whoever brings a header of their own needs no token */
+    begin(config); /* a request with its own header needs no token */
     segment_request request = request_to("/");
     request.api = SEGMENT_PUBLIC_API;
     request.headers = own;
@@ -241,7 +241,7 @@ static int32_t no_cursor_in_c(segment_response *response) {
     return segment_response_set(response, 200, "{\"cursor\":{\"next\":\"a\\u0000b\"}}", 30), 0;
 }
 
-/* As a program of C goes through a list: the cursor of an answer, and with it the next request. */
+/* How a C program reads a list: the cursor of an answer goes into the next request. */
 static void a_list_is_read_page_by_page(void) {
     static const char *const queries[][4] = {
         {"?q=1", "?q=1&pagination.cursor=b%3D3", "?q=1&pagination.cursor=b%3D2", "?q=1&pagination.cursor=b%3D1"},
@@ -261,12 +261,12 @@ static void a_list_is_read_page_by_page(void) {
         net.answer = page;
         do {
             segment_response *next = segment_call(client, &request);
-            segment_response_free(response); /* what it named was needed until here */
+            segment_response_free(response); /* its cursor was needed until here */
             response = next;
             const char *query = strchr(net.url, '?');
             CHECK(net.asked <= 4 && is(query, queries[api][net.asked - 1]));
             request.cursor = segment_response_cursor(response);
-            CHECK(request.cursor == segment_response_cursor(response)); /* it stays where it is */
+            CHECK(request.cursor == segment_response_cursor(response)); /* the pointer stays the same */
         } while (request.cursor);
         CHECK(net.asked == 4);
         segment_response_free(response);
@@ -282,7 +282,7 @@ static void a_list_is_read_page_by_page(void) {
     end();
 }
 
-/* Of a request and of oauth: sizes that no header ever had, a newer header's, an older one's. */
+/* Requests and oauth with sizes that no header ever had, with a newer header's, with an older one's. */
 static void structs_may_be_older_and_newer(void) {
     static const uint32_t wrong[] = {0, 4, 7, 9, 4097, UINT32_MAX};
     struct { segment_request known; uint64_t later[2]; } newer = {request_to("/v1/x"), {0, 0}};
@@ -297,7 +297,7 @@ static void structs_may_be_older_and_newer(void) {
         config.oauth = &oauth;
         NO_CLIENT(&config, "sizeof(segment_oauth)");
     }
-    request.size = offsetof(segment_request, query); /* what lies behind it is not read, though it would be refused */
+    request.size = offsetof(segment_request, query); /* what lies beyond it is not read, though it would be refused */
     request.query = request.body = BAD;
     request.body_length = SIZE_MAX;
     request.headers = (const char *const *)&request;
@@ -306,12 +306,12 @@ static void structs_may_be_older_and_newer(void) {
     NO_ANSWER(&request, SEGMENT_INVALID, "path");
     newer.known.size = sizeof newer;
     CHECK(calls(&newer.known));
-    newer.later[1] = UINT64_C(1) << 63; /* a wish of the future: its last byte */
+    newer.later[1] = UINT64_C(1) << 63; /* a later version's setting: its last byte */
     NO_ANSWER(&newer.known, SEGMENT_INVALID, "segment_request");
 
     oauth.size = offsetof(segment_oauth, scope);
     oauth.scope = oauth.endpoint = BAD;
-    NO_CLIENT(&config, "oauth: private_key"); /* as far as that it was read */
+    NO_CLIENT(&config, "oauth: private_key"); /* it was read up to here */
     newer_oauth.known.private_key = "no key";
     newer_oauth.known.size = sizeof newer_oauth;
     config.oauth = &newer_oauth.known;

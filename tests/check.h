@@ -1,5 +1,5 @@
-/* What the C programs that test the library have in common: each checks as it goes, prints what failed with its line,
- * and ends with the sum. */
+/* What the C test programs have in common: each prints the checks that fail, with their lines, and the totals at the
+ * end. */
 #ifndef CHECK_H
 #define CHECK_H
 
@@ -11,19 +11,19 @@
 #include <time.h>
 
 static int passed, failed;
-static segment_client *client; /* the one of the theme that is running */
+static segment_client *client; /* of the test that is running */
 static bool spooling;
 
 #define BAD "\xc3\x28"       /* not UTF-8 */
 #define COUNT(table) (sizeof(table) / sizeof(table)[0])
-#define PATIENCE patience()   /* milliseconds that only a hang takes */
+#define PATIENCE patience()   /* in milliseconds, longer than anything but a hang takes */
 
 #define CHECK(condition) check((condition), __FILE__, __LINE__, #condition)
 #define ACCEPTED(call) check((call) == SEGMENT_OK, __FILE__, __LINE__, #call)
 /* The call returns this status, and the sentence names what is wrong. */
 #define REFUSED(call, status, word) check(is_refused((call), (status), (word)), __FILE__, __LINE__, #call)
 #define INVALID(call, word) REFUSED(call, SEGMENT_INVALID, word)
-/* The same for what returns nothing, and for settings that make no client. */
+/* The same for functions that return nothing, and for settings that are refused. */
 #define FAILS(call, word) (forget(), (call), INVALID(segment_error_status(), word))
 #define NO_CLIENT(config, word) \
     (forget(), check(!makes(config) && is_refused(segment_error_status(), SEGMENT_INVALID, (word)), __FILE__, \
@@ -68,12 +68,12 @@ static inline bool is_refused(segment_status status, segment_status expected, co
     return status == expected && segment_error_status() == expected && strstr(segment_error(), word);
 }
 
-/* Puts a sentence where the next one goes that no theme looks for: an old one is not taken for a new one. */
+/* Sets an error that no test looks for, so that an old one is not taken for a new one. */
 static inline void forget(void) {
     segment_flush(NULL, 0);
 }
 
-/* Delivers to nobody, at once; and only when told to, so that messages stay where a theme can count them. */
+/* A dry run, which delivers only when told to, so that a test can count the messages that wait. */
 static inline segment_config dry(void) {
     return (segment_config){.size = sizeof(segment_config), .flags = SEGMENT_DRY_RUN, .write_key = "KEY",
                             .flush_at = UINT32_MAX, .flush_interval_ms = UINT32_MAX, .shutdown_ms = PATIENCE};
@@ -91,7 +91,7 @@ static inline void end(void) {
     client = NULL;
 }
 
-/* Whether the settings make a client. */
+/* Whether a client can be made with the settings. */
 static inline bool makes(const segment_config *config) {
     segment_client *made = segment_new(config);
     segment_free(made);
@@ -104,15 +104,15 @@ static inline int sum(void) {
     return failed != 0;
 }
 
-/* The setter marks the object: the call that uses it fails for this reason. Then the object is as good as new. */
+/* The setter marks the object: the call that uses it fails for this reason. Then the object is cleared. */
 #define MARKS(object, setter, status, word) \
     (forget(), (setter), REFUSED(segment_error_status(), (status), (word)), \
      REFUSED(segment_track(client, "u", "E", (object), NULL), (status), (word)), \
      segment_object_clear(object), ACCEPTED(segment_track(client, "u", "E", (object), NULL)))
 
-#define CLOSED_PORT "http://127.0.0.1:9" /* nobody answers there */
+#define CLOSED_PORT "http://127.0.0.1:9" /* no server is there */
 
-/* Delivers to where nobody listens. */
+/* Delivers to a closed port. */
 static inline segment_config lost(segment_config config) {
     config.size = sizeof config;
     config.write_key = "KEY";

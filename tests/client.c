@@ -1,5 +1,5 @@
 /* A client: its settings, its life, its counts, and its folder. */
-#define _XOPEN_SOURCE 700 /* mkdtemp and nftw, where the compiler is told to be strict */
+#define _XOPEN_SOURCE 700 /* mkdtemp and nftw, which a strict compiler leaves out */
 #include "host.h"
 
 #include <dirent.h>
@@ -21,7 +21,7 @@ static void null_never_crashes(void) {
     end();
 }
 
-/* One struct after the other: sizes that no header ever had, a newer header's, an older one's, and any address. */
+/* Each struct with sizes that no header ever had, with a newer header's, with an older one's, and at any address. */
 static void structs_may_be_older_newer_and_anywhere(void) {
     static const uint32_t wrong[] = {0, 4, 7, 9, 4097, 8192, UINT32_MAX};
     segment_config config;
@@ -51,12 +51,12 @@ static void structs_may_be_older_newer_and_anywhere(void) {
     ACCEPTED(segment_track(client, "u", "E", NULL, &newer_options.known));
     ACCEPTED(segment_get_stats(client, &newer_stats.known));
     CHECK(newer_stats.known.size == sizeof newer_stats && newer_stats.known.accepted == 1);
-    CHECK(newer_stats.later[0] == 0 && newer_stats.later[1] == 0); /* no count that nobody made */
-    newer_config.later[1] = newer_options.later[1] = UINT64_C(1) << 63; /* a wish of the future: its last byte */
+    CHECK(newer_stats.later[0] == 0 && newer_stats.later[1] == 0); /* unknown counts are zero */
+    newer_config.later[1] = newer_options.later[1] = UINT64_C(1) << 63; /* a later version's setting: its last byte */
     NO_CLIENT(&newer_config.known, "segment_config");
     INVALID(segment_track(client, "u", "E", NULL, &newer_options.known), "segment_options");
 
-    config = dry(); /* what lies behind an older struct is not read, though it would be refused */
+    config = dry(); /* what lies beyond an older struct is not read, though it would be refused */
     config.size = offsetof(segment_config, spool_dir);
     config.spool_dir = config.proxy = BAD;
     config.uploads = 99;
@@ -70,7 +70,7 @@ static void structs_may_be_older_newer_and_anywhere(void) {
     ACCEPTED(segment_get_stats(client, &stats));
     CHECK(stats.accepted == 2 && stats.delivered == UINT64_C(0xeeeeeeeeeeeeeeee));
 
-    char *odd = calloc(1, sizeof config + 1); /* exactly as long as it may be read, and at no aligned address */
+    char *odd = calloc(1, sizeof config + 1); /* exactly as long as may be read, and not aligned */
     config = dry();
     CHECK(makes(memcpy(odd + 1, &config, sizeof config)));
     options = (segment_options){.size = sizeof options, .anonymous_id = "a", .message_id = ""};
@@ -90,7 +90,7 @@ static void settings_are_honoured_or_refused_by_name(void) {
         {"spool_dir", {.flags = SEGMENT_SYNC}}, {"SEGMENT_STATEFUL", {.flags = SEGMENT_LIFECYCLE}},
         {"spool_dir", {.spool_dir = ""}}, {"uploads", {.uploads = 65}},
         {"proxy", {.proxy = "host:8080 or so"}}, {"proxy", {.proxy = "ftp://host"}}, {"proxy", {.proxy = BAD}},
-        {"ca_file", {.ca_file = __FILE__}}, /* no certificate is in it */ {"ca_file", {.ca_file = ""}},
+        {"ca_file", {.ca_file = __FILE__}}, /* there is no certificate in it */ {"ca_file", {.ca_file = ""}},
         {"public_endpoint", {.public_endpoint = ""}},
         {"profile_endpoint", {.profile_endpoint = ""}},
         {"headers", {.headers = no_colon}}, {"headers", {.headers = ours}}, {"headers", {.headers = split}},
@@ -208,7 +208,7 @@ static void a_paused_client_sends_nothing_and_says_so(void) {
     end();
 }
 
-static void why_nothing_arrives_is_said(void) {
+static void the_last_problem_says_why_nothing_arrives(void) {
     char sentence[400];
     begin(lost((segment_config){.flush_at = 1}));
     ACCEPTED(segment_track(client, "u", "E", NULL, NULL));
@@ -242,7 +242,7 @@ static void what_cannot_be_delivered_is_reported(void) {
     CHECK(counts().failed == 1 && told.failed == 1);
     end();
 
-    config.retry_max = 0; /* ten more attempts, and no time for them */
+    config.retry_max = 0; /* ten more attempts, but no time for them */
     begin(config);
     ACCEPTED(segment_track(client, "u", "E", NULL, NULL));
     REFUSED(segment_flush(client, 1), SEGMENT_TIMEOUT, "time");
@@ -283,7 +283,7 @@ static void a_full_queue_refuses_or_drops_the_oldest(void) {
     segment_object_free(object);
 }
 
-/* Deletes the folder, and whether the library has left nothing in it but its mark and an empty folder for the queue. */
+/* Deletes the folder; returns whether the library left only its mark and an empty folder for the queue. */
 static bool was_empty(void) {
     char home[256], mark[512], queue[512] = "";
     snprintf(home, sizeof home, "%s/segment-native", folder);
@@ -322,7 +322,7 @@ static void count_warnings(void *userdata, int32_t level, const char *message) {
     warnings += level == 1;
 }
 
-/* What a strict client refuses is what any other warns of. */
+/* A strict client refuses what other clients warn of. */
 static void a_strict_client_refuses_what_others_warn_of(void) {
     static const char *const messages[] = {
         ("{\"type\":\"track\",\"userId\":\"u\",\"event\":\"Order Completed\","
@@ -364,7 +364,7 @@ static void the_machine_is_described_if_that_is_wanted(void) {
         begin(config);
         ACCEPTED(segment_track(client, "u", "E", NULL, NULL));
         sent();
-        SAYS("\"timezone\":\"Europe/Vienna\""); /* what the host says counts */
+        SAYS("\"timezone\":\"Europe/Vienna\""); /* the host's own value counts */
         CHECK((strstr(net.body, "\"os\":{\"name\":\"") != NULL) == wanted);
         CHECK((strstr(net.body, "\"device\":{\"type\":\"linux\",\"id\":\"d\"}") != NULL) == wanted);
         end();
@@ -376,7 +376,7 @@ static void the_machine_is_described_if_that_is_wanted(void) {
     sent();
     SAYS("\"os\":{\"name\":\"");
     SAYS("\"device\":{\"type\":\"linux\"}");
-    FILE *zone = fopen("/etc/timezone", "r"); /* where the system says it, so do we */
+    FILE *zone = fopen("/etc/timezone", "r"); /* if the system knows it, we send it */
     if (zone) SAYS("\"timezone\":\""), fclose(zone);
     end();
 }
@@ -395,7 +395,7 @@ static void the_life_of_an_app_is_tracked(void) {
     NO_CLIENT(&config, "SEGMENT_STATEFUL");
     config.flags |= SEGMENT_STATEFUL;
     begin(config);
-    CHECK(counts().accepted == 1); /* without a folder nobody knows whether there was an earlier time */
+    CHECK(counts().accepted == 1); /* without a folder it is not known whether the app ran before */
     sent();
     SAYS("\"event\":\"Application Opened\",\"properties\":{\"from_background\":false}");
     end();
@@ -426,7 +426,7 @@ int main(void) {
     oauth_and_the_way_out_are_checked();
     a_closed_client_has_nothing_to_do();
     a_paused_client_sends_nothing_and_says_so();
-    why_nothing_arrives_is_said();
+    the_last_problem_says_why_nothing_arrives();
     what_cannot_be_delivered_is_reported();
     a_full_queue_refuses_or_drops_the_oldest();
     what_is_spooled_survives();

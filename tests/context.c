@@ -1,4 +1,4 @@
-/* What a running program says of itself in every later message: segment_set_context, and the JSON it is given. */
+/* Context that a running program sets for every later message: segment_set_context, and the JSON it takes. */
 #define _POSIX_C_SOURCE 200809L
 #include "check.h"
 
@@ -97,7 +97,7 @@ static void a_forked_child_has_its_parents_and_changes_its_own(void) {
     end();
 }
 
-static void the_json_of_a_member_can_be_had(void) {
+static void the_json_of_a_member_is_returned(void) {
     char json[16] = "before";
     segment_object *object = segment_object_new();
     segment_object_set_str(object, "title", "say \"A\"");
@@ -123,6 +123,6 @@ int main(void) {
     a_member_goes_over_the_settings_and_under_the_message();
     what_is_wrong_is_named_and_changes_nothing();
     a_forked_child_has_its_parents_and_changes_its_own();
-    the_json_of_a_member_can_be_had();
+    the_json_of_a_member_is_returned();
     return sum();
 }

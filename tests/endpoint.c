@@ -1,8 +1,8 @@
 /* Where batches and calls go: the endpoint as a base and as the whole URL of batches, and a success that its body
- * denies. The requests are made by a transport of our own, so that each URL is seen. */
+ * denies. A transport of the test's own makes the requests, so that each URL is seen. */
 #include "check.h"
 
-static char urls[8][256]; /* of all requests, in their order */
+static char urls[8][256]; /* of all requests, in order */
 static size_t asked;
 static const char *answer;
 static char warning[1024]; /* the last one */
@@ -70,7 +70,7 @@ static void only_a_batch_url_may_have_a_query(void) {
     NO_CLIENT(&config, "public_endpoint must not hold a query or a fragment");
 }
 
-static void a_success_that_its_body_denies_is_told_once_a_kind(void) {
+static void a_success_that_its_body_denies_is_logged_once_a_kind(void) {
     static const struct { const char *answer; int warnings; } answers[] = {
         {"{\"ok\": true}", 0},
         {"{\"ok\": false, \"errors\": [\"message 17: too old\"]}", 1},
@@ -93,6 +93,6 @@ static void a_success_that_its_body_denies_is_told_once_a_kind(void) {
 int main(void) {
     each_endpoint_has_a_place_for_batches_and_one_for_calls();
     only_a_batch_url_may_have_a_query();
-    a_success_that_its_body_denies_is_told_once_a_kind();
+    a_success_that_its_body_denies_is_logged_once_a_kind();
     return sum();
 }

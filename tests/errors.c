@@ -1,5 +1,5 @@
-/* Errors, and what the library says of itself. */
-#define _POSIX_C_SOURCE 200809L /* what the compiler leaves out where it is told to be strict */
+/* Errors, and what the library says about itself. */
+#define _POSIX_C_SOURCE 200809L /* what a strict compiler leaves out */
 #include "check.h"
 
 #include <pthread.h>

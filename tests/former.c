@@ -1,6 +1,6 @@
-/* An update of a program has left its source, or its region: what waits in the folder for that one is delivered where
- * the program sends now. Prints what failed with its line, and the sum. */
-#define _POSIX_C_SOURCE 200809L /* fork and mkdtemp, where the compiler is told to be strict */
+/* An update of a program has moved to another source or region: what waits in the folder for the former one is
+ * delivered where the program sends now. */
+#define _POSIX_C_SOURCE 200809L /* fork and mkdtemp, which a strict compiler leaves out */
 #include "check.h"
 
 #include <signal.h>
@@ -10,7 +10,7 @@
 #define BEFORE "https://before.example"
 #define NOW "https://now.example"
 
-/* The host's own HTTP: takes everything, and remembers where it went and with what. */
+/* The host's own HTTP: takes everything, and records URLs and bodies. */
 static char urls[4096], bodies[65536];
 
 static int take(void *userdata, const segment_http *request, segment_response *response) {
@@ -27,7 +27,7 @@ static segment_config settings(const char *folder, const char *write_key, const 
                             .endpoint = endpoint, .spool_dir = folder, .transport = take, .shutdown_ms = 1};
 }
 
-/* A process of the version before, killed with a message that it had taken. */
+/* A process of the former version, killed after it took a message. */
 static void leave(const char *folder, const char *write_key, const char *endpoint, const char *id) {
     pid_t child = fork();
     int status = 0;
@@ -74,7 +74,7 @@ static void what_waits_is_sent_where_the_program_sends_now(void) {
         CHECK(has("\"writeKey\":\"NEW\"") && !has("OLD"));
         CHECK(strstr(urls, NOW "/v1/batch") && !strstr(urls, BEFORE));
         end();
-        /* Whatever is left is the former source's still. */
+        /* What is left still belongs to the former source. */
         begin(settings(folder, "OLD", BEFORE));
         ACCEPTED(segment_flush(client, PATIENCE));
         CHECK(counts().recovered == !(key && endpoint));

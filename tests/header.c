@@ -1,11 +1,11 @@
-/* What segment.h gives besides functions, in every version of C and C++ that can read it. Runs against nobody. */
+/* What segment.h has besides functions, in every version of C and C++ that can read it. Needs no server. */
 #include <segment.h>
 
 #include <stdint.h>
 
 #define COUNT(list) (sizeof(list) / sizeof(list)[0])
 
-/* Static data, for programs that have their settings there. */
+/* Static data, for programs that keep their settings there. */
 static segment_config config = SEGMENT_CONFIG_INIT;
 static const segment_options options = SEGMENT_OPTIONS_INIT;
 static const segment_request request = SEGMENT_REQUEST_INIT;

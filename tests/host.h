@@ -14,13 +14,13 @@
 #define SAYS(text) CHECK(strstr(net.body, (text)) != NULL)
 #define SILENT(text) CHECK(strstr(net.body, (text)) == NULL)
 
-/* A network of our own. It keeps what it was asked last, and answers as the theme wants. */
+/* In place of the network: stores the last request, and answers as the test wants. */
 static struct {
     int asked;
     bool wrong;
     uint32_t timeout_ms;
     char method[16], url[512], headers[4096];
-    char body[70000]; /* with a NUL behind it */
+    char body[70000]; /* with a NUL at its end */
     size_t length;
     int32_t (*answer)(segment_response *response);
 } net;
@@ -49,7 +49,7 @@ static inline int32_t transport(void *userdata, const segment_http *request, seg
     return net.answer(response);
 }
 
-/* Sends by our own network, uncompressed so that it can be read, and only when told to. */
+/* Sends through that network, uncompressed so that it can be read, and only when told to. */
 static inline segment_config by_host(void) {
     segment_config config = dry();
     memset(&net, 0, sizeof net);
@@ -71,14 +71,14 @@ static inline segment_request request_to(const char *path) {
     return (segment_request){.size = sizeof(segment_request), .path = path};
 }
 
-/* Makes a request of which only whether there is an answer is of interest. */
+/* Makes a request, and returns only whether there was an answer. */
 static inline bool calls(const segment_request *request) {
     segment_response *response = segment_call(client, request);
     segment_response_free(response);
     return response != NULL;
 }
 
-/* The value of a header as it was sent, by the name as it was written; NULL unless it was sent exactly once. */
+/* The value of a header as it was sent, by its exact name; NULL unless it was sent exactly once. */
 static inline const char *header_sent(const char *name) {
     static char value[512];
     size_t length = strlen(name);

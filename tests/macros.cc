@@ -1,4 +1,4 @@
-// segment.hpp behind the macros that the headers of X11 and Windows define, and the same macros behind segment.hpp.
+// segment.hpp after the macros that the headers of X11 and Windows define, and the same macros after segment.hpp.
 #include <algorithm>
 #include <charconv>
 #include <chrono>
@@ -12,7 +12,7 @@
 #include <utility>
 #include <vector>
 
-// libstdc++ undefines min and max where it is included: that is done now.
+// libstdc++ undefines min and max where it is included: that has happened by now.
 
 #ifdef MACROS_FIRST
 #include "macros.h"
@@ -22,7 +22,7 @@
 #include "macros.h"
 #endif
 
-// They are what they were.
+// segment.hpp has not changed them.
 static_assert(std::is_same_v<Status, int> && std::is_same_v<Bool, int>);
 static_assert(True == 1 && False == 0 && None == 0L && Always == 2 && Success == 0 && Unsorted == 0);
 static_assert(min(1, 2) == 1 && max(1, 2) == 2);

@@ -1,5 +1,5 @@
 /* The six calls, and whole messages in JSON. */
-#define _POSIX_C_SOURCE 200809L /* what the compiler leaves out where it is told to be strict */
+#define _POSIX_C_SOURCE 200809L /* what a strict compiler leaves out */
 #include "check.h"
 
 #include <arpa/inet.h>
@@ -8,7 +8,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-/* Hands over a copy that ends where the text does, without a NUL: reading on would be found out. */
+/* Passes a copy that ends where the text does, without a NUL: reading further is detected. */
 static segment_status enqueue(const char *json, size_t length) {
     char *copy = malloc(length ? length : 1);
     if (!copy) abort();
@@ -33,7 +33,7 @@ static segment_status alias(const segment_client *c, const char *id, const char 
 
 static const struct {
     call *call;
-    const char *subject; /* what the third argument is called; NULL: there is none */
+    const char *subject; /* the name of the third argument; NULL: there is none */
     bool required, category;
     const char *written;
 } CALLS[] = {
@@ -87,7 +87,7 @@ static void ids_names_and_times_follow_the_rules(void) {
         {"anonymous_id", {.anonymous_id = ""}}, {"message_id", {.message_id = ""}},
         {"message_id", {.message_id = id}}, {"message_id", {.message_id = wide}},
         {"timestamp", {.timestamp = ""}}, {"timestamp", {.timestamp = "yesterday"}},
-        {"timestamp", {.timestamp = "2026-01-02T03:04:05"}}, /* without a zone nobody knows when that was */
+        {"timestamp", {.timestamp = "2026-01-02T03:04:05"}}, /* without a zone it is ambiguous */
         {"timestamp_ms", {.timestamp = "2026-01-02T03:04:05Z", .timestamp_ms = 1}},
         {"timestamp_ms", {.timestamp_ms = INT64_MIN}}, {"timestamp_ms", {.timestamp_ms = INT64_MAX}},
         {"flags", {.flags = 1}},
@@ -116,7 +116,7 @@ static void ids_names_and_times_follow_the_rules(void) {
     end();
 }
 
-static void what_a_marked_object_lacks_is_said_by_the_call(void) {
+static void a_call_says_why_its_object_is_marked(void) {
     segment_object *marked = segment_object_parse("{");
     segment_options options = {.size = sizeof options, .context = marked};
     begin(dry());
@@ -128,7 +128,7 @@ static void what_a_marked_object_lacks_is_said_by_the_call(void) {
     end();
 }
 
-/* One request of the client's, kept as it came, is answered with 200. */
+/* Answers one request of the client with 200, and stores it as it came. */
 static void *serve(void *argument) {
     static char text[65536];
     static const char answer[] = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\n{}";
@@ -176,7 +176,7 @@ static void what_is_passed_in_is_sent(void) {
     CHECK(counts().delivered == COUNT(CALLS) + 1 && counts().requests == 1 && counts().retries == 0);
 
     void *text = NULL;
-    shutdown(listener, SHUT_RDWR); /* should nothing have come, the server need not wait for it */
+    shutdown(listener, SHUT_RDWR); /* if nothing came, the server stops waiting */
     CHECK(pthread_join(server, &text) == 0 && close(listener) == 0);
     CHECK(strstr(text, "POST /v1/batch HTTP/1.1\r\n") && strstr(text, "Basic S0VZOg==\r\n"));
     for (size_t n = 0; n < COUNT(CALLS); n++) CHECK(strstr(text, CALLS[n].written));
@@ -192,7 +192,7 @@ static void what_is_passed_in_is_sent(void) {
 static void a_message_may_have_32000_bytes(void) {
     static char pad[33000], text[33000];
     segment_options options = {.size = sizeof options, .message_id = "m"};
-    size_t around[2] = {0, 0}; /* what a message has besides the text in it: of track, of enqueue */
+    size_t around[2] = {0, 0}; /* the bytes of a message around its text: of track, of enqueue */
     begin(dry());
     segment_object *object = segment_object_new();
     for (int by = 0; by < 2; by++) {
@@ -210,7 +210,7 @@ static void a_message_may_have_32000_bytes(void) {
             if (size == 2) REFUSED(status, SEGMENT_TOO_LARGE, "32");
             else ACCEPTED(status);
             size_t bytes = (size_t)counts().queued_bytes - before;
-            if (size == 0) around[by] = bytes - 1 - (size_t)by; /* one is the comma behind it, one the user "u" */
+            if (size == 0) around[by] = bytes - 1 - (size_t)by; /* one is the comma after it, one the user "u" */
             else CHECK(bytes == (size == 1 ? 32001 : 0));
         }
     }
@@ -252,7 +252,7 @@ int main(void) {
     null_is_none_or_refused();
     texts_are_utf8();
     ids_names_and_times_follow_the_rules();
-    what_a_marked_object_lacks_is_said_by_the_call();
+    a_call_says_why_its_object_is_marked();
     what_is_passed_in_is_sent();
     a_message_may_have_32000_bytes();
     enqueue_takes_whole_messages();

@@ -3,7 +3,7 @@
 
 #include <math.h>
 
-/* The setters under one signature, with a value that is right, and what they write. */
+/* The setters under one signature, with a valid value, and what they write. */
 static const char *const WRITTEN[] = {
     "\"k0\":\"a\\\"b\"", "\"k1\":-9223372036854775808", "\"k2\":19.99", "\"k3\":true", "\"k4\":null",
     "\"k5\":\"2026-01-02T03:04:05.678Z\"", "\"k6\":[1,2]", "\"k7\":{\"x\":1}", "\"k8\":[{\"x\":1}]", "\"k9\":[\"i\"]",
@@ -54,7 +54,7 @@ static void what_is_set_is_written(void) {
         strcat(expected, WRITTEN[setter]);
     }
     CHECK(is(object, strcat(expected, "}")));
-    segment_object_set_str(object, "k0", "again"); /* in the place of the first */
+    segment_object_set_str(object, "k0", "again"); /* replaces the first */
     CHECK(strstr(written, "\"k0\":\"a\\\"b\"") && is(object, "{") && strstr(written, "\"k0\":\"again\""));
     segment_object_clear(object);
     CHECK(is(object, "{}"));
@@ -173,7 +173,7 @@ static void every_kind_is_written_as_its_setter_writes_it(segment_object *object
     segment_object_clear(object);
     segment_object_set_members(object, NULL, 0);
     CHECK(is(object, "{}"));
-    /* The later of two counts, and so does what was there. */
+    /* The later of two with the same name counts, and replaces what was there. */
     segment_object_set_str(object, "plan", "free");
     {
         const segment_member members[] = {SEGMENT_INT("n", 1), SEGMENT_STR("plan", "pro"), SEGMENT_INT("n", 2)};
@@ -191,7 +191,7 @@ static void lengths_count_and_need_no_nul(segment_object *object) {
     members[1].length = 3;
     set_all(object, members, COUNT(members));
     CHECK(is(object, "{\"key\":\"val\",\"ke\":[1],\"\":\"\"}"));
-    members[0].length = 1; /* a NUL within is a character like any other */
+    members[0].length = 1; /* a NUL inside is a character like any other */
     members[0].value.str = "";
     set_all(object, members, 1);
     CHECK(is(object, "{\"key\":\"\\u0000\"}"));

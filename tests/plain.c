@@ -1,5 +1,5 @@
-/* The library built without HTTP and TLS (--no-default-features): the host brings its own, and what would need ours is
- * refused by name. */
+/* The library built without HTTP and TLS (--no-default-features): the host brings its own, and settings that need ours
+ * are refused by name. */
 #define _POSIX_C_SOURCE 200809L
 #include "check.h"
 
@@ -20,7 +20,7 @@ static int32_t transport(void *userdata, const segment_http *request, segment_re
 static void without_a_transport_there_is_no_client(void) {
     static const segment_oauth oauth = {.size = sizeof oauth, .client_id = "c", .key_id = "k", .private_key = "p"};
     segment_config config = dry();
-    CHECK(makes(&config)); /* who sends nothing needs none */
+    CHECK(makes(&config)); /* a dry run needs none */
     config.flags = 0;
     NO_CLIENT(&config, "transport must be given: this build of the library has no HTTP of its own");
     config.transport = transport;

@@ -1,5 +1,5 @@
-//! The programs in README.md and docs/cookbook.md are the examples, to the letter; and the name of the library is the
-//! one that we build.
+//! The programs in README.md and docs/cookbook.md are exactly the examples; and the name of the library is the one that
+//! we build.
 
 use std::fs;
 use std::path::Path;
@@ -54,7 +54,7 @@ fn the_cookbook_quotes_each_example_in_c_and_links_the_others() {
     }
 }
 
-/// What links to the headings of a page are called.
+/// The anchors of a page's headings.
 fn headings(text: &str) -> Vec<String> {
     let heading = |line: &str| line[3..].to_lowercase().replace(' ', "-").replace([',', '.', '`', ':', '\''], "");
     text.lines().filter(|line| line.starts_with("## ")).map(heading).collect()

@@ -1,5 +1,5 @@
 /* What users of another tool fill in when they send to Segment: the forms of its three modules, field by field, and
- * byte for byte what goes out for them. (core/tests/it/seed.rs is the same over a real connection.) */
+ * exactly what is sent for them. (core/tests/it/seed.rs is the same over a real connection.) */
 #define _POSIX_C_SOURCE 200809L
 #include "check.h"
 
@@ -34,8 +34,7 @@ static void start(void) {
     begin(config);
 }
 
-/* Sends what waits, which must be this message and no more. Its context is ours; only the time of sending is nobody's
- * to know. */
+/* Sends what waits, which must be exactly this message, with our context; only the time of sending cannot be known. */
 static bool sends(const char *message) {
     char head[4096];
     static const char tail[] = "],\"sentAt\":\"####-##-##T##:##:##.###Z\",\"writeKey\":\"" WRITE_KEY "\"}";
@@ -106,7 +105,7 @@ static void identify(void) {
                 "\"website\":\"https://example.com\",\"favourite machine\":\"the \xc3\xa9ngine\",\"newsletter\":true,"
                 "\"score\":0.1,\"rival\":null,\"tags\":[\"math\"]}"));
 
-    /* With one id and nothing else; and a name that is set twice is sent once. */
+    /* With one id and nothing else; a name that is set twice is sent once. */
     options.anonymous_id = NULL;
     ACCEPTED(segment_identify(client, "97980cfea0067", NULL, &options));
     CHECK(sends("{\"messageId\":\"m-1\",\"type\":\"identify\",\"timestamp\":\"2012-12-01T23:30:08.276Z\","
@@ -155,7 +154,7 @@ static void track(void) {
     end();
 }
 
-/* URL, Method, Headers, Query String, Body; and what is found in the output under Body. */
+/* URL, Method, Headers, Query String, Body; and what the output has as Body. */
 static void api_call(void) {
     static const char *const own[] = {"Content-Type: application/json", "authorization: " BASIC, NULL};
     static const char text[] =

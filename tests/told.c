@@ -1,6 +1,6 @@
-/* The host is told: of what a full queue drops, of calls that fail though it ignores what they return, and of lines of
- * the spool that were damaged. */
-#define _XOPEN_SOURCE 700 /* mkdtemp and nftw, where the compiler is told to be strict */
+/* What the host is told of: messages that a full queue drops, calls that fail although it ignores what they return, and
+ * damaged lines of the spool. */
+#define _XOPEN_SOURCE 700 /* mkdtemp and nftw, which a strict compiler leaves out */
 #include "check.h"
 
 #include <ftw.h>
@@ -31,7 +31,7 @@ static void on_delivery(void *userdata, const segment_delivery *d) {
     }
 }
 
-static void what_a_full_queue_drops_is_told_by_its_ids(const char *folder) {
+static void drops_of_a_full_queue_are_reported_with_their_ids(const char *folder) {
     static char pad[10001];
     memset(pad, 'x', sizeof pad - 1);
     segment_object *object = segment_object_new();
@@ -66,7 +66,7 @@ static void what_a_full_queue_drops_is_told_by_its_ids(const char *folder) {
     end();
 }
 
-/* What the log said of calls that fail. */
+/* What was logged about calls that fail. */
 struct lines {
     int count;
     char line[32][200];
@@ -105,7 +105,7 @@ static void a_call_that_fails_is_logged_once_for_each_kind_of_error(void) {
         segment_track(client, "u", "E", object, NULL);
         segment_enqueue(client, json, (size_t)snprintf(json, sizeof json, "{\"type\":\"%d\"}", n));
         segment_reset(client);
-        segment_track(client, "u", "E", NULL, NULL); /* it is full, and says so itself */
+        segment_track(client, "u", "E", NULL, NULL); /* a full queue has its own log line */
     }
     CHECK(counts().refused == 800 && counts().accepted == 0);
     ACCEPTED(segment_shutdown(client, 0));
@@ -163,10 +163,10 @@ static void damaged_lines_are_counted(void) {
 
 int main(void) {
     char folder[] = "/tmp/segment-told-XXXXXX";
-    what_a_full_queue_drops_is_told_by_its_ids(NULL);
+    drops_of_a_full_queue_are_reported_with_their_ids(NULL);
     if (!mkdtemp(folder)) abort();
     spooling = true;
-    what_a_full_queue_drops_is_told_by_its_ids(folder);
+    drops_of_a_full_queue_are_reported_with_their_ids(folder);
     spooling = false;
     nftw(folder, delete_one, 8, FTW_DEPTH | FTW_PHYS);
     a_call_that_fails_is_logged_once_for_each_kind_of_error();

@@ -1,5 +1,5 @@
-/* The user that a client knows, and what they agreed to. */
-#define _XOPEN_SOURCE 700 /* mkdtemp and nftw, where the compiler is told to be strict */
+/* The user that a client remembers, and what they agreed to. */
+#define _XOPEN_SOURCE 700 /* mkdtemp and nftw, which a strict compiler leaves out */
 #include "host.h"
 
 static void null_never_crashes(void) {
@@ -17,7 +17,7 @@ static void null_never_crashes(void) {
     end();
 }
 
-static void a_client_without_a_memory_knows_nobody(void) {
+static void a_client_that_is_not_stateful_has_no_user(void) {
     char id[64] = "before";
     begin(by_host());
     CHECK(segment_anonymous_id(client, id, sizeof id) == 0 && id[0] == '\0');
@@ -59,7 +59,7 @@ static void a_stateful_client_knows_its_user(void) {
     CHECK(segment_user_id(client, id, 3) == 3 && is(id, ""));
     ACCEPTED(segment_page(client, NULL, NULL, NULL, NULL));
     ACCEPTED(segment_enqueue(client, "{\"type\":\"screen\"}", 17));
-    ACCEPTED(segment_group(client, "other", "g", NULL, &options)); /* what is given counts */
+    ACCEPTED(segment_group(client, "other", "g", NULL, &options)); /* explicit ids win */
     sent();
     snprintf(expected, sizeof expected, "\"userId\":\"u-1\",\"anonymousId\":\"%s\",\"traits\":{\"plan\":\"pro\"}",
              anonymous);
@@ -75,7 +75,7 @@ static void a_stateful_client_knows_its_user(void) {
     SAYS("\"userId\":\"u-2\"");
     SAYS("\"previousId\":\"u-1\"");
     CHECK(segment_user_id(client, id, sizeof id) == 3 && is(id, "u-2"));
-    INVALID(segment_identify(client, "", NULL, NULL), "user_id"); /* who is refused is not remembered */
+    INVALID(segment_identify(client, "", NULL, NULL), "user_id"); /* a refused id is not remembered */
     CHECK(segment_user_id(client, id, sizeof id) == 3 && is(id, "u-2"));
 
     ACCEPTED(segment_reset(client));
@@ -86,7 +86,7 @@ static void a_stateful_client_knows_its_user(void) {
     SAYS(again);
     SILENT(anonymous);
     SILENT("plan");
-    ACCEPTED(segment_alias(client, "u-3", NULL, NULL)); /* the one that is known is the anonymous one */
+    ACCEPTED(segment_alias(client, "u-3", NULL, NULL)); /* the previous id is the anonymous one */
     sent();
     snprintf(expected, sizeof expected, "\"previousId\":\"%s\"", again);
     SAYS(expected);
@@ -94,7 +94,7 @@ static void a_stateful_client_knows_its_user(void) {
     end();
 }
 
-/* On Unix a path is bytes: a home whose name is Latin-1 is as good as any. */
+/* On Unix a path is bytes: a folder with a Latin-1 name works as well. */
 static void the_user_is_known_after_a_restart(const char *below) {
     char path[96];
     char anonymous[64], again[64], id[64];
@@ -135,7 +135,7 @@ static void consent_is_stamped_on_every_message(void) {
         segment_object_set_bool(categories, "ads", true);
         segment_object_set_bool(categories, "news", false);
         for (int times = 0; times < 2; times++) ACCEPTED(segment_set_consent(client, categories));
-        CHECK(counts().accepted == (stateful ? 1 : 0)); /* a new choice is told, and only a new one */
+        CHECK(counts().accepted == (stateful ? 1 : 0)); /* a new choice is tracked, and only a new one */
         ACCEPTED(segment_track(client, "u", "E", NULL, NULL));
         ACCEPTED(segment_enqueue(client, "{\"type\":\"page\",\"userId\":\"u\"}", 28));
         const char *place = sent();
@@ -152,7 +152,7 @@ static void consent_is_stamped_on_every_message(void) {
             INVALID(segment_set_consent(client, parsed), "categories");
             segment_object_free(parsed);
         }
-        ACCEPTED(segment_track(client, "u", "F", NULL, NULL)); /* what was refused has changed nothing */
+        ACCEPTED(segment_track(client, "u", "F", NULL, NULL)); /* the refused change had no effect */
         CHECK(strstr(sent(), stamp) != NULL);
         ACCEPTED(segment_set_consent(client, NULL));
         ACCEPTED(segment_track(client, "u", "G", NULL, NULL));
@@ -164,7 +164,7 @@ static void consent_is_stamped_on_every_message(void) {
     }
 }
 
-static void who_opts_out_is_left_alone(void) {
+static void after_an_opt_out_nothing_is_sent(void) {
     char id[64];
     segment_request request = request_to("/v1/x");
     segment_config config = by_host();
@@ -183,7 +183,7 @@ static void who_opts_out_is_left_alone(void) {
     NO_ANSWER(&request, SEGMENT_OPTED_OUT, "opted out");
     ACCEPTED(segment_flush(client, PATIENCE));
     CHECK(net.asked == 0 && counts().refused == 5 && counts().dropped == 2);
-    request.api = SEGMENT_PUBLIC_API; /* it is about no user */
+    request.api = SEGMENT_PUBLIC_API; /* it is not about a user */
     CHECK(calls(&request) && net.asked == 1);
     CHECK(segment_user_id(client, id, sizeof id) == 0 && segment_anonymous_id(client, id, sizeof id) == 0);
 
@@ -197,7 +197,7 @@ static void who_opts_out_is_left_alone(void) {
     end();
 }
 
-static void who_opted_out_stays_so(void) {
+static void an_opt_out_outlives_the_client(void) {
     segment_config config = by_host();
     config.spool_dir = new_folder();
     spooling = true;
@@ -206,7 +206,7 @@ static void who_opted_out_stays_so(void) {
     ACCEPTED(segment_opt_out(client));
     CHECK(counts().dropped == 1);
     segment_client *first = client;
-    begin(config); /* a second one, beside it */
+    begin(config); /* a second client, at the same time */
     REFUSED(segment_track(client, "u", "E", NULL, NULL), SEGMENT_OPTED_OUT, "opted out");
     ACCEPTED(segment_flush(client, PATIENCE));
     CHECK(counts().accepted == 0 && counts().refused == 1);
@@ -229,12 +229,12 @@ static void who_opted_out_stays_so(void) {
 
 int main(void) {
     null_never_crashes();
-    a_client_without_a_memory_knows_nobody();
+    a_client_that_is_not_stateful_has_no_user();
     a_stateful_client_knows_its_user();
     the_user_is_known_after_a_restart("");
     the_user_is_known_after_a_restart("/Andr\xe9");
     consent_is_stamped_on_every_message();
-    who_opts_out_is_left_alone();
-    who_opted_out_stays_so();
+    after_an_opt_out_nothing_is_sent();
+    an_opt_out_outlives_the_client();
     return sum();
 }

@@ -1,7 +1,7 @@
 """A shop that tracks what is bought: gunicorn --preload -w 4 shop:app
 
 The client is made once, before gunicorn forks its workers, and each worker goes on using it. With a spool nothing that
-was tracked is lost, whatever becomes of a worker.
+was tracked is lost, however a worker ends.
 """
 
 import os

@@ -1,4 +1,4 @@
-//! The client: the six calls, and what else the core's client can do.
+//! The client: the six calls, and whatever else the core's client can do.
 
 use std::borrow::Cow;
 use std::cell::Cell;
@@ -22,7 +22,7 @@ use crate::{time, value};
 
 type Any<'a, 'py> = Option<&'a Bound<'py, PyAny>>;
 
-/// How long Ctrl-C may go unheard.
+/// How long Ctrl-C may take to be noticed.
 const SLICE: Duration = Duration::from_millis(500);
 
 /// The native half of `segment_native.Client`, which opens it.
@@ -36,7 +36,7 @@ struct Core {
     client: segment_native::Client,
     shutdown: Duration,
     stateful: bool,
-    /// A call may wait for a callback that needs Python, so Python is let go of.
+    /// A call may wait for a callback that needs the GIL, so calls release it.
     detaches: bool,
     sync_mode: bool,
     /// How long a call waits in sync mode. None: until its message is settled; a spool never gives up, and keeps it.
@@ -44,11 +44,11 @@ struct Core {
     debug: bool,
     queue_max: u64,
     opened: Instant,
-    /// In which second after that a message that was not taken was last warned about.
+    /// The second, counted from `opened`, of the last warning about a message that was not taken.
     warned: AtomicU64,
 }
 
-/// Objects that are used again and again, so that a call asks for no memory.
+/// Objects that are reused, so that a call allocates no memory.
 #[derive(Default)]
 struct Scratch {
     payload: Object,
@@ -110,14 +110,14 @@ impl Client {
             let (shutdown, stateful) = (config.shutdown, config.stateful);
             let sync_wait = config.spool_dir.is_some().then_some(shutdown.as_secs_f64());
             let detaches = stateful || config.before_send.is_some();
-            // What is made once must be there before there are other threads: a fork would leave it half made to the
+            // What is made once must be made before there are other threads: a fork could leave it half made in the
             // child.
             error::support(py)?;
             let client = py.detach(|| {
                 let _ = Python::try_attach(|_| ());
                 segment_native::Client::new(config)
             });
-            // Of an event of the app's life: there is no call that could raise it.
+            // It was raised for a lifecycle event: there is no call that could raise it.
             if let Some(raised) = hooks::take_raised() {
                 error::log(py, "warning", &format!("before_send raised an exception: {raised}"));
             }
@@ -134,7 +134,7 @@ impl Client {
                 opened: Instant::now(),
                 warned: AtomicU64::new(0),
             };
-            // Nobody else has seen this client yet.
+            // No other thread has seen this client yet.
             let _ = self.core.set(core);
             Ok(())
         })
@@ -278,7 +278,7 @@ impl Client {
         guard(py, || self.send(py, &arguments))
     }
 
-    /// Sends what waits, and waits until all of it is settled, at most so many seconds; whether it is.
+    /// Sends what waits, and waits until all of it is settled, for `timeout` seconds at most; returns whether it is.
     fn _flush(&self, py: Python<'_>, timeout: Option<f64>, in_slices: bool) -> PyResult<bool> {
         guard(py, || {
             let core = self.core(py)?;
@@ -288,7 +288,7 @@ impl Client {
         })
     }
 
-    /// Takes no more messages, and goes on delivering for so many seconds; whether nothing is left.
+    /// Takes no more messages, and goes on delivering for `timeout` seconds; returns whether nothing is left.
     fn _shutdown(&self, py: Python<'_>, timeout: Option<f64>, in_slices: bool) -> PyResult<bool> {
         guard(py, || {
             let core = self.core(py)?;
@@ -299,7 +299,7 @@ impl Client {
         })
     }
 
-    /// Delivers for as long as the settings allow and lets go of everything; afterwards no callback runs.
+    /// Delivers for as long as the settings allow and frees everything; afterwards no callback runs.
     fn _end(&self, py: Python<'_>) -> PyResult<()> {
         guard(py, || {
             if let Some(core) = self.core.get() {
@@ -381,8 +381,8 @@ impl Client {
         })
     }
 
-    /// From now on every message says what the user agreed to: a dict with a bool for each category. None: messages say
-    /// nothing any more.
+    /// From now on every message says what the user agreed to: a dict with a bool for each category. None: messages no
+    /// longer say anything about it.
     #[pyo3(signature = (categories))]
     fn set_consent(&self, py: Python<'_>, categories: Option<&Bound<'_, PyDict>>) -> PyResult<()> {
         guard(py, || {
@@ -416,7 +416,8 @@ impl Client {
         })
     }
 
-    /// Sends nothing until `resume`, and keeps all: `flush` and `shutdown` return `False` at once while anything waits.
+    /// Sends nothing until `resume`, and keeps all messages. Meanwhile `flush` and `shutdown` return `False` at once
+    /// while anything waits.
     fn pause(&self, py: Python<'_>) -> PyResult<()> {
         self.detached(py, |client| {
             client.pause();
@@ -424,7 +425,7 @@ impl Client {
         })
     }
 
-    /// Sends again what waits.
+    /// Ends the pause: what waits is sent.
     fn resume(&self, py: Python<'_>) -> PyResult<()> {
         self.detached(py, |client| {
             client.resume();
@@ -432,19 +433,19 @@ impl Client {
         })
     }
 
-    /// Why nothing arrives: what stands in the way right now, as a sentence; None if nothing is known to.
+    /// Why nothing arrives: what stands in the way right now, as a sentence; None if no problem is known.
     #[getter]
     fn last_problem(&self, py: Python<'_>) -> PyResult<Option<String>> {
         Ok(self.core(py)?.client.last_problem())
     }
 
-    /// The user does not want to be known: from now on nothing is taken and nothing is sent, and what waits is thrown
-    /// away. It stays so, with a spool in later runs too, until `opt_in`.
+    /// The user does not want to be tracked: from now on nothing is taken and nothing is sent, and what waits is thrown
+    /// away. This lasts until `opt_in`, with a spool in later runs too.
     fn opt_out(&self, py: Python<'_>) -> PyResult<()> {
         self.detached(py, |client| client.opt_out())
     }
 
-    /// The user wants to be known, for the first time or again: what is held, see `ask_first`, is let go.
+    /// The user agrees to be tracked, for the first time or again: what is held (`ask_first`) is released.
     fn opt_in(&self, py: Python<'_>) -> PyResult<()> {
         self.detached(py, |client| client.opt_in())
     }
@@ -456,7 +457,7 @@ impl Client {
     }
 
     /// What the user has answered, with or without `ask_first`: "in", "out" or, as long as they have not, None. "out"
-    /// is also what counts as a no.
+    /// is also returned for what counts as a no.
     #[getter]
     fn opt_state(&self, py: Python<'_>) -> PyResult<Option<&'static str>> {
         Ok(match self.core(py)?.client.opt_state() {
@@ -466,18 +467,18 @@ impl Client {
         })
     }
 
-    /// Forgets the user of a client that is stateful, at a logout for example; there is a new anonymous id.
+    /// Forgets the user of a stateful client, at a logout for example, and makes a new anonymous id.
     fn reset(&self, py: Python<'_>) -> PyResult<()> {
         self.detached(py, |client| client.reset())
     }
 
-    /// The user id that a client which is stateful was told last.
+    /// The user id that a stateful client was given last.
     #[getter]
     fn user_id(&self, py: Python<'_>) -> PyResult<Option<String>> {
         Ok(self.core(py)?.client.user_id())
     }
 
-    /// The anonymous id of a client that is stateful.
+    /// The anonymous id of a stateful client.
     #[getter]
     fn anonymous_id(&self, py: Python<'_>) -> PyResult<Option<String>> {
         Ok(self.core(py)?.client.anonymous_id())
@@ -513,7 +514,7 @@ impl Client {
         let Some(inside) = Inside::enter() else {
             return (PyBool::new(py, false), Message::new((*b"{}").into()).into_pyobject(py)?).into_pyobject(py);
         };
-        // What an earlier message's `before_send` raised is not of this one.
+        // What `before_send` raised for an earlier message does not belong to this one.
         drop(hooks::take_raised());
         let mut scratch = SCRATCH.try_with(Cell::take).ok().flatten().unwrap_or_default();
         let sent = core.send(py, arguments, &mut scratch);
@@ -521,7 +522,7 @@ impl Client {
         let json = match sent {
             Ok(seen) => seen.unwrap_or_default(),
             Err((Problem::Core(error), seen)) => match error.kind() {
-                // Of who has opted out no message is written at all.
+                // No message is written about a user who has opted out.
                 ErrorKind::QueueFull | ErrorKind::Closed | ErrorKind::OptedOut => {
                     return core.not_taken(py, &error, seen.unwrap_or((*b"{}").into()));
                 }
@@ -545,7 +546,7 @@ impl Client {
 }
 
 impl Core {
-    /// Sends a message; its bytes, and why it was not taken.
+    /// Sends a message; returns its bytes, or why it was not taken.
     #[allow(clippy::type_complexity)]
     fn send(
         &self,
@@ -589,7 +590,7 @@ impl Core {
             Some(given) if time::DATETIME.has(given)? => match time::milliseconds(given)? {
                 Some(ms) => Some(Time::Ms(ms)),
                 None => {
-                    error::log(py, "warning", "timestamp is no time (NaT): the message has the time of the call");
+                    error::log(py, "warning", "timestamp is not a time (NaT): the message has the time of the call");
                     None
                 }
             },
@@ -630,7 +631,7 @@ impl Core {
         arguments: &Arguments<'a, '_>,
     ) -> Result<(Option<Cow<'a, str>>, Option<Cow<'a, str>>), Problem> {
         let (user_id, anonymous_id) = (arguments.user_id, arguments.rest.anonymous_id);
-        // By far the most common.
+        // The most common case by far.
         if let (Some(id), None) = (user_id, anonymous_id)
             && id.get_type_ptr() == PyString::type_object_raw(py)
             && !matches!(arguments.call, Call::Alias | Call::Group)
@@ -661,7 +662,7 @@ impl Core {
             }
         }
         let (user, anonymous) = (user_id.map(id_text).transpose()?, anonymous_id.map(id_text).transpose()?);
-        // One of them empty says as much as none.
+        // An empty id counts as none if the other is given.
         let is_filled = |id: &Option<Cow<'_, str>>| id.as_ref().is_some_and(|id| !id.is_empty());
         match (is_filled(&user), is_filled(&anonymous)) {
             (true, false) => Ok((user, None)),
@@ -670,7 +671,7 @@ impl Core {
         }
     }
 
-    /// The answer of a call whose message was not taken.
+    /// What a call returns whose message was not taken.
     #[cold]
     fn not_taken<'py>(&self, py: Python<'py>, error: &Error, json: Box<[u8]>) -> PyResult<Bound<'py, PyTuple>> {
         // Once a second is enough.
@@ -682,15 +683,15 @@ impl Core {
     }
 }
 
-/// Runs `what` of the core's, and raises why it failed: what `before_send` raised, if that is why.
+/// Runs `what` in the core. If it fails, raises why: what `before_send` raised, if that is the reason.
 fn raising(py: Python<'_>, what: impl FnOnce() -> Result<(), Error> + Send) -> PyResult<()> {
-    // What an earlier message's raised is not of this one.
+    // What `before_send` raised for an earlier message does not belong to this one.
     drop(hooks::take_raised());
     py.detach(what).map_err(|error| hooks::take_raised().unwrap_or_else(|| error::raise(py, &error)))
 }
 
-/// Waits for at most so long by `what`, which is given how much of that is left and how long it may wait now; whether
-/// what it waited for has come. Only the main thread hears signals, and only between two waits.
+/// Waits for `limit` at most by calling `what` with the time left and the time it may wait now; returns whether what it
+/// waits for has happened. Only the main thread handles signals, and only between two waits.
 fn wait(
     py: Python<'_>,
     client: &segment_native::Client,
@@ -705,14 +706,14 @@ fn wait(
         match py.detach(|| what(left, slice)) {
             Ok(()) => return Ok(true),
             Err(error) if error.kind() != ErrorKind::Timeout => return Err(error::raise(py, &error)),
-            // Nobody waits for what is not sent.
+            // There is no point in waiting for what is not sent.
             Err(_) if slice == left || client.is_paused() || client.stats().held > 0 => return Ok(false),
             Err(_) => py.check_signals()?,
         }
     }
 }
 
-/// Reads a dict into an object. What is nothing, or empty, is none, as in segment-analytics-python.
+/// Reads a dict into an object. Whatever is false counts as none, as in segment-analytics-python.
 fn object<'o>(name: &str, given: Any<'_, '_>, object: &'o mut Object) -> Result<Option<&'o Object>, Problem> {
     let Some(given) = given else { return Ok(None) };
     let Ok(dict) = given.cast::<PyDict>() else {
@@ -770,7 +771,7 @@ fn must_have(py: Python<'_>, name: &str, kind: &str, given: &Bound<'_, PyAny>) -
 }
 
 impl Drop for Client {
-    /// The core may wait for a callback that needs Python.
+    /// The core may wait for a callback that needs the GIL.
     fn drop(&mut self) {
         let Some(core) = self.core.take() else { return };
         let mut core = Some(core);

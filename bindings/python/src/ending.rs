@@ -1,6 +1,6 @@
-//! The end of the interpreter. A thread that waits for Python then is ended by Python (before 3.14), and must not have
-//! frames of Rust's on its stack, or the process is aborted. So nobody may be inside a call when the interpreter goes
-//! on ending.
+//! The end of the interpreter. A thread that waits for the GIL then is ended by Python (before 3.14), and must not have
+//! Rust frames on its stack, or the process is aborted. So no thread may be inside a call when the interpreter goes on
+//! ending.
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
@@ -9,20 +9,20 @@ use std::time::{Duration, Instant};
 
 use pyo3::prelude::*;
 
-/// How many calls are going on.
+/// How many calls are running.
 static INSIDE: AtomicUsize = AtomicUsize::new(0);
 static ENDING: AtomicBool = AtomicBool::new(false);
-/// Who ends the interpreter: that thread may go on calling.
+/// The thread that ends the interpreter, which may go on calling.
 static ENDER: Mutex<Option<ThreadId>> = Mutex::new(None);
 
-/// A call takes microseconds; what it runs of Python's may take longer.
+/// A call takes microseconds; Python code that it runs may take longer.
 const WAIT_MAX: Duration = Duration::from_secs(2);
 
-/// A call that is going on.
+/// A call that is running.
 pub(crate) struct Inside(());
 
 impl Inside {
-    /// None if the interpreter is ending: then nothing of Python's may be run any more.
+    /// None if the interpreter is ending: then no Python code may run any more.
     pub(crate) fn enter() -> Option<Self> {
         INSIDE.fetch_add(1, Ordering::SeqCst);
         let inside = Inside(());
@@ -54,7 +54,7 @@ pub(crate) fn _end_calls(py: Python<'_>) {
     });
 }
 
-/// In a child nobody is inside a call: the threads that were are the parent's.
+/// In a child no thread is inside a call: those that were are the parent's.
 #[pyfunction]
 pub(crate) fn _after_fork() {
     INSIDE.store(0, Ordering::SeqCst);

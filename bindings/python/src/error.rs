@@ -43,7 +43,7 @@ impl Problem {
         }
     }
 
-    /// As an error of the core's, for its log.
+    /// As an error of the core, for its log.
     pub(crate) fn to_error(&self, py: Python<'_>) -> Error {
         match self {
             Problem::Core(error) => error.clone(),
@@ -60,14 +60,14 @@ impl Problem {
     }
 }
 
-/// The Python side of what is rare.
+/// The module with the Python side of rare cases.
 pub(crate) fn support(py: Python<'_>) -> PyResult<&Bound<'_, PyModule>> {
     static SUPPORT: PyOnceLock<Py<PyModule>> = PyOnceLock::new();
     let import = || py.import("segment_native._support").map(Bound::unbind);
     Ok(once(py, &SUPPORT, import)?.bind(py))
 }
 
-/// The name of a kind of error, as `Error.kind` has it.
+/// The name of a kind of error, as in `Error.kind`.
 pub(crate) fn name(kind: ErrorKind) -> &'static str {
     match kind {
         ErrorKind::Invalid => "invalid",

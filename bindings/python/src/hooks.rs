@@ -1,4 +1,4 @@
-//! From the core back into Python: what the host is told and asked. Most of it runs on the delivery thread.
+//! From the core back into Python: the host's callbacks. Most of them run on the delivery thread.
 
 use std::cell::Cell;
 use std::collections::HashMap;
@@ -12,8 +12,7 @@ use segment_native::{Config, Edit, Error, Level};
 use crate::error;
 use crate::message::{self, Message};
 
-/// Python's callables. They are locked only by threads that are attached and do not let go of that meanwhile, so no
-/// fork finds them locked.
+/// Python's callables. Only attached threads lock them, and stay attached meanwhile, so no fork finds them locked.
 #[derive(Default)]
 pub(crate) struct Hooks {
     on_error: Slot,
@@ -26,7 +25,7 @@ pub(crate) struct Hooks {
 /// Why a message was given up, and the HTTP status of the last answer.
 pub(crate) type Failure = (Error, Option<u16>);
 
-/// More threads than this do not wait at once.
+/// More failures than threads that wait for them at once.
 const FAILED_MAX: usize = 10_000;
 
 #[derive(Default)]
@@ -47,7 +46,7 @@ thread_local! {
     static RAISED: Cell<Option<PyErr>> = const { Cell::new(None) };
 }
 
-/// What `before_send` has raised on this thread, once.
+/// Takes what `before_send` has raised on this thread.
 pub(crate) fn take_raised() -> Option<PyErr> {
     RAISED.try_with(Cell::take).ok().flatten()
 }
@@ -80,11 +79,11 @@ impl Hooks {
         if delivery.error.is_none() && !tells_all {
             return;
         }
-        // There is nobody to tell when the interpreter is ending.
+        // When the interpreter is ending, no callback can run.
         Python::try_attach(|py| {
             if sync_mode && let Some(error) = delivery.error {
                 let mut failed = self.failed.lock().unwrap_or_else(PoisonError::into_inner);
-                // Nobody waits for so many: they are of calls that did not wait long enough.
+                // Too many to be waited for: their calls did not wait long enough.
                 if failed.len() >= FAILED_MAX {
                     failed.clear();
                 }
@@ -149,7 +148,7 @@ impl Hooks {
 
     pub(crate) fn traverse(&self, visit: &PyVisit<'_>) -> Result<(), PyTraverseError> {
         for slot in [&self.on_error, &self.on_delivery, &self.before_send] {
-            // Who holds it now is calling it: then nothing here is garbage.
+            // If it is locked, it is being called: then nothing here is garbage.
             if let Ok(callable) = slot.0.try_lock() {
                 visit.call(&*callable)?;
             }
@@ -165,7 +164,7 @@ impl Hooks {
     }
 }
 
-/// What a callback raised is nobody's to catch: Python says it where it says all such things.
+/// No caller can catch what a callback raised: it goes to `sys.unraisablehook`.
 fn report(py: Python<'_>, told: PyResult<Bound<'_, PyAny>>, callable: &Bound<'_, PyAny>) {
     if let Err(error) = told {
         error.write_unraisable(py, Some(callable));
@@ -185,13 +184,13 @@ fn log(level: Level, line: &str) {
 /// What became of some messages.
 #[pyclass(frozen, get_all, module = "segment_native._native")]
 pub(crate) struct Delivery {
-    /// None: Segment acknowledged them. Else why they were given up, or dropped for room: an `Error`.
+    /// None: Segment acknowledged them. Otherwise why they were given up, or dropped for room: an `Error`.
     error: Option<Py<PyAny>>,
     /// The HTTP status of the last answer; None if there was no answer.
     http_status: Option<u16>,
     /// How many requests were made for them.
     attempts: u32,
-    /// The size of the last request's body, as sent; 0 if nobody knows any more.
+    /// The size of the last request's body, as sent; 0 if no longer known.
     body_bytes: usize,
     /// Their ids.
     message_ids: Vec<String>,

@@ -1,8 +1,8 @@
 //! The Python boundary of segment-native: the module `segment_native._native`.
 //!
-//! Nothing happens here but the change of language: [`value`] writes Python's values as JSON straight into the core's
-//! objects, [`client`] has the calls, [`hooks`] leads back from the core's threads into Python. What Python programs
-//! see is the package in `python/segment_native`.
+//! It only translates between the languages: [`value`] writes Python's values as JSON straight into the core's objects,
+//! [`client`] has the calls, [`hooks`] leads back from the core's threads into Python. What Python programs see is the
+//! package in `python/segment_native`.
 
 use pyo3::exceptions::PyImportError;
 use pyo3::prelude::*;

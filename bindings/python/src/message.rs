@@ -1,4 +1,4 @@
-//! A message as it was written, which becomes a dict when somebody looks.
+//! A message as it was written, which becomes a dict on first access.
 
 use std::borrow::Cow;
 
@@ -11,9 +11,8 @@ use crate::error::{self, Problem};
 use crate::once::once;
 use crate::value;
 
-/// A message as it was queued: a read-only mapping (`message["userId"]`) over the JSON that is sent. It is read when it
-/// is first looked at, so it costs nothing to leave it alone. `dict(message)` makes a dict of it, `message.json` has
-/// the bytes.
+/// A message as it was queued: a read-only mapping (`message["userId"]`) over the JSON that is sent. It is parsed on
+/// first access, so an unused one costs nothing. `dict(message)` makes a dict of it, `message.json` has the bytes.
 #[pyclass(frozen, mapping, module = "segment_native._native")]
 pub(crate) struct Message {
     json: Box<[u8]>,

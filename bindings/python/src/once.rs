@@ -1,11 +1,11 @@
-//! What is made once.
+//! Values that are made once.
 
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 
-/// What is in the cell, or what `make` makes. A fork must not find the cell while it is filled: nobody would go on in
-/// the child, where whoever asks would wait for ever. Python may switch threads while something is made, so that is
-/// done first; not while it is kept.
+/// What is in the cell, or what `make` makes. A fork must not happen while the cell is being filled: no thread would
+/// finish it in the child, and callers there would wait forever. Python may switch threads in `make`, so that runs
+/// first; it does not while the value is stored.
 pub(crate) fn once<'a, T>(
     py: Python<'_>,
     cell: &'a PyOnceLock<T>,

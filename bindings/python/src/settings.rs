@@ -34,7 +34,7 @@ impl<'py> Settings<'_, 'py> {
         Ok(())
     }
 
-    /// On Unix a path is bytes, and Python may have them as such; os.fsencode takes whatever open() takes.
+    /// On Unix a path is bytes, and Python may pass bytes; os.fsencode takes whatever open() takes.
     fn path(&self, name: &str) -> Result<Option<PathBuf>, Problem> {
         let Some(given) = self.get::<Bound<'_, PyAny>>(name)? else { return Ok(None) };
         let wrong = |error: PyErr| Problem::from(Error::invalid(format!("{name}: {error}")));
@@ -64,7 +64,7 @@ fn path(given: &Bound<'_, PyAny>) -> PyResult<PathBuf> {
 /// A number of seconds that can be waited.
 pub(crate) fn seconds_of(name: &str, seconds: f64) -> Result<Duration, Error> {
     Duration::try_from_secs_f64(seconds)
-        .map_err(|_| Error::invalid(format!("{name} must be a number of seconds that is not negative")))
+        .map_err(|_| Error::invalid(format!("{name} must be a number of seconds and not negative")))
 }
 
 fn not_zero(name: &str, is_zero: bool) -> Result<(), Error> {
@@ -81,7 +81,7 @@ pub(crate) fn config(settings: &Bound<'_, PyDict>) -> Result<Config, Problem> {
     if from.get::<bool>("drop_oldest")? == Some(true) {
         config.overflow = Overflow::DropOldest;
     }
-    // Both have two names; what is wrong is said of the one that was given.
+    // Both have two names; an error names the one that was given.
     for name in ["upload_size", "flush_at"] {
         from.put(name, &mut config.flush_at)?;
         not_zero(name, config.flush_at == 0)?;
@@ -92,7 +92,7 @@ pub(crate) fn config(settings: &Bound<'_, PyDict>) -> Result<Config, Problem> {
     }
     from.put("thread", &mut config.uploads)?;
     not_zero("thread", from.get::<u32>("thread")? == Some(0))?;
-    // The core would say it of `uploads`, which is not what it is called here.
+    // The core's error would name `uploads`, which is called `thread` here.
     if config.uploads > 64 {
         return Err(Error::invalid("thread must be at most 64").into());
     }

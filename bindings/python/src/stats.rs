@@ -27,7 +27,7 @@ pub(crate) struct Stats {
     retries: u64,
     /// Of the queued: those that would not survive the process.
     in_memory: u64,
-    /// Of the queued: those that are held until the user has answered, see `ask_first`.
+    /// Of the queued: those that are held until the user has answered (`ask_first`).
     held: u64,
     /// The HTTP status of the last answer to a batch.
     last_http_status: Option<u16>,
@@ -37,7 +37,7 @@ pub(crate) struct Stats {
     paused_until_ms: Option<i64>,
     /// How many requests for messages are under way.
     uploads: u32,
-    /// Of the failed: those whose lines in the spool were not as they had been written.
+    /// Of the failed: those whose lines in the spool were damaged.
     damaged: u64,
 }
 

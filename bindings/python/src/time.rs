@@ -7,8 +7,7 @@ use pyo3::types::{PyDict, PyType};
 use crate::error::{self, Problem};
 use crate::once::once;
 
-/// A class of a module that need not be loaded: where it is not, nothing can be an instance of it, and nobody pays for
-/// loading it.
+/// A class of a module that may not be loaded: then nothing can be an instance of it, and it is not loaded for this.
 pub(crate) struct Class {
     module: &'static str,
     name: &'static str,
@@ -41,10 +40,10 @@ impl Class {
 pub(crate) static DATETIME: Class = Class::new("datetime", "datetime");
 pub(crate) static DATE: Class = Class::new("datetime", "date");
 
-/// A datetime in milliseconds since 1970; none for what is "not a time", as pandas has it.
+/// A datetime in milliseconds since 1970; none for "not a time", which pandas has.
 ///
-/// What has no zone is read as segment-analytics-python reads it: the last five seconds and the future are local time,
-/// what is older is UTC. That is a guess, so it is warned about, once.
+/// Without a zone it is read as segment-analytics-python reads it: the last five seconds and the future are local time,
+/// older times are UTC. That is a guess, so there is one warning.
 pub(crate) fn milliseconds(time: &Bound<'_, PyAny>) -> Result<Option<i64>, Problem> {
     let py = time.py();
     let Some(plain) = plain(time)? else { return Ok(None) };
@@ -58,7 +57,7 @@ pub(crate) fn milliseconds(time: &Bound<'_, PyAny>) -> Result<Option<i64>, Probl
     Ok(Some(since.floor_div(millisecond)?.extract()?))
 }
 
-/// What is more than a datetime (pandas) as a datetime.
+/// The datetime itself, or one converted from a richer type (pandas).
 fn plain<'py>(time: &Bound<'py, PyAny>) -> PyResult<Option<Bound<'py, PyAny>>> {
     if !time.hasattr("to_pydatetime")? {
         return Ok(Some(time.clone()));

@@ -1,4 +1,4 @@
-//! From Python's values to JSON, straight into an object of the core's.
+//! From Python's values to JSON, straight into an object of the core.
 
 use std::borrow::Cow;
 
@@ -20,13 +20,13 @@ static NUMPY: Class = Class::new("numpy", "generic");
 static NUMPY_TIME: Class = Class::new("numpy", "datetime64");
 static PANDAS_NA: Class = Class::new("pandas._libs.missing", "NAType");
 
-/// Whether a value was written. What JSON cannot say is left out of the dict it is in, with a warning.
+/// Whether a value was written. What JSON cannot express is left out of the dict it is in, with a warning.
 type Written = Result<bool, Problem>;
 
-/// How often what a value stands for may stand for another.
+/// How many times the value of an Enum or a scalar may be another one.
 const HELD_MAX: usize = 64;
 
-/// A dict as the text of a whole message. What is None in it is left out: it says that there is none.
+/// A dict as the text of a whole message. Members that are None are left out.
 pub(crate) fn message_json(message: &Bound<'_, PyDict>) -> Result<String, Problem> {
     let filled = PyDict::new(message.py());
     for item in items(message) {
@@ -69,7 +69,7 @@ pub(crate) fn fill(object: &mut Object, dict: &Bound<'_, PyDict>) -> Result<(), 
     Ok(())
 }
 
-/// Sets a member, whose value must be one that JSON can say.
+/// Sets a member, whose value must be one that JSON can express.
 pub(crate) fn set(object: &mut Object, name: &str, value: &Bound<'_, PyAny>) -> Result<(), Problem> {
     bindings::set_with(object, name, true, |writer| match write(writer, value)? {
         true => Ok(true),
@@ -77,7 +77,7 @@ pub(crate) fn set(object: &mut Object, name: &str, value: &Bound<'_, PyAny>) -> 
     })
 }
 
-/// The text of a string. What is no Unicode, a lone surrogate, is replaced.
+/// The text of a string. A lone surrogate, which is not valid Unicode, is replaced.
 pub(crate) fn text<'a>(string: &'a Bound<'_, PyString>) -> Cow<'a, str> {
     string.to_str().map_or_else(|_| string.to_string_lossy(), Cow::Borrowed)
 }
@@ -126,7 +126,7 @@ fn write(writer: &mut Writer<'_>, value: &Bound<'_, PyAny>) -> Written {
 fn write_int(writer: &mut Writer<'_>, value: &Bound<'_, PyAny>) -> Result<(), Problem> {
     match value.extract::<i64>() {
         Ok(number) => writer.int(number)?,
-        // Beyond 64 bits; a subclass may have a text of its own.
+        // Beyond 64 bits; a subclass may have its own text.
         Err(_) => {
             let digits = value.py().get_type::<PyInt>().call_method1("__repr__", (value,))?;
             writer.digits(&text(digits.cast::<PyString>()?))?;
@@ -160,7 +160,7 @@ fn write_items<'py>(writer: &mut Writer<'_>, items: impl Iterator<Item = Bound<'
     Ok(true)
 }
 
-/// Everything that is rarer, in the order in which segment-analytics-python looks at it.
+/// Everything that is rarer, in the order in which segment-analytics-python checks for it.
 #[cold]
 fn write_other(writer: &mut Writer<'_>, value: &Bound<'_, PyAny>) -> Written {
     if DECIMAL.has(value)? {
@@ -206,7 +206,7 @@ fn write_other(writer: &mut Writer<'_>, value: &Bound<'_, PyAny>) -> Written {
     Ok(true)
 }
 
-/// What an Enum or a scalar of numpy stands for, which may be such a value again.
+/// The value of an Enum or a numpy scalar, which may be one of these again.
 fn write_held(writer: &mut Writer<'_>, value: &Bound<'_, PyAny>) -> Written {
     let mut held = value.clone();
     for _ in 0..HELD_MAX {
@@ -224,10 +224,10 @@ fn write_held(writer: &mut Writer<'_>, value: &Bound<'_, PyAny>) -> Written {
             return write(writer, &held);
         }
     }
-    Err(Error::invalid("stands for another value, and that for another, too often, or a cycle").into())
+    Err(Error::invalid("is an Enum or scalar whose value is another one, too many times or in a cycle").into())
 }
 
-/// Its own reading of nanoseconds is a number. It has no zone: what it counts is UTC.
+/// Its `item()` would be a number of nanoseconds. It has no zone, and counts as UTC.
 fn write_numpy_time(writer: &mut Writer<'_>, value: &Bound<'_, PyAny>) -> Written {
     let ms: i64 = value.call_method1("astype", ("datetime64[ms]",))?.call_method1("astype", ("int64",))?.extract()?;
     match ms {

@@ -1,4 +1,4 @@
-"""A local server in Segment's place, which answers what it is told to."""
+"""A local server in Segment's place, with scripted answers."""
 
 import gzip
 import json
@@ -7,12 +7,12 @@ import threading
 import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
-# So many seconds only a hang takes.
+# In seconds, longer than anything but a hang takes.
 PATIENCE = 120 * float(os.environ.get("SEGMENT_TEST_PATIENCE", "1"))
 
 
 def until(is_true, *told):
-    """Waits until it is true."""
+    """Waits until ``is_true`` returns true."""
     end = time.monotonic() + PATIENCE
     while not is_true():
         assert time.monotonic() < end, told
@@ -60,7 +60,7 @@ class Collector:
                 self.answer(status, {}, body)
 
             def do_CONNECT(self):
-                # A proxy that is at the other end too.
+                # A proxy that also plays the server at the other end.
                 collector.tunnels.append(self.path)
                 self.send_response(200)
                 self.end_headers()
@@ -74,7 +74,7 @@ class Collector:
                     self.end_headers()
                     self.wfile.write(body)
                 except OSError:
-                    pass  # who asked has gone
+                    pass  # the client has gone
 
             def log_message(self, *_):
                 pass
@@ -84,7 +84,7 @@ class Collector:
             request_queue_size = 64
 
             def handle_error(self, *_):
-                pass  # who asked was killed
+                pass  # the client was killed
 
         self.server = Server(("127.0.0.1", 0), Handler)
         self.url = f"http://127.0.0.1:{self.server.server_port}"
@@ -97,7 +97,7 @@ class Collector:
         return sorted(message.get("event", message["type"]) for message in taken.values())
 
     def wait_for(self, count):
-        """Waits until so many different messages were taken; the messages."""
+        """Waits until ``count`` different messages were taken; returns the messages."""
         until(lambda: len({m["messageId"] for m in self.messages}) >= count, count, self.messages)
         return self.messages
 

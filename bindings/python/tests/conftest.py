@@ -12,7 +12,7 @@ from collector import PATIENCE, Collector
 # A shell that runs this in the background has Ctrl-C ignored, and the programs that we start would inherit that.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
-# A proxy of the environment's would stand between the client and the local server.
+# A proxy of the environment would get in between the client and the local server.
 for name in ("http_proxy", "https_proxy", "all_proxy", "no_proxy"):
     os.environ.pop(name, None)
     os.environ.pop(name.upper(), None)
@@ -43,7 +43,7 @@ def make(collector):
 
 @pytest.fixture
 def run(collector, tmp_path):
-    """Runs a program in an interpreter of its own, which must not say anything that means a crash."""
+    """Runs a program in its own interpreter, whose output must not show a crash."""
 
     def run(program, *args, expect=0, prelude=True):
         path = tmp_path / "program.py"

@@ -1,4 +1,4 @@
-"""What the peer does not have."""
+"""What segment-analytics-python does not have."""
 
 import asyncio
 import gc
@@ -133,7 +133,7 @@ class TestFlush:
 
     @pytest.mark.skipif(sys.platform in ("win32", "darwin"), reason="paths are text there")
     @pytest.mark.parametrize("kind", [bytes, str, Path])
-    def test_a_spool_may_have_a_name_that_is_no_text(self, make, tmp_path, kind):
+    def test_the_name_of_a_spool_may_be_bytes(self, make, tmp_path, kind):
         name = os.fsencode(tmp_path) + b"/Andr\xe9"
         given = name if kind is bytes else kind(os.fsdecode(name))
         client = make(host="http://127.0.0.1:9", spool_dir=given, stateful=True, shutdown_timeout=0.1)
@@ -158,7 +158,7 @@ class TestFlush:
             with pytest.raises((InvalidError, TypeError), match="thread"):
                 make(thread=thread)
 
-    def test_of_a_spooled_client_does_not_wait_for_ever(self, make, tmp_path):
+    def test_of_a_spooled_client_does_not_wait_forever(self, make, tmp_path):
         client = make(host="http://127.0.0.1:9", spool_dir=tmp_path, shutdown_timeout=0.2)
         client.track("u", "E")
         assert client.flush() is False and client.shutdown() is False
@@ -193,7 +193,7 @@ class TestCallbacks:
         assert "Delivery of 1 messages" in repr(bad)
 
     @pytest.mark.parametrize("spooled", [False, True])
-    def test_what_a_full_queue_drops_is_told(self, make, tmp_path, spooled):
+    def test_what_a_full_queue_drops_is_reported(self, make, tmp_path, spooled):
         told, failed = [], []
         spool = {"spool_dir": tmp_path} if spooled else {}
         client = make(send=False, drop_oldest=True, queue_max_bytes=130_000, upload_interval=PATIENCE, upload_size=1000,
@@ -491,14 +491,14 @@ class TestPeople:
             client.set_context("level", ["x" * 20_000] * 2)
         assert client.stats().refused == 6
 
-    def test_who_opts_out_is_left_alone(self, make, collector, tmp_path):
+    def test_after_an_opt_out_nothing_is_sent(self, make, collector, tmp_path):
         collector.script = [(500, {})] * 20
         client = make(spool_dir=tmp_path)
         client.track("u", "Waiting")
         client.opt_out()
         assert client.opted_out
         success, message = client.track("u", "Not taken")
-        # Nothing is written down about who has opted out, not even for the caller.
+        # Nothing is written about a user who has opted out, not even for the caller.
         assert success is False and message["userId"] is None and "event" not in message
         client.opt_in()
         collector.script = []
@@ -542,7 +542,7 @@ class TestAskFirst:
                 assert client.opt_state == "out" and client.stats().dropped == 1
         assert collector.messages == []
 
-    def test_without_the_flag_an_answer_is_told_too(self, make):
+    def test_without_the_flag_an_answer_is_returned_too(self, make):
         client = make()
         assert client.opt_state is None
         client.opt_in()
@@ -550,7 +550,7 @@ class TestAskFirst:
 
 
 class TestCall:
-    def test_an_answer_is_an_answer(self, make, collector):
+    def test_any_status_is_an_answer(self, make, collector):
         client = make()
         answer = client.call("POST", "/v1/group", {"userId": "u", "groupId": "g"}, headers={"X-Mine": "1"})
         assert answer.status == 200 and answer.ok and answer.json() == {"success": True}

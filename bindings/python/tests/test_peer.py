@@ -1,4 +1,4 @@
-"""What segment-analytics-python does and ours does too: the same messages, and what its own tests observe."""
+"""What segment-analytics-python and ours both do: the same messages, and what its own tests observe."""
 
 import json
 import logging
@@ -64,8 +64,7 @@ def peers(method, args, kwargs):
 
 
 def normal(message):
-    """A message without what must differ: ids and times that were not given, the library; and a member that says
-    nothing is as good as none."""
+    """A message without what must differ: ids and times that were not given, the library, and empty members."""
     message = json.loads(json.dumps(message))
     del message["context"]["library"]
     if len(message["messageId"]) == 36:
@@ -225,7 +224,7 @@ def test_on_error_gets_the_error_and_the_messages(make, collector):
     assert [message["event"] for message in messages] == ["Lost"] and messages[0]["properties"] == {"a": 1}
 
 
-def test_gzip_is_what_it_says(make, collector):
+def test_gzip_compresses_the_body(make, collector):
     for gzip, encoding in ((True, "gzip"), (False, None)):
         client = make(gzip=gzip)
         for _ in range(10):

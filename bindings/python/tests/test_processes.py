@@ -199,7 +199,7 @@ class TestKill:
         """, spool)
         # Another address is another queue: the messages belong to the one they were meant for.
         files = Path(spool).glob("segment-native/*/*.jsonl")
-        # Who was killed while it took over what another had left has left it twice, under the same ids.
+        # A process killed while it took over what another had left leaves it twice, under the same ids.
         waiting = {found for path in files for found in re.findall(rb'"messageId":"([^"]+)"', path.read_bytes())}
         assert len(waiting) == sum(1 + life * 400 for life in range(5))
 
@@ -416,7 +416,7 @@ class TestGunicorn:
     def test_workers_deliver(self, run, collector, tmp_path, options):
         pytest.importorskip("gunicorn")
         pytest.importorskip("flask")
-        # It is given a socket that listens: nobody else can take the port, and no request comes too early.
+        # It is given a listening socket: no other process can take the port, and no request comes too early.
         listener = socket.create_server(("127.0.0.1", 0))
         port = listener.getsockname()[1]
         log = open(tmp_path / "log", "w")
@@ -442,7 +442,7 @@ class TestGunicorn:
             text = (tmp_path / "log").read_text()
         assert "Traceback" not in text and "Fatal" not in text, text
         assert len(workers) >= 1
-        # What a worker had no time for is in the spool.
+        # What a worker had no time to deliver is in the spool.
         run("segment_native.Client('k', host=URL, shutdown_timeout=PATIENCE, spool_dir=%r).flush(PATIENCE)" % spool)
         bought = {m["properties"]["item"] for m in collector.messages if m["event"] == "Order Completed"}
         assert bought == set(range(40)), text

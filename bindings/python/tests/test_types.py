@@ -1,4 +1,4 @@
-"""The stubs: they say what is there, and a strict type checker is content with them."""
+"""The stubs: they match the module, and pass a strict type checker."""
 
 import subprocess
 import sys
@@ -33,7 +33,7 @@ def test_a_wrong_program_does_not(tmp_path):
     assert status == 1 and said.count("error:") == 3, said
 
 
-def test_the_stubs_say_what_is_there(tmp_path):
+def test_the_stubs_match_the_module(tmp_path):
     allow = tmp_path / "allow"
     allow.write_text(
         # What starts with an underscore is between the package and its native half.

@@ -1,4 +1,4 @@
-"""Which values become what."""
+"""What each value is sent as."""
 
 import dataclasses
 import enum
@@ -41,13 +41,13 @@ AWARE = datetime(2026, 1, 2, 3, 4, 5, 678901, tzinfo=timezone(timedelta(hours=-5
 
 
 def optional(name):
-    """A package that is worth a test where it is installed; in CI it must be."""
+    """A package that is tested if it is installed; in CI it must be."""
     return importlib.import_module(name) if os.environ.get("CI") else pytest.importorskip(name)
 
 
 @pytest.fixture
 def sent(make):
-    """What becomes of a value."""
+    """What a value is sent as."""
     client = make(send=False)
 
     def sent(value):
@@ -115,7 +115,7 @@ def test_values(sent, value, expected):
     [object(), timedelta(1), time(1, 2), lambda: 0, Exception("x"), 1j, Fraction(1, 3), MappingProxyType({}), int, Item,
      range(3), [1, object()], (i for i in [1])],
 )  # fmt: skip
-def test_what_json_cannot_say_is_left_out_with_a_warning(sent, caplog, value):
+def test_what_json_cannot_express_is_left_out_with_a_warning(sent, caplog, value):
     assert sent(value) == "left out"
     assert sent({"in": value, "kept": [1]}) == {"kept": [1]}
     assert sent([{"in": value}]) == [{}]
@@ -233,7 +233,7 @@ def test_enums_whose_value_is_an_enum(sent):
             return Cycle.X
 
     assert sent(Outer.X) == 1
-    why = '"v": stands for another value, and that for another, too often, or a cycle$'
+    why = '"v": is an Enum or scalar whose value is another one, too many times or in a cycle$'
     with pytest.raises(InvalidError, match=why):
         sent(Cycle.X)
 
@@ -291,7 +291,7 @@ def test_pandas_times(sent, make, caplog):
     _, message = make(send=False).track("u", "E", timestamp=stamp)
     assert message["timestamp"] == "2026-01-02T08:04:05.678Z"
     _, message = make(send=False).track("u", "E", timestamp=pandas.NaT)
-    assert message["timestamp"][:3] == "202" and "timestamp is no time" in caplog.text
+    assert message["timestamp"][:3] == "202" and "timestamp is not a time" in caplog.text
 
 
 ZONES = """

@@ -6,11 +6,11 @@ use crate::model::{Constant, Enum, Function, Model, Named, Struct, Type, list};
 
 /// No line of the header is longer.
 const WIDTH: usize = 100;
-/// Where a comment begins that stands behind what it is about.
+/// The column of a comment at the end of a line.
 const ASIDE: usize = 40;
 
-/// The header. Each thing of `src/` must be named in the template once, but for the constants that are values of a
-/// field: they stand below it.
+/// The header. Each item of `src/` must be named in the template once, except constants that are values of a field:
+/// they stand below it.
 pub fn write(template: &str, model: &Model, version: &str) -> String {
     let mut out = String::new();
     let mut placed = BTreeSet::new();
@@ -68,7 +68,7 @@ fn place(out: &mut String, name: &str, model: &Model) {
     } else if let Some(it) = model.constants.iter().find(|it| has(&it.named)) {
         constant(out, it);
     } else {
-        panic!("{name} is in the template, and nowhere else");
+        panic!("{name} is in the template, but not in src/");
     }
 }
 
@@ -79,7 +79,7 @@ fn comment(out: &mut String, indent: &str, docs: &[String]) {
     }
 }
 
-/// What is said in a few words stands behind, anything longer above.
+/// A short comment goes at the end of the line, a longer one above it.
 fn line(out: &mut String, indent: &str, code: &str, docs: &[String]) {
     let code = format!("{indent}{code}");
     if let [only] = docs {

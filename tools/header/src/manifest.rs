@@ -1,4 +1,4 @@
-//! Writes segment.abi.json: what a binding in another language can hold its own declarations against.
+//! Writes segment.abi.json: what a binding in another language can check its own declarations against.
 
 use std::fmt::Write;
 
@@ -42,7 +42,7 @@ pub fn write(model: &Model, version: &str) -> String {
     object(1, parts.into_iter()) + "\n"
 }
 
-/// Before 1.0 a minor version may break what was.
+/// Before 1.0 a minor version may break the ABI.
 fn abi(version: &str) -> &str {
     let parts = if version.starts_with("0.") { 2 } else { 1 };
     version.match_indices('.').nth(parts - 1).map_or(version, |(at, _)| &version[..at])
@@ -70,7 +70,7 @@ fn structure(it: &Struct) -> String {
     text + &object(4, layouts) + "\n    }"
 }
 
-/// A struct of ours has no holes, so that its fields stand where the sizes of those before them say.
+/// Our structs have no holes, so each field begins where the one before it ends.
 fn layout(it: &Struct, pointer: usize) -> (usize, Vec<usize>) {
     let sizes = it.fields.iter().map(|(_, kind)| size(kind, pointer));
     if it.is_union {
@@ -94,7 +94,7 @@ fn size(kind: &Type, pointer: usize) -> usize {
             "int32_t" | "uint32_t" | "segment_status" => 4,
             // segment_value is a union of these.
             "int64_t" | "uint64_t" | "double" | "segment_value" => 8,
-            name => panic!("how large is {name}?"),
+            name => panic!("the size of {name} is unknown"),
         },
     }
 }

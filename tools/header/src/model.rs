@@ -1,4 +1,4 @@
-//! What `src/` offers to C, as it is read from there: constants, enums, structs, functions and their comments.
+//! What `src/` offers to C: constants, enums, structs, functions and their comments.
 
 use std::fs;
 use std::path::Path;
@@ -23,7 +23,7 @@ pub struct Model {
     pub functions: Vec<Function>,
 }
 
-/// A name and what is said of it.
+/// A name and its comment.
 #[derive(Debug, Clone)]
 pub struct Named {
     /// As C writes it.
@@ -57,7 +57,7 @@ pub struct Enum {
 pub struct Struct {
     /// Its name and comment.
     pub named: Named,
-    /// Whether all fields begin at the same place.
+    /// Whether it is a union.
     pub is_union: bool,
     /// Its fields.
     pub fields: Vec<(Named, Type)>,
@@ -74,7 +74,7 @@ pub struct Function {
     pub returns: Type,
 }
 
-/// A type of C's.
+/// A C type.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Type {
     /// By its name.
@@ -146,7 +146,7 @@ impl Model {
         match item {
             Item::Const(it) if is_ours(&it.ident) && is_public(&it.vis) => {
                 let mut named = named(&it.ident, &it.attrs);
-                let value = number(&it.expr).unwrap_or_else(|| panic!("{} is no number", it.ident));
+                let value = number(&it.expr).unwrap_or_else(|| panic!("{} is not a number", it.ident));
                 self.constants.push(Constant { field: field_of(&mut named), named, value });
             }
             Item::Enum(it) if is_ours(&it.ident) => {
@@ -284,6 +284,6 @@ fn c_name(rust: &str) -> &str {
         "c_char" => "char",
         "c_void" => "void",
         name if name == "bool" || name.starts_with("segment_") => name,
-        name => panic!("{name} is no type of C's"),
+        name => panic!("{name} is not a C type"),
     }
 }

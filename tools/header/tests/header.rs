@@ -1,4 +1,4 @@
-//! What is written from src/ is never written by hand.
+//! The generated files are as src/ says.
 
 use std::path::{Path, PathBuf};
 
@@ -32,7 +32,7 @@ fn the_header_and_its_manifest_are_fresh() {
         ("segment.abi.json", segment_header::manifest(&model, VERSION)),
     ];
     let stale: Vec<_> = files.iter().filter(|(name, text)| !is_fresh(name, text)).map(|(name, _)| name).collect();
-    assert!(stale.is_empty(), "written anew in include/: {stale:?}; look at the difference and commit it");
+    assert!(stale.is_empty(), "rewritten in include/: {stale:?}; check the difference and commit it");
 }
 
 #[test]

@@ -7,8 +7,8 @@
     analytics.write_key = "WRITE_KEY"
     analytics.track("u-42", "Plan Upgraded", {"plan": "pro"})
 
-The settings below are those of the client that the first call makes; afterwards they are not looked at any more. For
-more than one client, and for everything else, there is :class:`Client`.
+The settings below are those of the client that the first call makes; after that they have no effect. For more than one
+client, and for everything else, there is :class:`Client`.
 """
 
 from __future__ import annotations
@@ -87,7 +87,7 @@ def screen(*args, **kwargs):
 
 
 def flush(timeout=None):
-    """Waits until every message accepted before is settled; whether all are: see :meth:`Client.flush`."""
+    """Waits until every message accepted before is settled; returns whether all are: see :meth:`Client.flush`."""
     return (default_client or _client()).flush(timeout)
 
 
@@ -97,7 +97,7 @@ def join():
 
 
 def shutdown(timeout=None):
-    """Takes no more messages, and delivers what waits; whether nothing is left: see :meth:`Client.shutdown`."""
+    """Takes no more messages, and delivers what waits; returns whether nothing is left: see :meth:`Client.shutdown`."""
     return (default_client or _client()).shutdown(timeout)
 
 
@@ -139,7 +139,7 @@ def _client():
 
 
 def __getattr__(name):
-    """Loads what few need when it is asked for."""
+    """Loads rarely used classes on demand."""
     if name in ("Traits", "GroupTraits", "Address", "Company", "Product", "Revenue"):
         from . import typed
 

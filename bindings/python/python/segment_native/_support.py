@@ -1,4 +1,4 @@
-"""What the native module needs of Python where it is easier said in Python. All of it is rare."""
+"""What is easier to write in Python than in the native module. None of it is on the path of an ordinary call."""
 
 import sys
 from _thread import RLock
@@ -19,7 +19,7 @@ _finalizes_in = None
 
 
 def error(kind, message, status):
-    """The exception for an error of the core's."""
+    """The exception for an error of the core."""
     if status is not None or kind == "rejected":
         return errors.APIError(message, kind, status)
     if kind == "invalid":
@@ -32,11 +32,10 @@ def error(kind, message, status):
 
 
 def log(level, line):
-    """Writes a line to the logger ``segment``. It may be the delivery thread that does.
+    """Writes a line to the logger ``segment``, also on the delivery thread.
 
-    Nothing is imported here: a fork in the middle of an import would leave the child with half a module. Where nobody
-    has loaded ``logging``, nobody has said what is to become of its lines, and it would write those that matter to
-    ``sys.stderr``.
+    Nothing is imported here: a fork in the middle of an import would leave the child with half a module. Where
+    ``logging`` was never imported it was never configured, and would write warnings and errors to ``sys.stderr``.
     """
     get = getattr(sys.modules.get("logging"), "getLogger", None)
     if get is not None:
@@ -78,7 +77,7 @@ _NO_NUMBERS = {"nan": "NaN", "inf": "Infinity", "-inf": "-Infinity"}
 
 
 def key(given):
-    """The text of a key that is no string, as JSON has it."""
+    """The text of a key that is not a string, as JSON has it."""
     if given is None:
         return "null"
     if isinstance(given, bool):
@@ -101,12 +100,12 @@ def unsupported(name, given):
 
 
 def naive(time):
-    """A datetime without a zone with the one that segment-analytics-python guesses."""
+    """Adds to a datetime without a zone the one that segment-analytics-python guesses."""
     from datetime import datetime, timezone
 
     if "naive" not in _warned:
         _warned.add("naive")
-        logger().warning("a datetime without a zone: what is recent is read as local time, what is older as UTC")
+        logger().warning("a datetime without a zone: a recent one is read as local time, an older one as UTC")
     if minus(datetime.now(), time).total_seconds() < 5:
         return time.astimezone()
     return time.replace(tzinfo=timezone.utc)
@@ -144,18 +143,18 @@ def read(json):
 
 
 def message(json):
-    """A message from its bytes: what pickle makes it with."""
+    """A message from its bytes, for pickle."""
     return _native.Message(json)
 
 
 def is_main_thread():
-    """Whether signals are heard here."""
+    """Whether signals are handled on this thread."""
     threading = sys.modules.get("threading")
     return threading is None or threading.current_thread() is threading.main_thread()
 
 
 def watch(client):
-    """Has a client end before the interpreter does."""
+    """Makes sure that a client ends before the interpreter does."""
     from _weakref import ref
 
     key = id(client)
@@ -184,7 +183,7 @@ def _after_fork():
 
 
 def _watch_child():
-    """Children of multiprocessing end without running what atexit knows; they run their own finalizers instead."""
+    """Children of multiprocessing end without running atexit's functions; they run their own finalizers instead."""
     util = sys.modules.get("multiprocessing.util")
     if util is None:
         if "billiard.process" not in sys.modules:

@@ -7,7 +7,7 @@ from .errors import InvalidError
 
 
 class _Log:
-    """The logger ``segment``, of the class as of each client. Nobody pays for ``logging`` who does not ask for it."""
+    """The logger ``segment``, of the class and of each client. ``logging`` is only imported when it is used."""
 
     def __get__(self, client, owner):
         return _support.logger()
@@ -16,7 +16,7 @@ class _Log:
 class Client(_native.Client):
     """A queue of messages, and the thread that delivers them.
 
-    Every call writes its message into the queue and returns; nothing waits for the network but :meth:`flush`,
+    Every call writes its message into the queue and returns; nothing waits for the network except :meth:`flush`,
     :meth:`shutdown` and :meth:`call`. A client can be used from all threads at once, and goes on working in a forked
     child, which has a queue of its own.
 
@@ -26,47 +26,47 @@ class Client(_native.Client):
         write_key: The write key of your source.
         host: Where to send: Segment in the United States. ``"eu"`` is short for the EU's host; a proxy of your own is
             given by its URL. One whose path ends in ``/batch`` or ``/b`` is the whole URL of batches.
-        debug: Log every message, to the logger ``segment``, and have it print.
+        debug: Log every message, to the logger ``segment``, and print the log.
         max_queue_size: How many messages may wait; a call that finds the queue full returns ``(False, message)``. None,
             zero or less: as many as fit into ``queue_max_bytes``.
-        send: Whether anything is sent. No: everything else happens.
+        send: Whether anything is sent. False: everything else happens.
         on_error: Called as ``on_error(error, messages)`` when messages are given up or dropped by ``drop_oldest``, on
             the delivery thread.
         gzip: Compress what is sent.
         max_retries: How often a request is tried again before its messages are given up. With a ``spool_dir`` nothing
-            is given up for having failed often.
+            is given up, however often it fails.
         sync_mode: Every call waits until its message is settled, and raises if it was given up. With a ``spool_dir``,
-            which keeps it, for ``shutdown_timeout`` at most.
+            which keeps the message, it waits for ``shutdown_timeout`` at most.
         timeout: Seconds for one request; of a tuple, as requests has it, the second.
         proxies: ``{"https": "http://user:password@host:port"}``, as for requests. None: what ``HTTPS_PROXY`` says.
         thread: How many batches may be on their way at once, 64 at most. None: one at first, and up to 16 while more
-            waits than one carries and the server takes it. Beside each other batches arrive in any order; 1 keeps it.
-        upload_size: Send when so many messages wait.
-        upload_interval: Send what waits every so many seconds.
+            waits than one carries and the server keeps up. Several at once arrive in any order; 1 keeps it.
+        upload_size: Send when this many messages wait.
+        upload_interval: Send what waits this often, in seconds.
         log_handler: Added to the logger ``segment``.
         oauth_client_id, oauth_client_key, oauth_key_id: OAuth 2.0 instead of Basic authentication; the key is the
             private key in PEM.
         oauth_auth_server: The token server. None: Segment's, in the region of ``host``.
-        oauth_scope: What the token is to allow.
+        oauth_scope: What the token allows.
         max_total_backoff_duration, max_rate_limit_duration: Checked, and without effect.
         flush_at, flush_interval: Other names for ``upload_size`` and ``upload_interval``.
-        spool_dir: A folder in which accepted messages are kept until they are delivered; they survive whatever becomes
-            of the process. Let it be a folder of its own. A relative path is taken from where the process is when the
-            client is made.
-        sync: With a spool: survive a loss of power too, but for the last tenth of a second.
+        spool_dir: A folder in which accepted messages are kept until they are delivered; they survive the end of the
+            process, however it ends. It should be used by the library alone. A relative path counts from the working
+            directory when the client is made.
+        sync: With a spool: survive a loss of power too, except for the last tenth of a second.
         queue_max_bytes: How many bytes of messages may wait.
         drop_oldest: When the queue is full, drop the oldest messages instead of refusing new ones.
         shutdown_timeout: How many seconds the end of the interpreter, or of the client, may take for delivering what
             waits.
         stateful: Remember who the user is: for apps on a user's machine, not for servers.
-        ask_first: Keep and send nothing before the user was asked: until :meth:`opt_in` or :meth:`opt_out` was called
-            once, in this run or an earlier one with this ``spool_dir``, messages are held in memory, and nothing is
-            written. ``opt_in`` lets them go, ``opt_out`` or the end of the client drops them. A folder that cannot be
-            read counts as a no, and so does ``DO_NOT_TRACK`` in the environment, unless it is empty or ``0``, until
-            somebody opts in.
+        ask_first: Store and send nothing before the user has answered: until :meth:`opt_in` or :meth:`opt_out` was
+            called once, in this run or an earlier one with this ``spool_dir``, messages are held in memory, and nothing
+            is written. ``opt_in`` releases them, ``opt_out`` or the end of the client drops them. A folder that cannot
+            be read counts as a no, and so does ``DO_NOT_TRACK`` in the environment, unless it is empty or ``0``, until
+            the user opts in.
         strict: Refuse what is only doubtful, not just what Segment would discard.
-        before_send: Called with each message on the calling thread; returns it, or a dict in its place, or None to drop
-            it.
+        before_send: Called with each message on the calling thread; returns it, or a dict to replace it, or None to
+            drop it.
         on_delivery: Called with a :class:`Delivery` for messages that were delivered, given up or dropped by
             ``drop_oldest`` (then ``error.kind`` is ``"queue_full"``), on the delivery thread.
         context: Part of every message's context.
@@ -78,8 +78,8 @@ class Client(_native.Client):
         ca_file: A file with PEM certificates to trust besides the system's.
         access_token, profile_token: For :meth:`call` to the Public API and the Profile API.
         public_endpoint, profile_endpoint: Where these are, if not at Segment.
-        former_write_key, former_endpoint: With a spool: what the program had before as ``write_key`` and as ``host``.
-            What waits in the folder for it is delivered too, with ``write_key``, to ``host``.
+        former_write_key, former_endpoint: With a spool: the program's former ``write_key`` and ``host``. What waits in
+            the folder for them is delivered too, with ``write_key``, to ``host``.
 
     Raises:
         InvalidError: A setting is wrong. It is an ``AssertionError`` and a ``ValueError``.
@@ -168,7 +168,7 @@ class Client(_native.Client):
             if not log_handler:
                 self.log.addHandler(logging.StreamHandler())
         if on_error or on_delivery or before_send or sync_mode:
-            # Callbacks look at messages. A fork while the delivery thread imports would leave the child with half a
+            # Callbacks read messages. A fork while the delivery thread imports would leave the child with half a
             # module.
             import json  # noqa: F401
         has_oauth = oauth_client_id and oauth_client_key and oauth_key_id
@@ -221,7 +221,7 @@ class Client(_native.Client):
 
     @property
     def queue(self):
-        """What waits, as ``queue.Queue`` says it: ``qsize()``, ``empty()``, ``full()`` and ``maxsize``."""
+        """What waits, with the methods of ``queue.Queue``: ``qsize()``, ``empty()``, ``full()`` and ``maxsize``."""
         return _Queue(self)
 
     @property
@@ -233,8 +233,8 @@ class Client(_native.Client):
         """Sends what waits, and waits until every message accepted before is settled: delivered, given up or dropped.
 
         Args:
-            timeout: At most so many seconds; 0 only starts the sending. None: as long as it takes; with a
-                ``spool_dir``, which never gives up and keeps what is left, as long as ``shutdown_timeout``.
+            timeout: In seconds; 0 only starts the sending. None: as long as it takes; with a ``spool_dir``, which never
+                gives up and keeps what is left, as long as ``shutdown_timeout``.
 
         Returns:
             Whether all are settled.
@@ -257,11 +257,10 @@ class Client(_native.Client):
         """Takes no more messages, and delivers what waits. May be repeated.
 
         Args:
-            timeout: At most so many seconds. None: as long as it takes; with a ``spool_dir`` as long as
-                ``shutdown_timeout``.
+            timeout: In seconds. None: as long as it takes; with a ``spool_dir`` as long as ``shutdown_timeout``.
 
         Returns:
-            Whether nothing is left. What is, is kept by the spool or, without one, given up.
+            Whether nothing is left. The rest is kept by the spool or, without one, given up.
 
         Raises:
             InvalidError: It was called from a callback of this client.
@@ -300,17 +299,17 @@ class Client(_native.Client):
         self._enqueue(message)
 
     def call(self, method, path, body=None, *, api="tracking", query=None, headers=None, timeout=None, cursor=None):
-        """Makes one request to one of Segment's HTTP APIs, now. Whatever the status, an answer is an answer; nothing is
-        tried again, and nothing is queued. Ctrl-C is heard when it is over.
+        """Makes one request to one of Segment's HTTP APIs, now. An answer with any status is returned; nothing is tried
+        again, and nothing is queued. Ctrl-C takes effect when it is over.
 
         Args:
             method: ``"GET"``, ``"POST"``, ``"PUT"``, ``"PATCH"`` or ``"DELETE"``.
             path: Relative to the API: ``"/v1/group"``.
-            body: Bytes or text as they are; everything else is made JSON.
+            body: Bytes or text are sent as they are; everything else as JSON.
             api: ``"tracking"`` with the write key or OAuth, ``"public"`` with ``access_token``, ``"profile"`` with
                 ``profile_token``.
             query: A dict, or text like ``"a=1&b=2"``.
-            headers: A dict; they win over ours.
+            headers: A dict; they replace ours.
             timeout: Seconds for everything. None: the client's ``timeout``.
             cursor: Of a list of the Public or the Profile API, the page that another one's ``cursor`` names. None: the
                 first.
@@ -319,7 +318,7 @@ class Client(_native.Client):
             A :class:`Response`.
 
         Raises:
-            InvalidError: There can be no such request.
+            InvalidError: Such a request cannot be made.
             Error: There was no answer: ``kind`` is ``network`` or ``timeout``; or the client was shut down.
         """
         if isinstance(body, str):
@@ -340,8 +339,8 @@ class Client(_native.Client):
         return await _elsewhere(lambda: self.call(method, path, body, **options))
 
     def pages(self, path, *, query=None, headers=None, timeout=None, api="public"):
-        """All pages of a list of the Public or the Profile API, as an iterator of :class:`Response`: the request again
-        and again, with the ``cursor`` that each answer names. Ends after an answer that is no success: it is the last.
+        """All pages of a list of the Public or the Profile API, as an iterator of :class:`Response`: repeats the
+        request with the ``cursor`` that each answer names. An answer that is not a success is the last.
 
         Raises:
             Error: As :meth:`call` does, from the iterator.
@@ -352,7 +351,7 @@ class Client(_native.Client):
             response = self.call("GET", path, cursor=cursor, **options)
             yield response
             before, cursor = cursor, response.cursor
-            # The same cursor again would be the same page, for ever.
+            # The same cursor again would be the same page, forever.
             if cursor is None or cursor == before:
                 return
 
@@ -382,7 +381,7 @@ async def _elsewhere(function, *args):
 
 
 def _proxy(proxies, host):
-    """The one of the proxies that is for this host."""
+    """The proxy for this host."""
     if not proxies:
         return None
     scheme = "http" if (host or "").startswith("http://") else "https"

@@ -4,8 +4,8 @@
 class Error(Exception):
     """Why a call failed, or why messages were given up.
 
-    ``kind`` says it in one word that a program can act on: ``invalid``, ``too_large``, ``queue_full``, ``closed``,
-    ``timeout``, ``network``, ``rejected``, ``storage``, ``opted_out`` or ``internal``.
+    ``kind`` is one word that a program can act on: ``invalid``, ``too_large``, ``queue_full``, ``closed``, ``timeout``,
+    ``network``, ``rejected``, ``storage``, ``opted_out`` or ``internal``.
     """
 
     def __init__(self, message, kind="invalid"):
@@ -18,7 +18,7 @@ class Error(Exception):
 
 
 class InvalidError(Error, AssertionError, ValueError):
-    """An argument is wrong, or something that Segment would accept and then silently discard.
+    """An argument is wrong, or Segment would accept the message and then silently discard it.
 
     It is an ``AssertionError`` because that is what segment-analytics-python raises.
     """
@@ -41,4 +41,4 @@ class APIError(Error):
 
 
 class InternalError(Error, RuntimeError):
-    """A bug of ours, contained."""
+    """A bug in the library, contained."""

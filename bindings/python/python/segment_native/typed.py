@@ -1,6 +1,6 @@
-"""Names that Segment has given a meaning: traits of users and groups, revenue, products.
+"""Names that have a meaning for Segment: traits of users and groups, revenue, products.
 
-All of these are dicts; what they write could be set by name as well. What is None is not written.
+All of these are dicts; their members could be set by name as well. Members that are None are left out.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ class Traits(dict):
         company: A :class:`Company`.
         created_at: When the account was made: a ``datetime``.
         id: The user's id in your database, if it is not the user id.
-        title: What the user is at work.
+        title: The user's job title.
         username: The name to log in with.
         others: Traits of your own.
     """
@@ -135,7 +135,7 @@ class Revenue(dict):
 
     Args:
         amount: How much, with decimals.
-        currency: Of what, as ISO 4217 writes it.
+        currency: The currency, as ISO 4217 writes it.
     """
 
     def __init__(self, amount, currency="USD"):
@@ -143,7 +143,7 @@ class Revenue(dict):
 
 
 class Product(dict):
-    """A product, as the events of a shop have it (https://www.twilio.com/docs/segment/connections/spec/ecommerce/v2):
+    """A product, as e-commerce events have it (https://www.twilio.com/docs/segment/connections/spec/ecommerce/v2):
     alone as the properties of ``Product Viewed``, or one of the ``products`` of ``Order Completed``.
     """
 
