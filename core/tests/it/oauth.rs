@@ -186,7 +186,7 @@ fn without_a_token_nothing_is_sent_and_messages_in_memory_fail_with_the_reason()
     let deliveries = told.deliveries.lock().expect("no panic").clone();
     let [(Some((kind, reason)), status)] = deliveries.as_slice() else { panic!("{deliveries:?}") };
     assert_eq!((*kind, *status), (ErrorKind::Rejected, Some(401)));
-    assert!(reason.starts_with("no token could be had: ") && reason.contains("invalid_client"), "{reason}");
+    assert!(reason.starts_with("no token could be obtained: ") && reason.contains("invalid_client"), "{reason}");
 }
 
 #[test]
@@ -222,7 +222,7 @@ fn a_token_server_that_fails_is_asked_again() {
     client.flush(patience()).expect("settled");
     assert_eq!((tokens.asked(), api.begun(), client.stats().delivered), (4, 1, 1));
     let lines = told.lines.lock().expect("no panic").clone();
-    assert!(lines.iter().any(|(_, line)| line.contains("no token could be had")), "{lines:?}");
+    assert!(lines.iter().any(|(_, line)| line.contains("no token could be obtained")), "{lines:?}");
     assert!(!lines.iter().any(|(_, line)| line.contains("token-")), "a token is no business of a log");
 }
 

@@ -362,7 +362,7 @@ fn several_that_have_messages_rejected_at_the_same_time_keep_them_all() {
     drop(clients);
     wait_for_the_end(&folder.0);
     let log = log.lock().expect("no panic");
-    let lost: Vec<&String> = log.iter().filter(|line| line.contains("could not be kept")).collect();
+    let lost: Vec<&String> = log.iter().filter(|line| line.contains("could not be stored")).collect();
     assert_eq!(lost, Vec::<&String>::new());
     let all: String = folder.files().iter().filter_map(|path| fs::read_to_string(path).ok()).collect();
     let kept =
