@@ -503,7 +503,7 @@ impl Client {
         self.process().shared.queue.set_paused(true);
     }
 
-    /// Sends again what waits.
+    /// Goes on sending.
     pub fn resume(&self) {
         self.template.is_paused.store(false, Ordering::SeqCst);
         let process = self.process();

@@ -206,7 +206,7 @@ impl Client {
     ) -> Result<(), Error> {
         let held = self.hold()?;
         let known = self.identity().known();
-        // While the user has opted out nobody is remembered; the queue returns the error.
+        // While the user has opted out no user is remembered; the queue returns the error.
         let Some(person) = known.person.as_ref() else { return self.write(process, message, &known, seen) };
         let mut message = *message;
         let (merged, remembered);

@@ -314,8 +314,7 @@ impl Queue {
             Err(error) => self.disk_failed(&mut state, &error),
             Ok(chunk) => {
                 self.disk_worked(&mut state, began.elapsed());
-                // A chunk that was begun before a purge would be deleted with the rest. A user who has opted out needs
-                // none.
+                // A chunk from before a purge would be deleted with the rest. A user who has opted out needs none.
                 if state.choice.purges == purges && !state.errands.put_away && !state.choice.wish.opted_out {
                     state.ahead.ready.push_back(chunk);
                     if state.ahead.seal_wanted.is_some() {
@@ -562,7 +561,8 @@ impl Queue {
         self.lock().choice.wish.is_unanswered
     }
 
-    /// Waits until all messages accepted so far are settled; whether they are. Without time it only starts the sending.
+    /// Waits until all messages accepted so far are settled, and returns whether they are. A `time` of zero only starts
+    /// the sending.
     pub(crate) fn flush(&self, time: Duration) -> bool {
         let mut state = self.lock();
         let target = state.newest();
@@ -657,7 +657,7 @@ impl Queue {
             parts.push(format!("nothing is sent for another {left} s; {waiting}"));
         }
         if state.disk.failed.is_some() && counts.in_memory > 0 {
-            parts.push(format!("the spool cannot be written: {} of them are in memory only", counts.in_memory));
+            parts.push(format!("the spool cannot be written: {} of them in memory only", counts.in_memory));
         }
         let max = self.settings.queue_max_bytes;
         if state.full && state.occupied_bytes() + MAX_MESSAGE_BYTES as u64 > max {

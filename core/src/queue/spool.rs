@@ -52,7 +52,7 @@ pub(crate) struct Spool {
     storage: Arc<dyn Storage>,
     home: Arc<Home>,
     folder: PathBuf,
-    /// The folders beside it of a write key or endpoint that the program has left.
+    /// The folders beside it of a write key or endpoint that the program used before.
     formers: Vec<PathBuf>,
     /// Bytes of messages in a chunk.
     room: usize,
@@ -329,7 +329,7 @@ impl Spool {
             }
             // One owner that cannot be locked must not keep the others from being adopted.
             let Ok(Some(lock)) = self.storage.lock(&lock_path) else {
-                // A chunk that is still filled has its full size, whole pages, and is not counted in the quota.
+                // A chunk that is still being filled has whole pages, its full size, and is outside the quota.
                 let sealed = chunks.iter().filter(|chunk| chunk.bytes % PAGE_BYTES as u64 != 0);
                 look.foreign_bytes += sealed.map(|chunk| chunk.blocks_bytes).sum::<u64>();
                 continue;
@@ -582,7 +582,7 @@ impl Spool {
         self.storage.replace(&folder.join(format!("{name}{CHUNK}")), lines)?;
         kill::point("rejected");
         if self.is_discarded(name) {
-            // The user has opted out while it was being written.
+            // The user opted out while it was being written.
             [REASON, CHUNK].iter().for_each(|end| _ = self.storage.remove(&folder.join(format!("{name}{end}"))));
             return Ok(());
         }

@@ -66,7 +66,7 @@ pub struct File {
     pub kind: Kind,
     /// When it was begun, in milliseconds since 1970, if its name says so.
     pub created_ms: Option<i64>,
-    /// Its size on the disk. A chunk that is still filled has its full size.
+    /// Its size on the disk. A chunk that is still being filled has its full size.
     pub file_bytes: u64,
 }
 
@@ -373,7 +373,7 @@ mod tests {
     }
 
     #[test]
-    fn asking_for_an_owner_keeps_nobody_from_adopting() {
+    fn checking_an_owner_does_not_prevent_adoption() {
         let folder = Folder::new();
         let path = folder.write("0000000000001-000001-abc.v1.jsonl", b"");
         assert!(!owner_runs(&path));
