@@ -16,12 +16,13 @@
 //! ([`Config`], [`Options`], [`Request`], [`HttpResponse`], `OAuth`, [`Address`], [`Company`], [`Product`]) may get
 //! further fields: end a literal of them with `..`, as in `Config { flush_at: 20, ..Config::new(key) }`. So may those
 //! that you are given ([`Stats`], [`Delivery`], [`HttpRequest`]), and the enums that are marked `#[non_exhaustive]` may
-//! get further variants. [`Message`], [`Revenue`], [`Call`] and [`Level`] stay as they are. What this documentation
-//! does not show is no part of the promise.
+//! get further variants. [`Message`], [`Revenue`], [`Call`] and [`Level`] stay as they are. The promise does not cover
+//! what this documentation does not show.
 //!
 //! # Where things are
 //!
-//! In seven rooms, each a folder. Their list is in ARCHITECTURE.md: a file uses its own room and those above it there.
+//! The code is in seven rooms, each a folder. ARCHITECTURE.md lists them: a file uses its own room and those above it
+//! in that list.
 
 mod base;
 mod client;
@@ -53,14 +54,14 @@ pub use user::person::Choice;
 /// The version of this library.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");
 
-/// The tests of this crate and those in `tests/` wait alike.
+/// How long tests wait: the same for those of this crate and those in `tests/`.
 #[cfg(test)]
 #[path = "../tests/it/patience.rs"]
 mod patience;
 #[cfg(test)]
 use patience::rounds;
 
-/// Lifetimes of clients on a disk, a network and a clock that are not real.
+/// Lifetimes of clients on a simulated disk, network and clock.
 #[cfg(test)]
 #[path = "../tests/simulator/mod.rs"]
 mod simulator;

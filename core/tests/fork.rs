@@ -1,9 +1,9 @@
-//! A process that forks, and its children: none hangs, nothing is lost, and no message is anybody's but its own
-//! process's.
+//! A process that forks, and its children: none hangs, nothing is lost, and each message is sent by its own process
+//! only.
 //!
-//! This is a program whose `main` is C's, as those that fork are in C, C++ and Python. Where `main` is Rust's, the
+//! The `main` of this program is C's, as in programs in C, C++ and Python that fork. With a `main` of Rust's, the
 //! standard library takes a lock of its own whenever a thread starts or ends; in a child forked at that moment it is
-//! never given back, and no thread of the standard library's can start there, ours among them.
+//! never released, and no thread can be started by the standard library, which includes ours.
 
 #![cfg(unix)]
 #![no_main]
@@ -64,13 +64,13 @@ fn new_client() -> Client {
     client(&told("URL"), Path::new(&told("FOLDER")))
 }
 
-/// Tracks with an id of ours, or one that the library makes, and notes the message's name once it is accepted.
+/// Tracks with our own id, or one that the library makes, and notes the message's name once it is accepted.
 fn track_and_note(client: &Client, notes: &Notes, name: &str, own_id: bool) {
     let taken =
         if own_id { track(client, name) } else { client.track("u", &format!("Event {name}"), None, None).is_ok() };
     assert!(taken, "{:?}", client.stats());
     match told("FOLDER").is_empty() {
-        true => notes.write(name), // nobody expects it to survive
+        true => notes.write(name), // it need not survive the process
         false => notes.accepted(client, name),
     }
 }
@@ -81,7 +81,7 @@ fn track_three(client: &Client, notes: &Notes, name: &str) {
     }
 }
 
-/// Forks a child that does this. The child never gets back to the harness, of which it has a copy.
+/// Forks a child that does this. The child never returns to its copy of the harness.
 fn fork_to(what: impl FnOnce()) -> i32 {
     match fork() {
         Forked::Parent(pid) => pid,
@@ -93,7 +93,7 @@ fn fork_to(what: impl FnOnce()) -> i32 {
     }
 }
 
-/// Waits for a forked child, which must have ended as it should.
+/// Waits for a forked child, which must end as expected.
 fn expect_end(pid: i32, what: &str, by_kill: bool) {
     let Some(status) = ended(pid, patience()) else { panic!("deadlock: {what}") };
     assert!(if by_kill { died_by_kill(status) } else { status.success() }, "{what}: {status}");
@@ -150,11 +150,11 @@ fn fork_while_threads_track() {
         let kind = n % 5;
         let pid = fork_to(|| {
             if !spooled {
-                // What the parent has is the parent's.
+                // The parent's messages are not in the child's counts.
                 assert!(kind == 4 || client.stats() == Stats::default(), "{:?}", client.stats());
             }
             match kind {
-                // With a spool a message survives all of these ends; without, somebody has to wait for it.
+                // With a spool a message survives all of these ends; without one the child has to wait for it.
                 0..=2 if !spooled => {
                     track_three(client, &notes, &name);
                     client.flush(patience()).expect("delivered");
@@ -177,7 +177,7 @@ fn fork_while_threads_track() {
                     assert_eq!(stats.accepted - stats.recovered, 3);
                     inherited.drop_in_this_process();
                 }
-                // Has a copy of the client, does not use it, and is still there when its next sibling is not.
+                // Has a copy of the client, does not use it, and outlives its next sibling.
                 _ => {
                     wait_here.read_exact(&mut [0]).expect("the parent's word");
                     if n % 2 == 0 {
@@ -209,8 +209,8 @@ fn fork_while_threads_track() {
     inherited.drop_in_this_process();
 }
 
-/// The standard library takes a lock of its own when a thread starts or ends. In a child of that moment nobody ever
-/// gives it back, and no thread can be started by its means.
+/// The standard library takes a lock of its own when a thread starts or ends. In a child forked at that moment it is
+/// never released, and the standard library cannot start threads.
 fn fork_while_threads_start_and_end() {
     let inherited = Inherited::new(new_client());
     let notes = Notes::open(&told("NOTES"));
@@ -235,7 +235,7 @@ fn fork_while_threads_start_and_end() {
 
 static CLIENT: OnceLock<Client> = OnceLock::new();
 
-/// Forks on the delivery thread, of which the child has a copy that stands in the middle of everything.
+/// Forks on the delivery thread: the child has a copy of it in the middle of a callback.
 fn fork_in_a_callback() {
     static FORKS: AtomicUsize = AtomicUsize::new(0);
     let notes = Arc::new(Notes::open(&told("NOTES")));
@@ -279,14 +279,14 @@ fn noting_is_over() -> bool {
     IS_CHILD.load(Ordering::SeqCst)
 }
 
-/// The child goes on as if nothing had happened, with all that its parent had still to send.
+/// The child goes on as if nothing had happened, with a copy of all that its parent had still to send.
 fn fork_in_a_callback_and_return_from_it() {
     static FORKED: AtomicUsize = AtomicUsize::new(0);
     let notes = Notes::open(&told("NOTES"));
     let config = Config {
         on_delivery: Some(Box::new(move |_| {
             if FORKED.load(Ordering::SeqCst) == 0 {
-                // More is waiting, so that there is something to be sent by the wrong process.
+                // More is waiting, which the wrong process could send.
                 track(CLIENT.get().expect("made"), "parent-second");
                 match fork() {
                     Forked::Parent(pid) => FORKED.store(usize::try_from(pid).expect("a pid"), Ordering::SeqCst),
@@ -302,13 +302,13 @@ fn fork_in_a_callback_and_return_from_it() {
     notes.write("parent-second");
     client.flush(patience()).expect("delivered");
     let pid = i32::try_from(FORKED.load(Ordering::SeqCst)).expect("a pid");
-    // Its only thread was the delivery thread of its parent. When that ends, so does the child.
+    // Its only thread is the copy of its parent's delivery thread. When that ends, so does the child.
     if ended(pid, patience() / 2).is_none() {
         exit_now(STILL_THERE);
     }
 }
 
-/// Both go on, and for both the message that was being looked at is accepted.
+/// Both go on, and in both the message that before_send saw is accepted.
 fn fork_in_before_send_and_return_from_it() {
     static CHILD: AtomicUsize = AtomicUsize::new(0);
     let notes = Notes::open(&told("NOTES"));
@@ -402,7 +402,7 @@ fn fork_while_threads_identify() {
             client.flush(patience()).expect("delivered");
             assert_eq!((client.user_id().as_deref(), client.anonymous_id()), (Some("u"), anonymous.clone()));
             if !spooled {
-                client.identify("v", None, None).expect("taken"); // which is nobody else's business
+                client.identify("v", None, None).expect("taken"); // in this process only
                 client.opt_out().expect("nothing to keep");
             }
         });
@@ -415,7 +415,7 @@ fn fork_while_threads_identify() {
     inherited.drop_in_this_process();
 }
 
-/// What a child says its parent heeds, and the other way round.
+/// A choice in a child counts in its parent, and the other way round.
 fn opt_out_in_a_child() {
     let inherited = Inherited::new(new_stateful_client());
     let notes = Notes::open(&told("NOTES"));
@@ -423,7 +423,7 @@ fn opt_out_in_a_child() {
     for turn in 0..20 {
         let name = format!("child{turn}");
         expect_end(fork_to(|| client.opt_out().expect("kept")), &name, false);
-        // It was forked before anybody there had to look.
+        // It was forked before the choice was checked there.
         let pid = fork_to(|| {
             assert!(wait_until(|| client.track(None, "Event never", None, None).is_err()), "it notices");
         });
@@ -440,7 +440,7 @@ fn opt_out_in_a_child() {
     inherited.drop_in_this_process();
 }
 
-/// What is held is the parent's alone; who it is about, and that nobody has answered, the child knows too.
+/// What is held is the parent's alone; but the child knows the user's ids, and that there is no answer yet.
 fn answer_in_a_child() {
     let config =
         Config { ask_first: true, stateful: true, shutdown: NEVER, ..config(&told("URL"), Path::new(&told("FOLDER"))) };
@@ -457,7 +457,7 @@ fn answer_in_a_child() {
         bindings::end(client); // at once
         assert_eq!(client.stats().dropped, 1);
     });
-    expect_end(pid, "one that nobody answers", false);
+    expect_end(pid, "one without an answer", false);
     assert!(!Path::new(&told("FOLDER")).join("segment-native").exists());
     let pid = fork_to(|| {
         held("child");
@@ -467,14 +467,14 @@ fn answer_in_a_child() {
     });
     expect_end(pid, "one that is told", false);
     assert_eq!(client.stats().held, 3);
-    client.set_consent(None).expect("as it is"); // it looks first
+    client.set_consent(None).expect("as it is"); // it reads the folder first
     assert_eq!((client.opt_state(), client.anonymous_id()), (Choice::In, anonymous));
     client.flush(patience()).expect("delivered");
     assert_eq!(client.stats().delivered, 3);
     inherited.drop_in_this_process();
 }
 
-/// The bound of a program that forks thousands of times. Each of its own waits has the usual one.
+/// How long a program that forks thousands of times may take. Each of its own waits has the usual bound.
 fn bound() -> Duration {
     patience() * 10 * u32::try_from(rounds(1)).expect("few")
 }
@@ -486,8 +486,8 @@ fn start(part: &str, sink: &Sink, folder: &str, beside: &Folder, forks: usize) -
     Program::start(program(part, &told))
 }
 
-/// Every message that was accepted has arrived under one id, and no two share one. Messages of processes that nobody
-/// killed came once. How many there were.
+/// Every message that was accepted has arrived under one id, and no two share one. Messages of processes that were not
+/// killed came once. Returns how many there were.
 fn check(sink: &Sink, beside: &Folder, once: impl Fn(&str) -> bool) -> usize {
     let accepted = read_notes(&beside.beside("notes"));
     let received = sink.received();
@@ -495,7 +495,7 @@ fn check(sink: &Sink, beside: &Folder, once: impl Fn(&str) -> bool) -> usize {
     for (id, message) in &received {
         by_name.entry(message.event.trim_start_matches("Event ")).or_default().push(id);
     }
-    // A disk that stalled kept these in memory.
+    // These were in memory because the disk stalled.
     let (in_memory, accepted): (Vec<_>, Vec<_>) = accepted.into_iter().partition(|name| name.starts_with(IN_MEMORY));
     let lost: Vec<_> = accepted.iter().filter(|name| !by_name.contains_key(name.as_str())).collect();
     assert!(lost.is_empty(), "{} of {} accepted messages are lost: {:?}", lost.len(), accepted.len(), some(&lost));
@@ -507,7 +507,7 @@ fn check(sink: &Sink, beside: &Folder, once: impl Fn(&str) -> bool) -> usize {
         .filter(|name| once(name))
         .filter(|name| received[by_name[name.as_str()][0]].seen != 1)
         .collect();
-    assert!(repeated.is_empty(), "sent more than once, and nobody was killed: {:?}", some(&repeated));
+    assert!(repeated.is_empty(), "sent more than once without a kill: {:?}", some(&repeated));
     accepted.len() + in_memory.len()
 }
 
@@ -518,7 +518,8 @@ fn a_process_forks_while_its_threads_track_and_nothing_is_lost() {
     let status = start("fork while threads track", &sink, folder.text(), &folder, forks).ended(bound());
     assert!(status.success(), "{status}");
     deliver(&sink, &folder);
-    // Children of the kinds 0 to 2 end in the middle of a request; whoever adopts what they left cannot know about it.
+    // Children of the kinds 0 to 2 end in the middle of a request, which a client that adopts their messages cannot
+    // know.
     let once = |name: &str| match name.strip_prefix("child").and_then(|rest| rest.split('-').next()) {
         Some(number) => number.parse::<usize>().expect("a number") % 5 == 3,
         None => true,
@@ -566,7 +567,8 @@ fn a_child_that_returns_from_its_parents_callback_does_not_deliver_for_its_paren
         let folder = if spooled { beside.text() } else { "" };
         let status = start("fork in a callback and return from it", &sink, folder, &beside, 0).ended(patience());
         assert_eq!(check(&sink, &beside, |_| true), 2);
-        assert_ne!(status.code(), Some(STILL_THERE), "the child has its parent's delivery thread for ever");
+        assert_ne!(status.code(), Some(STILL_THERE), "the copy of its parent's delivery thread never ends");
+
         assert!(status.success(), "{status}");
     }
 }
@@ -600,7 +602,7 @@ fn a_child_forked_while_a_request_hangs_leaves_its_parents_connection_alone() {
 }
 
 /// S28.
-fn a_child_knows_its_parents_user_whoever_was_changing_it_when_it_was_forked() {
+fn a_child_knows_its_parents_user_though_it_was_forked_in_the_middle_of_a_change() {
     let forks = rounds(60);
     for spooled in [true, false] {
         let (beside, sink) = (Folder::new(), Sink::new(Mode::Good));
@@ -651,8 +653,8 @@ const TESTS: &[(&str, fn())] = &[
         a_child_delivers_whatever_threads_were_starting_or_ending_when_it_was_forked,
     ),
     (
-        "a_child_knows_its_parents_user_whoever_was_changing_it_when_it_was_forked",
-        a_child_knows_its_parents_user_whoever_was_changing_it_when_it_was_forked,
+        "a_child_knows_its_parents_user_though_it_was_forked_in_the_middle_of_a_change",
+        a_child_knows_its_parents_user_though_it_was_forked_in_the_middle_of_a_change,
     ),
     (
         "parents_and_children_heed_each_other_when_the_user_opts_out",

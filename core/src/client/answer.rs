@@ -18,14 +18,14 @@ pub(crate) struct Answer {
     pub(crate) status: Option<u16>,
     pub(crate) kind: ErrorKind,
     pub(crate) reason: String,
-    /// What a success says against itself.
+    /// What the body of a success says against it.
     pub(crate) objection: Option<Objection>,
 }
 
-/// A server that answers with a success and says in the body that it did not take everything.
+/// The status of an answer is a success, but its body says that not everything was taken.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Objection {
-    /// The same for all that differ only by numbers, ids and how often a thing is said.
+    /// The same for all that differ only by numbers, ids and repetitions.
     pub(crate) kind: u64,
     /// The beginning of the body.
     pub(crate) words: String,
@@ -56,16 +56,16 @@ impl Answer {
         Answer { outcome, status: Some(status), kind: ErrorKind::Rejected, reason, objection }
     }
 
-    /// It is tried again, when there may be some.
+    /// It is tried again, when there may be memory.
     pub(crate) fn no_memory() -> Answer {
         let reason = "there is no memory for a request".to_owned();
         Answer::none(Outcome::NoToken(TokenVerdict::Retry), ErrorKind::Network, reason)
     }
 
-    /// Nobody gave a token.
+    /// No request was made, because there was no token for it.
     pub(crate) fn no_token(denied: Denied) -> Answer {
         let Denied { error, http_status, verdict } = denied;
-        let reason = format!("no token could be had: {error}");
+        let reason = format!("no token could be obtained: {error}");
         Answer { status: http_status, ..Answer::none(Outcome::NoToken(verdict), error.kind(), reason) }
     }
 
@@ -75,8 +75,8 @@ impl Answer {
     }
 }
 
-/// Whether an answer is a web page. The body decides, where there is one that can be read: there are gateways that call
-/// everything HTML.
+/// Whether an answer is a web page. The body decides, if there is one that can be read: some gateways call everything
+/// HTML.
 fn is_page(response: &HttpResponse) -> bool {
     const NO_CONTENT: u16 = 204;
     let says_so = || response.header("content-type").is_some_and(|kind| kind.to_ascii_lowercase().contains("html"));
@@ -99,7 +99,7 @@ fn beginning(body: &[u8]) -> String {
     text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
 }
 
-/// What a body says against the success that it came with: its `ok` or its `success` is `false`.
+/// The objection in the body of a success: its `ok` or its `success` is `false`.
 fn objection(response: &HttpResponse) -> Option<Objection> {
     let text = std::str::from_utf8(&response.body).ok()?;
     let mut compact = Vec::new();
@@ -109,7 +109,8 @@ fn objection(response: &HttpResponse) -> Option<Objection> {
     (denies("ok") || denies("success")).then(|| Objection { kind: kind(), words: beginning(&compact) })
 }
 
-/// What words a text is made of, in whatever order and number. What has a digit in it is a number or an id, not a word.
+/// A hash of the words in a text, regardless of order and number. What has a digit in it is a number or an id, not a
+/// word.
 fn kind(text: &str) -> u64 {
     let is_part = |c: char| c.is_alphanumeric() || matches!(c, '-' | '_' | '.');
     let is_word = |word: &&str| !word.is_empty() && !word.contains(|c: char| c.is_ascii_digit());

@@ -1,5 +1,5 @@
-//! What the C library, the Python module and the tool `segment` need of this crate beyond its public interface. It is
-//! **no part of the interface**: any of it may change or go with any release.
+//! What the C library, the Python module and the tool `segment` need from this crate beyond its public interface. It is
+//! **not part of the interface**: any of it may change or go with any release.
 
 use std::time::Duration;
 
@@ -16,35 +16,35 @@ pub use crate::message::{doubts, rules};
 pub use crate::net::header::split as split_header;
 pub use crate::queue::survey;
 
-/// [`Client::send`], and shows the message as it was written, once more if `before_send` put another in its place;
-/// before it is queued, so that one which the queue does not take is seen too. An error refuses it.
+/// [`Client::send`], and shows the message as it was written, and again if `before_send` replaced it. It is shown
+/// before it is queued, so that one that the queue refuses is seen too. An error of `seen` refuses it.
 pub fn send_seen(client: &Client, message: &Message<'_>, seen: Seen<'_>) -> Result<(), Error> {
     client.send_seen(message, seen)
 }
 
-/// Counts a call that failed before it got to the client, and gives the error back: arguments of other languages may be
+/// Counts a call that failed before it reached the client, and returns the error: arguments of other languages may be
 /// wrong in ways that Rust's cannot.
 pub fn refuse(client: &Client, error: Error) -> Error {
     client.refuse(error)
 }
 
-/// [`Client::shutdown`], but waits no longer than `wait` meanwhile: for a runtime that must be heard between two waits.
+/// [`Client::shutdown`], but returns after `wait` at the latest: for a runtime that must run between two waits.
 pub fn shutdown_waiting(client: &Client, timeout: Duration, wait: Duration) -> Result<(), Error> {
     client.shutdown_waiting(timeout, wait)
 }
 
-/// Whether this thread is inside of a callback of this client.
+/// Whether this thread is inside a callback of this client.
 pub fn is_in_callback(client: &Client) -> bool {
     client.is_in_callback()
 }
 
-/// Does what dropping the client does, while others may still hold it: afterwards no callback runs. For a runtime that
-/// ends before its objects do.
+/// Does what dropping the client does, while other references to it may exist: afterwards no callback runs. For a
+/// runtime that ends before its objects do.
 pub fn end(client: &Client) {
     client.end();
 }
 
-/// An empty object that is to be a whole message: it may be a level deeper than one that will stand in a message.
+/// An empty object that is to be a whole message: it may be a level deeper than one inside a message.
 pub fn object_for_message() -> Object {
     Object::for_message()
 }
@@ -59,9 +59,9 @@ pub fn mark(object: &mut Object, error: Error) {
     object.mark(error);
 }
 
-/// Sets a member, or replaces its value, by writing it piece by piece; without it if `write` says so (false). After an
-/// error the object is as it was. Where the caller knows that there is no member of this name yet (`is_new`), none is
-/// looked for.
+/// Sets a member, or replaces its value, by writing it piece by piece; if `write` returns false, there is no such
+/// member afterwards. After an error the object is as it was. `is_new` says that there is no member of this name yet,
+/// so that none is searched for.
 #[inline]
 pub fn set_with<E>(
     object: &mut Object,

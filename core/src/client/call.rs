@@ -1,4 +1,4 @@
-//! One request to one of Segment's HTTP APIs, now: the answer is the caller's.
+//! Single requests to Segment's HTTP APIs, made at once: the caller gets the answer.
 
 use std::fmt;
 use std::time::Duration;
@@ -18,7 +18,7 @@ use crate::net::transport::{HttpRequest, HttpResponse, find};
 /// A larger answer is an error.
 const ANSWER_MAX_BYTES: usize = 16 << 20;
 
-/// Pages are asked for until there are no more, or so many.
+/// Pages are requested until there are no more, or this many.
 const PAGES_MAX: usize = 100_000;
 
 /// One of Segment's HTTP APIs.
@@ -51,21 +51,21 @@ pub struct Request<'a> {
     pub path: &'a str,
     /// `a=1&b=2`
     pub query: Option<&'a str>,
-    /// Of a list of the Public API or of the Profile API, the page with this [cursor](HttpResponse::next_cursor); none:
-    /// the first. It takes the place of a cursor in `query`.
+    /// For a list of the Public API or of the Profile API, the page with this [cursor](HttpResponse::next_cursor);
+    /// none: the first. It replaces a cursor in `query`.
     pub cursor: Option<&'a str>,
-    /// They win over ours, in whatever case they are written. `Authorization` and `Content-Type` are added.
+    /// They replace ours, in upper or lower case. `Authorization` and `Content-Type` are added if they are missing.
     pub headers: &'a [(&'a str, &'a str)],
     /// Sent as it is; usually JSON.
     pub body: &'a [u8],
-    /// For everything: [`Config::timeout`](crate::Config::timeout).
+    /// For the whole call. None: [`Config::timeout`](crate::Config::timeout).
     pub timeout: Option<Duration>,
     #[doc(hidden)]
     pub _more: More,
 }
 
 impl fmt::Debug for Request<'_> {
-    /// Without headers and body, which may hold what has no business in a log.
+    /// Without headers and body, which may hold what must not get into a log.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Request { api, method, path, query, .. } = self;
         f.debug_struct("Request")
@@ -96,8 +96,8 @@ impl Default for Request<'_> {
 const METHODS: [&str; 5] = ["GET", "POST", "PUT", "PATCH", "DELETE"];
 
 impl Client {
-    /// Makes one request, on this thread. Whatever the status, an answer is an answer, `429` and redirects included;
-    /// nothing is tried again.
+    /// Makes one request, on this thread. An answer with any status is returned, `429` and redirects included; nothing
+    /// is tried again.
     ///
     /// ```no_run
     /// use segment_native::{Client, Config, Request};
@@ -111,8 +111,8 @@ impl Client {
     ///
     /// # Errors
     /// [`ErrorKind::Invalid`] for a request that cannot be made; [`ErrorKind::Network`] or [`ErrorKind::Timeout`]
-    /// without an answer; [`ErrorKind::Rejected`] if no OAuth token could be had; [`ErrorKind::OptedOut`] for the
-    /// Tracking API if the user has opted out, or has not answered with [`ask_first`](crate::Config::ask_first);
+    /// without an answer; [`ErrorKind::Rejected`] if no OAuth token could be obtained; [`ErrorKind::OptedOut`] for the
+    /// Tracking API if the user has opted out, or with [`ask_first`](crate::Config::ask_first) has not answered;
     /// [`ErrorKind::Closed`] after [`shutdown`](Client::shutdown).
     pub fn call(&self, request: &Request<'_>) -> Result<HttpResponse, Error> {
         let until = threads::now() + request.timeout.unwrap_or(self.config().timeout).min(TIME_MAX);
@@ -129,10 +129,10 @@ impl Client {
         let (process, is_tracking) = (self.process(), request.api == Api::Tracking);
         let shared = &process.shared;
         let transport = self.calls(is_tracking);
-        // Who opts out here from now on breaks the request off, even if it has not begun yet.
+        // An opt-out in this process from now on breaks the request off, even if it has not begun yet.
         let since = transport.interruptions();
         let check = || match is_tracking {
-            // What is sent to the other APIs says nothing of the user.
+            // What is sent to the other APIs says nothing about the user.
             false if shared.queue.is_closed() => Err(Error::new(ErrorKind::Closed, "the client was shut down")),
             false => Ok(()),
             true if shared.queue.is_unanswered() => shared.queue.check_answered(),
@@ -148,7 +148,7 @@ impl Client {
                 header::add_unless_given(&mut headers, name, || value.clone());
             }
         }
-        // Nobody is asked for a token that the caller's own header replaces.
+        // No token is requested if the caller's own header replaces it.
         let mut authorized = None;
         if find(&headers, "authorization").is_none() {
             let value = match request.api {
@@ -174,7 +174,7 @@ impl Client {
             answer_max_bytes: ANSWER_MAX_BYTES,
             status_will_do: false,
         };
-        check()?; // a token may have been long in coming
+        check()?; // getting a token may have taken long
         // It may be the host's own HTTP: a callback like any other.
         let response = shared.callbacks.mark(|| transport.exchange_since(&asked, since))?;
         if let (true, Some(value)) = (is_tracking, authorized) {
@@ -183,9 +183,9 @@ impl Client {
         Ok(response)
     }
 
-    /// All pages of a list of the Public API or of the Profile API: the request again and again, with the cursor that
-    /// each answer names, until one names none. Ends after an error, and after an answer that is no success: it is the
-    /// last page.
+    /// All pages of a list of the Public API or of the Profile API: repeats the request with the cursor that each
+    /// answer names, until one names none. Ends after an error, and after an answer that is not a success, which is
+    /// returned as the last page.
     pub fn pages<'a>(&'a self, request: &Request<'a>) -> Pages<'a> {
         let cursor = request.cursor.map(str::to_owned);
         Pages { client: self, request: *request, cursor, left: PAGES_MAX }
@@ -209,9 +209,9 @@ fn required<'a>(name: &str, token: Option<&'a str>) -> Result<&'a str, Error> {
 pub struct Pages<'a> {
     client: &'a Client,
     request: Request<'a>,
-    /// Of the next page; none: the first.
+    /// The cursor of the next page; none: the first.
     cursor: Option<String>,
-    /// How many more may be asked for.
+    /// How many more may be requested.
     left: usize,
 }
 
@@ -222,7 +222,7 @@ impl Iterator for Pages<'_> {
         self.left = self.left.checked_sub(1)?;
         let page = self.client.call(&Request { cursor: self.cursor.as_deref(), ..self.request });
         let next = page.as_ref().ok().and_then(HttpResponse::next_cursor);
-        // The same cursor again would be the same page, for ever.
+        // The same cursor again would return the same page without end.
         if next.is_none() || next == self.cursor {
             self.left = 0;
         }
@@ -232,8 +232,8 @@ impl Iterator for Pages<'_> {
 }
 
 impl HttpResponse {
-    /// The cursor of the next page, if this is a page of a list of the Public API or of the Profile API and not the
-    /// last: for [`Request::cursor`].
+    /// The cursor of the next page, for [`Request::cursor`]; none if this is not a page of a list of the Public API or
+    /// of the Profile API, or the last one.
     pub fn next_cursor(&self) -> Option<String> {
         if !(200..300).contains(&self.status) {
             return None;
@@ -243,7 +243,7 @@ impl HttpResponse {
         let public = member(&compact, "data").and_then(|data| member(data, "pagination"));
         let profile = || member(&compact, "cursor").filter(|cursor| member(cursor, "has_more") != Some(b"false"));
         let next = text_member(public.or_else(profile)?, "next")?;
-        // C could not hold a NUL.
+        // A string in C cannot hold a NUL.
         Some(next).filter(|next| !next.is_empty() && !next.contains('\0'))
     }
 }
@@ -264,7 +264,7 @@ fn with_cursor(api: Api, query: Option<&str>, cursor: &str) -> Result<String, Er
         query.strip_prefix('?').unwrap_or(query).split('&').filter(|pair| !pair.is_empty()).collect();
     with.retain(|pair| !is_cursor(pair));
     let mut with = with.join("&");
-    // Both ways are Segment's; the caller's is taken.
+    // Segment takes both spellings; the caller's is used.
     let brackets = names.len() > 1 && (with.contains("pagination[") || with.contains("pagination%5B"));
     if !with.is_empty() {
         with.push('&');
@@ -289,7 +289,7 @@ mod tests {
         for (body, cursor) in [
             (r#"{"traits":{"a":1},"cursor":{"url":"/v1/","has_more":true,"next":"browser","limit":10}}"#, "browser"),
             (r#"{"data":[{"id":"i"}],"cursor":{"has_more":true,"next":"map_0v"}}"#, "map_0v"),
-            // Of several members of one name the last counts; white space and escapes mean nothing.
+            // Of several members of one name the last counts; white space and escapes make no difference.
             ("{\n\"data\" :\t{ \"pagination\" : {\r\"next\" : \"a b\" } , \"n\" : [ ] } } \n", "a b"),
             (r#"{"data":{"pagination":{"next":"x","next":"y"}}}"#, "y"),
             (r#"{"d\u0061ta":{"pagination":{"\u006Eext":"\"\\\/\ud83d\ude00ü"}}}"#, "\"\\/😀ü"),
@@ -328,7 +328,7 @@ mod tests {
     }
 
     #[test]
-    fn a_cursor_takes_the_place_of_another() {
+    fn a_cursor_replaces_another() {
         let public = |query, cursor| with_cursor(Api::Public, query, cursor).expect("taken");
         assert_eq!(public(None, "a="), "pagination.cursor=a%3D");
         assert_eq!(

@@ -1,4 +1,4 @@
-//! The host's callbacks: who is told, one at a time, and not any more after the end.
+//! The host's callbacks: one runs at a time, and none after the end.
 
 use std::cell::Cell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -16,18 +16,18 @@ pub(crate) struct Callbacks {
     host: Mutex<Option<Arc<Host>>>,
 }
 
-/// Whom to tell. A forked child tells the same host, by locks of its own.
+/// The callbacks themselves. A forked child calls the same ones, under locks of its own.
 pub(crate) struct Host {
     on_delivery: Option<OnDelivery>,
     on_log: Option<OnLog>,
 }
 
 thread_local! {
-    /// Whose callbacks are running on this thread.
+    /// The client whose callbacks are running on this thread.
     static RUNNING: Cell<*const Callbacks> = const { Cell::new(std::ptr::null()) };
 }
 
-/// Whose callbacks were running before: they are again, also after a panic.
+/// The client whose callbacks were running before. Dropping this restores it, after a panic too.
 struct Before(*const Callbacks);
 
 impl Drop for Before {
@@ -46,12 +46,12 @@ impl Callbacks {
         RUNNING.try_with(Cell::get).is_ok_and(|running| std::ptr::eq(running, self))
     }
 
-    /// Waits for a callback that is running; after that none runs any more.
+    /// Waits for a callback that is running; none runs afterwards.
     pub(crate) fn silence(&self) {
         self.host.lock().unwrap_or_else(PoisonError::into_inner).take();
     }
 
-    /// Runs the host's code on a thread of its own choosing, as a callback.
+    /// Runs the host's code on the current thread, as a callback.
     pub(crate) fn mark<T>(&self, what: impl FnOnce() -> T) -> T {
         let _before = Before(RUNNING.replace(self));
         what()
@@ -76,7 +76,7 @@ impl Host {
         Host { on_delivery, on_log }
     }
 
-    /// Whether anybody reads the log.
+    /// Whether there is a callback for log lines.
     pub(crate) fn logs(&self) -> bool {
         self.on_log.is_some()
     }

@@ -1,4 +1,4 @@
-//! The client: what everyone calls.
+//! The client: what programs call.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -30,9 +30,9 @@ use crate::user::person::Silence;
 
 /// A queue of messages, and the thread that delivers them.
 ///
-/// Every call writes its message into the queue and returns; nothing waits for the network but
-/// [`flush`](Client::flush), [`shutdown`](Client::shutdown) and dropping the client. A client can be used from all
-/// threads at once.
+/// Every call writes its message into the queue and returns; only [`flush`](Client::flush),
+/// [`shutdown`](Client::shutdown) and dropping the client wait for the network. A client can be used from all threads
+/// at once.
 ///
 /// ```no_run
 /// use segment_native::{Client, Config, Object};
@@ -45,7 +45,7 @@ pub struct Client {
     template: Template,
     process: PerProcess<Process>,
 }
-/// Who is shown a message before it is queued, and may refuse it.
+/// Is shown a message before it is queued, and may refuse it.
 pub type Seen<'a> = &'a mut dyn FnMut(&[u8]) -> Result<(), Error>;
 
 impl Client {
@@ -77,7 +77,7 @@ impl Client {
             flush_at: config.flush_at,
             flush_interval: config.flush_interval,
             uploads: match config.uploads {
-                // A host's own HTTP need not stand several threads; and where nothing is sent nothing is waited for.
+                // A host's own HTTP may not support several threads; and a dry run waits for nothing.
                 0 if config.transport.is_some() || config.dry_run => 1,
                 uploads => uploads,
             },
@@ -117,12 +117,12 @@ impl Client {
             client.process().note(Level::Warning, line);
         }
         client.track_lifecycle();
-        // What an earlier run has left is delivered without waiting for a new message.
+        // So that what an earlier run has left is delivered without waiting for a new message.
         client.process().start_if_needed();
         Ok(client)
     }
 
-    /// Where what is sent can be read by others.
+    /// The endpoints that others can read what is sent to.
     fn plain_endpoints(&self) -> impl Iterator<Item = &'static str> {
         let prepared = &self.template.prepared;
         let endpoints = [
@@ -265,8 +265,8 @@ impl Client {
         self.send_seen(message, &mut |_| Ok(()))
     }
 
-    /// The same, and shows the message as it was written, once more if `before_send` put another in its place; before
-    /// it is queued, so that one which the queue does not take is seen too. An error refuses it.
+    /// The same, and shows the message as it was written, and again if `before_send` replaced it. It is shown before it
+    /// is queued, so that one that the queue refuses is seen too. An error of `seen` refuses it.
     pub(crate) fn send_seen(&self, message: &Message<'_>, seen: Seen<'_>) -> Result<(), Error> {
         let process = self.process();
         let sent = match message.call {
@@ -278,8 +278,8 @@ impl Client {
         sent.map_err(|error| self.refuse(error))
     }
 
-    /// Queues a whole message in JSON, `{"type":"track",...}`. What it lacks of `messageId`, `timestamp` and `context`
-    /// is added; and the ids, if the client is [stateful](Config::stateful). What it says of the user is not
+    /// Queues a whole message in JSON, `{"type":"track",...}`. If it lacks `messageId`, `timestamp` or `context`, they
+    /// are added; so are the ids, if the client is [stateful](Config::stateful). What it says about the user is not
     /// remembered.
     pub fn enqueue(&self, json: &str) -> Result<(), Error> {
         let process = self.process();
@@ -295,12 +295,13 @@ impl Client {
     }
 
     /// Sets one member of the context of every later message (a level, a build, an experiment), or removes it (None).
-    /// It goes over [`Config::context`], merged with it where both have an object of this name, and under the
-    /// [`Options::context`] of a message. What this sets has at most 16,000 bytes of JSON together. It is about the
-    /// program, not its user: [`reset`](Client::reset) and [`opt_out`](Client::opt_out) leave it as it is. It lasts as
-    /// long as the client; a forked child begins with its parent's.
+    /// It takes precedence over [`Config::context`], merged with it where both have an object of this name; the
+    /// [`Options::context`] of a message takes precedence over it. All members set by this have at most 16,000 bytes of
+    /// JSON together. They are about the program, not its user: [`reset`](Client::reset) and
+    /// [`opt_out`](Client::opt_out) leave them as they are. They last as long as the client; a forked child begins with
+    /// its parent's.
     ///
-    /// It waits for nothing, and calls of other threads go on meanwhile.
+    /// The call does not wait, and does not hold up calls of other threads.
     ///
     /// ```
     /// use segment_native::{Client, Config, Object, Value};
@@ -314,7 +315,7 @@ impl Client {
     ///
     /// # Errors
     /// [`ErrorKind::Invalid`] for `consent`, `traits` and `library`, which are set in other ways;
-    /// [`ErrorKind::TooLarge`] for too much, or if no room would be left for a message. Nothing has changed then.
+    /// [`ErrorKind::TooLarge`] for too much, or if no room would be left for a message. Then nothing changes.
     pub fn set_context<'a>(&self, key: &str, value: impl Into<Option<Value<'a>>>) -> Result<(), Error> {
         let set = Change::new(key, value.into()).and_then(|change| {
             self.identity().set_context(&change, |before, after| self.refuse_without_room(key, before, after))
@@ -322,7 +323,7 @@ impl Client {
         set.map_err(|error| self.refuse(error))
     }
 
-    /// What takes room away must leave enough for a message.
+    /// A larger context must leave enough room for a message.
     fn refuse_without_room(&self, key: &str, before: &Known, after: &Known) -> Result<(), Error> {
         let (before, after) = (before.context_for(false), after.context_for(false));
         let smallest = message::smallest_bytes(after, &self.prepared().integrations, self.identity().is_stateful());
@@ -337,12 +338,12 @@ impl Client {
         Err(Error::new(ErrorKind::TooLarge, text))
     }
 
-    /// Counts a call that failed, and gives the error back. The log says it once for each kind of error: not everybody
-    /// looks at what each call returns.
+    /// Counts a call that failed, and returns the error. It is logged once for each kind of error, because not every
+    /// program checks what each call returns.
     pub(crate) fn refuse(&self, error: Error) -> Error {
         let process = self.process();
         process.refused.fetch_add(1, Ordering::Relaxed);
-        // A queue that is full says so itself, each time anew. The others are no mistakes.
+        // A full queue is logged by the queue itself, each time it fills up. The others are no mistakes.
         let is_expected = matches!(error.kind(), ErrorKind::QueueFull | ErrorKind::Closed | ErrorKind::OptedOut);
         if self.template.host.logs() && !is_expected {
             process.warn_of_failed_call(&error);
@@ -370,10 +371,11 @@ impl Client {
         })
     }
 
-    /// Who has opted out has no ids that a message could lack; that is not what is wrong with it.
+    /// Refuses a message if the user has opted out. Checked before the message is written, because there are no ids
+    /// then, and the error would be about a missing id.
     fn refuse_opted_out(&self, process: &Process, known: &Known) -> Result<(), Error> {
         if known.wish.opted_out || known.person.is_none() && self.identity().is_stateful() {
-            process.start_if_needed(); // it sees when the user opts in elsewhere
+            process.start_if_needed(); // the delivery thread sees when the user opts in through another process
             return Err(process.shared.queue.refuse_opted_out());
         }
         Ok(())
@@ -389,7 +391,7 @@ impl Client {
         }
     }
 
-    /// Queues a message that is written, if the host lets it pass.
+    /// Queues a message that was written, if the host's `before_send` lets it pass.
     fn push(&self, process: &Process, message: &[u8], known: &Known, seen: Seen<'_>) -> Result<(), Error> {
         let period = known.wish.period;
         let Some(edit) = &self.template.config.before_send else {
@@ -417,7 +419,7 @@ impl Client {
         Ok(())
     }
 
-    /// Whether anybody wants to know of doubts.
+    /// Whether doubts are refused or logged.
     fn looks_for_doubts(&self) -> bool {
         self.template.config.strict || self.template.host.logs()
     }
@@ -447,7 +449,7 @@ impl Client {
     }
 
     /// Sends what waits, and waits until every message accepted before is settled: delivered, failed or dropped, and
-    /// reported. Without time it only starts the sending. A pause that Segment demanded is not cut short.
+    /// reported. With a `timeout` of zero it only starts the sending. A pause that Segment demanded is not cut short.
     ///
     /// # Errors
     /// [`ErrorKind::Timeout`] if the time ran out first; [`ErrorKind::Invalid`] from inside a callback of this client.
@@ -469,7 +471,7 @@ impl Client {
         self.shutdown_waiting(timeout, timeout)
     }
 
-    /// The same, but waits no longer than `wait` meanwhile.
+    /// The same, but returns after `wait` at the latest.
     pub(crate) fn shutdown_waiting(&self, timeout: Duration, wait: Duration) -> Result<(), Error> {
         self.refuse_in_callback("shutdown")?;
         let process = self.process();
@@ -480,28 +482,28 @@ impl Client {
         Err(self.not_in_time("not all messages were delivered in time"))
     }
 
-    /// Does what dropping the client does, while others may still hold it: afterwards no callback runs.
+    /// Does what dropping the client does, while other references to it may exist: afterwards no callback runs.
     pub(crate) fn end(&self) {
         let in_callback = self.is_in_callback();
         // A child that never used its parent's client has nothing to end.
         let Some(process) = self.process.own() else { return };
         if in_callback {
-            // Nobody can wait here for the callback to return.
+            // Waiting here for the callback to return would never end.
             return process.shared.queue.end();
         }
         process.end(self.template.config.shutdown);
     }
 
-    /// Sends nothing from now on, until [`Client::resume`]: in a match, say, or on a metered line. Everything is kept,
-    /// and taken as long as there is room; a request that is under way may end. Nobody is kept waiting for what is not
-    /// sent: [`Client::flush`] and [`Client::shutdown`] return at once. It does not outlive the client; a forked child
-    /// begins as its parent was.
+    /// Sends nothing from now on until [`Client::resume`]: during a match, for example, or on a metered line. Messages
+    /// are still taken as long as there is room; a request that is under way may finish. [`Client::flush`] and
+    /// [`Client::shutdown`] return at once rather than wait for what is not sent. A pause does not outlive the client;
+    /// a forked child begins paused if its parent was.
     pub fn pause(&self) {
         self.template.is_paused.store(true, Ordering::SeqCst);
         self.process().shared.queue.set_paused(true);
     }
 
-    /// Sends again what waits.
+    /// Goes on sending.
     pub fn resume(&self) {
         self.template.is_paused.store(false, Ordering::SeqCst);
         let process = self.process();
@@ -509,13 +511,14 @@ impl Client {
         process.start_if_needed();
     }
 
-    /// Whether it was paused.
+    /// Whether the client is paused.
     pub fn is_paused(&self) -> bool {
         self.template.is_paused.load(Ordering::SeqCst)
     }
 
-    /// Why nothing arrives: what stands in the way right now, as a sentence for a person. None if nothing does, or
-    /// nobody knows yet. It says what the last answer was and when, how much waits, and when the next attempt is made.
+    /// Why nothing arrives: what keeps messages from being delivered right now, as a sentence for a person. None if
+    /// nothing does, or it is not known yet. It says what the last answer was and when, how much waits, and when the
+    /// next attempt is made.
     pub fn last_problem(&self) -> Option<String> {
         self.process().shared.queue.problem()
     }
@@ -550,20 +553,20 @@ impl Client {
 
 impl Drop for Client {
     /// Delivers for as long as [`Config::shutdown`] allows, unless [`Client::shutdown`] was called before. What is left
-    /// is kept by the spool or, without one, reported as [`ErrorKind::Timeout`]. Waits for a callback that is running;
+    /// stays in the spool or, without one, is reported as [`ErrorKind::Timeout`]. Waits for a callback that is running;
     /// none runs afterwards.
     fn drop(&mut self) {
         self.end();
     }
 }
 
-/// What counts for a user who is to be asked first, until they have answered (consoledonottrack.com).
+/// What counts as the answer of a user who is to be asked first, until they have answered (consoledonottrack.com).
 fn silence() -> Silence {
     let is_denied = std::env::var_os("DO_NOT_TRACK").is_some_and(|value| !value.is_empty() && value != "0");
     if is_denied { Silence::Denies } else { Silence::Waits }
 }
 
-/// What the client sends with: the host's own HTTP, nothing at all, or the network.
+/// What the client sends with: the host's own HTTP, nothing for a dry run, or the network.
 fn transport(config: &mut Config, storage: &dyn Storage) -> Result<MakeTransport, Error> {
     #[cfg(feature = "http")]
     let route = crate::net::network::Route::new(config.proxy.as_deref(), config.ca_file.as_deref(), storage)?;

@@ -1,4 +1,4 @@
-//! What cannot be had from a real network: transports that panic, and one that nothing can interrupt.
+//! What a real network does not offer: a transport that panics, and one that cannot be interrupted.
 
 use std::sync::Mutex;
 use std::sync::atomic::AtomicUsize;
@@ -32,7 +32,7 @@ impl Transport for Panics {
     }
 }
 
-/// Comes back only when the test says so, whatever it is asked: a look-up of a name, for example.
+/// Returns only when the test says so, and cannot be interrupted, like a name look-up.
 struct Deaf {
     entered: Mutex<Sender<()>>,
     released: Mutex<Receiver<()>>,
@@ -57,7 +57,7 @@ fn a_panic_of_the_transport_counts_as_a_failure_and_nothing_is_lost() {
 }
 
 #[test]
-fn a_thread_that_cannot_be_reached_is_left_behind_and_its_messages_are_reported() {
+fn a_thread_that_cannot_be_interrupted_is_left_behind_and_its_messages_are_reported() {
     let (entered, wait) = channel();
     let (release, released) = channel();
     let deaf = Deaf { entered: Mutex::new(entered), released: Mutex::new(released) };
@@ -72,7 +72,7 @@ fn a_thread_that_cannot_be_reached_is_left_behind_and_its_messages_are_reported(
     let _ = client.flush(Duration::ZERO);
     wait.recv_timeout(patience()).expect("the request is under way");
     client.track("u", "F", None, None).expect("taken");
-    drop(client); // although nothing releases its thread
+    drop(client); // returns although nothing releases its thread
     for _ in 0..2 {
         let (kind, messages, thread) = told.recv_timeout(patience()).expect("told");
         assert_eq!((kind, messages), (Some(ErrorKind::Timeout), 1));
@@ -95,7 +95,7 @@ fn the_hosts_own_http_is_a_callback_like_any_other() {
     let own = Arc::downgrade(&client);
     let tell = Mutex::new(tell);
     let transport: crate::OnHttp = Box::new(move |_| {
-        let client = own.upgrade().expect("it lives");
+        let client = own.upgrade().expect("it is alive");
         let client = client.get().expect("it is made");
         let kinds =
             [client.flush(patience()), client.shutdown(patience())].map(|result| result.map_err(|error| error.kind()));
@@ -128,19 +128,19 @@ fn the_end_of_a_client_waits_for_the_hosts_own_http() {
     let client = Client::new(config).expect("good settings");
     client.track("u", "E", None, None).expect("taken");
     let _ = client.flush(Duration::ZERO);
-    entered.recv_timeout(patience()).expect("it is at it");
+    entered.recv_timeout(patience()).expect("it is running");
     let (end, ended) = channel();
     std::thread::spawn(move || {
         drop(client);
         end.send(()).expect("the test waits");
     });
-    assert!(ended.recv_timeout(Duration::from_millis(100)).is_err(), "what it uses may be gone by then");
+    assert!(ended.recv_timeout(Duration::from_millis(100)).is_err(), "the callback may still use the host's data");
     release.send(()).expect("it waits");
     ended.recv_timeout(patience()).expect("it ends after it");
 }
 
 #[test]
-fn times_without_end_are_as_good_as_for_ever() {
+fn the_longest_times_do_not_overflow() {
     let (timeout, flush_interval, shutdown) = (Duration::MAX, Duration::MAX, Duration::MAX);
     let transport: crate::OnHttp = Box::new(|_| Ok(ok()));
     let config = Config { timeout, flush_interval, shutdown, transport: Some(transport), ..config() };
@@ -151,7 +151,7 @@ fn times_without_end_are_as_good_as_for_ever() {
 }
 
 #[test]
-fn where_no_delivery_thread_can_be_had_nobody_waits_for_one() {
+fn no_call_waits_for_a_delivery_thread_that_could_not_be_started() {
     use crate::simulator::threads::World;
 
     World::run(1, |world| {
@@ -160,7 +160,7 @@ fn where_no_delivery_thread_can_be_had_nobody_waits_for_one() {
         client.track("u", "E", None, None).expect("taken");
         let began = world.now();
         let flushed = client.flush(Duration::from_secs(60));
-        assert_eq!(flushed.expect_err("nobody sends it").kind(), ErrorKind::Timeout);
+        assert_eq!(flushed.expect_err("no thread sends it").kind(), ErrorKind::Timeout);
         client.end();
         assert!(world.now() - began < Duration::from_secs(1), "it took {:?}", world.now() - began);
         assert_eq!(client.stats().failed, 1);

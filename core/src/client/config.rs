@@ -1,4 +1,4 @@
-//! The settings of a client, their defaults, and what is checked before one is made.
+//! The settings of a client, their defaults, and the checks before a client is made.
 
 use std::fmt;
 use std::io;
@@ -18,7 +18,7 @@ use crate::net::transport::{OnHttp, UPLOADS_MAX};
 use crate::queue::queue::Overflow;
 use crate::queue::spool;
 
-/// Longer than any client lives, and short enough to be added to any time.
+/// Longer than any client lives, but short enough to be added to any time.
 pub(crate) const TIME_MAX: Duration = Duration::from_secs(10 * 365 * 86_400);
 
 /// The settings of a [`Client`](crate::Client). Only the write key has no default. Settings may be added: a literal
@@ -36,11 +36,11 @@ pub struct Config {
     /// URL, with or without `/v1`. A URL whose path ends in `/batch` or `/b` is taken whole, with its query if it has
     /// one: `https://api.segment.io/v1/b` is where Segment's libraries for devices send.
     pub endpoint: String,
-    /// A folder in which accepted messages are kept until they are delivered; they survive whatever becomes of the
-    /// process. It is made if it is not there; let it be a folder of its own. A relative path is taken from where the
-    /// process is when the client is made, and stays there when that changes. None: in memory only.
+    /// A folder in which accepted messages are stored until they are delivered; they survive the process, however it
+    /// ends. It is made if it does not exist; use a folder of its own. A relative path is resolved when the client is
+    /// made, and stays there when the working folder changes. None: in memory only.
     pub spool_dir: Option<PathBuf>,
-    /// With a spool: what is accepted survives a loss of power too, but for the last tenth of a second: no.
+    /// With a spool: what is accepted survives a loss of power too, except for the last tenth of a second: no.
     pub sync: bool,
     /// How many bytes of messages may wait, in memory or in the spool: 64 MiB.
     pub queue_max_bytes: u64,
@@ -50,59 +50,60 @@ pub struct Config {
     pub flush_at: u32,
     /// Send what waits this often: 5 s.
     pub flush_interval: Duration,
-    /// How many batches may be on their way at once, each in a request of its own; at most 64. 0, which is the default:
+    /// How many batches may be under way at once, each in a request of its own; at most 64. 0, which is the default:
     /// one at first, and up to 16 while more waits than one carries and the server takes it; with a `transport` of your
-    /// own, one. All together carry a quarter of `queue_max_bytes` at most. Beside each other batches arrive in any
-    /// order: who needs theirs kept, as `alias` and `identify` may, sets 1. (Segment recommends at most 1,000 events a
-    /// second for a workspace.)
+    /// own, one. Together they carry a quarter of `queue_max_bytes` at most. Parallel batches arrive in any order: set
+    /// 1 if order matters, as it may for `alias` and `identify`. (Segment recommends at most 1,000 events a second for
+    /// a workspace.)
     pub uploads: u32,
     /// How often a request is tried again before its messages are given up: 10, and for 12 hours at most. A pause that
-    /// Segment demands is not counted. With a spool nothing is given up for having failed often; other messages are
+    /// Segment demands is not counted. With a spool nothing is given up because it failed often; other messages are
     /// then tried first.
     pub retry_max: u32,
-    /// For one whole request, the name look-up included: 15 s.
+    /// For one whole request, including the name look-up: 15 s.
     pub timeout: Duration,
     /// How long dropping the client may go on delivering: 2 s.
     pub shutdown: Duration,
     /// Whether bodies are compressed: yes.
     pub gzip: bool,
-    /// Do everything but send; what would be sent counts as delivered: no.
+    /// Do everything except send; what would be sent counts as delivered: no.
     pub dry_run: bool,
     /// Part of every message's context.
     pub context: Object,
     /// Every message's integrations.
     pub integrations: Object,
-    /// The client remembers who the user is: see [`Client::reset`](crate::Client::reset). No: both ids are the
-    /// caller's, and nothing is remembered.
+    /// The client remembers who the user is: see [`Client::reset`](crate::Client::reset). No: the caller provides both
+    /// ids, and nothing is remembered.
     pub stateful: bool,
-    /// Nothing is kept or sent before the user has been asked: until [`Client::opt_in`](crate::Client::opt_in) or
+    /// Nothing is stored or sent before the user has been asked: no. Until [`Client::opt_in`](crate::Client::opt_in) or
     /// [`Client::opt_out`](crate::Client::opt_out) was called once, in this run or an earlier one with the same spool,
-    /// messages, ids and a consent are held in memory, within `queue_max_bytes`, nothing is written below `spool_dir`,
+    /// messages, ids and consent are held in memory, within `queue_max_bytes`, nothing is written below `spool_dir`,
     /// and nothing is sent. A yes releases what is held; a no, or the end of the client, drops it. A spool that cannot
-    /// be read when the client is made counts as a no until it can be; and so does `DO_NOT_TRACK` in the environment,
-    /// unless empty or `0`, until somebody says yes. A forked child begins as its parent was; what is held is the
-    /// parent's. See [`Client::opt_state`](crate::Client::opt_state). No: who is not asked has not said no.
+    /// be read when the client is made counts as a no until it can be read; so does `DO_NOT_TRACK` in the environment,
+    /// unless it is empty or `0`, until the user opts in. A forked child begins in its parent's state; what is held
+    /// stays with the parent. See [`Client::opt_state`](crate::Client::opt_state). Without this, a user who has not
+    /// answered counts as one who has agreed.
     pub ask_first: bool,
     /// Refuse what is only doubtful, not just what Segment would discard: no. Doubtful are reserved traits and
     /// e-commerce properties of the wrong type, custom traits that are reserved ones in another spelling, amounts that
-    /// are no numbers, currencies that are not ISO 4217, times in the future, e-mail addresses as user ids. Else the
-    /// log warns of it, once for each kind and name.
+    /// are not numbers, currencies that are not ISO 4217, times in the future, e-mail addresses as user ids. Without
+    /// this, the log warns of them, once for each kind and name.
     pub strict: bool,
     /// Add the operating system, the device, what stands between it and the program (Wine, a sandbox, a container, an
     /// emulator), the locale and the time zone to every message's context: no. `docs/device.md` lists the members.
     pub device_context: bool,
-    /// With `stateful`: track `Application Installed`, `Application Updated` and `Application Opened`, from the `app`
+    /// With `stateful`: track `Application Installed`, `Application Updated` and `Application Opened`, with the `app`
     /// in the context: no. The first two only with a spool that can be written.
     pub lifecycle: bool,
     /// `http://[user:password@]host:port`, `https://...` or `socks5://...` (`socks5h://...`: the proxy looks names up).
     /// Empty: no proxy. None: what the environment says: `https_proxy` for https, `http_proxy` for http, `all_proxy`
-    /// for what is left, in lower or upper case, but for the hosts, domains, addresses and networks (`10.0.0.0/8`) in
-    /// `no_proxy`, each with a port if need be. An empty variable means no proxy; one that is no URL of a proxy is
-    /// passed over. `HTTP_PROXY` does not count where `REQUEST_METHOD` is set: in a CGI program any visitor can set it.
+    /// for the rest, in lower or upper case, except for the hosts, domains, addresses and networks (`10.0.0.0/8`) in
+    /// `no_proxy`, each with a port if need be. An empty variable means no proxy; one that is not the URL of a proxy is
+    /// ignored. `HTTP_PROXY` is ignored where `REQUEST_METHOD` is set: in a CGI program any visitor can set it.
     pub proxy: Option<String>,
     /// A file with PEM certificates to trust besides the system's.
     pub ca_file: Option<PathBuf>,
-    /// Headers on every request to the Tracking API, for a gateway of your own. They win over ours.
+    /// Headers on every request to the Tracking API, for a gateway of your own. They replace ours.
     pub headers: Vec<(String, String)>,
     /// OAuth 2.0 instead of Basic authentication.
     #[cfg(feature = "oauth")]
@@ -111,27 +112,27 @@ pub struct Config {
     pub access_token: Option<String>,
     /// For [`Client::call`](crate::Client::call) to the Profile API.
     pub profile_token: Option<String>,
-    /// The Public API: `https://api.segmentapis.com`, or the EU's if that is where the Tracking API's endpoint is.
+    /// The Public API: `https://api.segmentapis.com`, or the EU's if the endpoint of the Tracking API is there.
     pub public_endpoint: String,
     /// The Profile API: `https://profiles.segment.com`, or the EU's.
     pub profile_endpoint: String,
-    /// Sees each message before anything is kept.
+    /// Sees each message before it is queued.
     pub before_send: Option<BeforeSend>,
-    /// HTTP by the host instead of our own.
+    /// The host's own HTTP instead of ours.
     pub transport: Option<OnHttp>,
     /// Told what became of messages: delivered, given up, or dropped for room (see
     /// [`Overflow::DropOldest`](crate::Overflow::DropOldest)).
     pub on_delivery: Option<OnDelivery>,
-    /// Told what a person may want to read. Of calls that fail it is told too, once for each kind of error; not where
-    /// the queue is full, the client was shut down or the user opted out.
+    /// Told what a person may want to read. That includes calls that fail, once for each kind of error, unless the
+    /// queue is full, the client was shut down or the user opted out.
     pub on_log: Option<OnLog>,
-    /// With a spool: the write key that the program had before. What waits in the folder for it is delivered too, with
-    /// the write key that it has now, to where it sends now: with the same message ids, and counted as recovered.
-    /// Without this, it waits for a client of that key. Of processes that still run with it, what they leave at their
+    /// With a spool: the write key that the program used before. What waits in the folder for it is delivered too, with
+    /// the present write key to the present endpoint, with the same message ids, and counted as recovered. Without
+    /// this, it waits for a client with that key. Processes that still run with that key keep their messages until they
     /// end. None, or the same as `write_key`: nothing.
     pub former_write_key: Option<String>,
-    /// The same for an endpoint that the program has left, for another region say: what waits in the folder for it is
-    /// sent where the program sends now. With both, what waits for either of the keys at either of the endpoints is.
+    /// The same for an endpoint that the program used before, in another region for example: what waits in the folder
+    /// for it is sent to the present endpoint. With both, what waits for either key at either endpoint is.
     pub former_endpoint: Option<String>,
     #[doc(hidden)]
     pub _more: More,
@@ -181,16 +182,16 @@ impl Config {
         }
     }
 
-    /// Times that are as good as for ever are short enough to be reckoned with.
+    /// Shortens times that never end in practice, so that they can be calculated with.
     pub(crate) fn bound_times(&mut self) {
         for time in [&mut self.flush_interval, &mut self.timeout, &mut self.shutdown] {
             *time = (*time).min(TIME_MAX);
         }
     }
 
-    /// Has a change of the working folder, which a file dialog may make, not move the spool. Links are left as they
-    /// are. Where a relative path leads nowhere, because the working folder is gone, there is no spool, and why is
-    /// returned.
+    /// Makes `spool_dir` absolute, so that a change of the working folder, which a file dialog may make, does not move
+    /// the spool. Links are left as they are. If that is impossible because the working folder is gone, there is no
+    /// spool, and the reason is returned.
     pub(crate) fn pin_spool_dir(&mut self) -> Result<Option<io::Error>, Error> {
         let Some(given) = &mut self.spool_dir else { return Ok(None) };
         if given.as_os_str().is_empty() {
@@ -278,7 +279,7 @@ impl Config {
 }
 
 impl Config {
-    /// The names of the queues that the program has left: those of the former write key or endpoint, or of both.
+    /// The names of the queues that the program used before: those of the former write key or endpoint, or of both.
     fn former_queues(&self, tracking: &Endpoint) -> Result<Vec<String>, Error> {
         let (mut keys, mut endpoints) = (vec![self.write_key.as_str()], vec![tracking.identity()]);
         if let Some(key) = &self.former_write_key {
@@ -308,7 +309,7 @@ impl Config {
 }
 
 impl fmt::Debug for Config {
-    /// Without the write key and without the endpoint's query, which may hold one: they have no business in a log.
+    /// Without the write key and the endpoint's query, which may hold one: they must not get into a log.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Config")
             .field("endpoint", &self.endpoint.split('?').next().unwrap_or_default())
@@ -320,28 +321,28 @@ impl fmt::Debug for Config {
     }
 }
 
-/// The one thing every message must say about its sender.
+/// The part of the context that every message must have.
 const LIBRARY: &str =
     concat!(r#"{"library":{"name":"segment-native","version":""#, env!("CARGO_PKG_VERSION"), r#""}}"#);
 
-/// What is worked out once from the settings.
+/// What is derived from the settings once.
 #[derive(Debug)]
 pub(crate) struct Prepared {
     pub(crate) tracking: Endpoint,
-    /// The names of the queues whose messages are delivered too.
+    /// The names of the former queues, whose messages are delivered too.
     pub(crate) former_queues: Vec<String>,
     pub(crate) public: Endpoint,
     pub(crate) profile: Endpoint,
     #[cfg(feature = "oauth")]
     pub(crate) oauth: Option<Endpoint>,
-    /// The context of a message that brings none of its own.
+    /// The context of a message that has none of its own.
     pub(crate) context: Vec<u8>,
     /// The same for its integrations; empty if there are none.
     pub(crate) integrations: Vec<u8>,
     pub(crate) envelope: Envelope,
 }
 
-/// What stands around the messages of a batch.
+/// What surrounds the messages of a batch.
 #[derive(Debug, Clone)]
 pub(crate) struct Envelope {
     write_key: Vec<u8>,
@@ -358,13 +359,13 @@ impl Envelope {
         Envelope { write_key: quoted }
     }
 
-    /// How many bytes of messages fit into a batch, each with a comma behind it.
+    /// How many bytes of messages fit into a batch, each followed by a comma.
     pub(crate) fn room(&self) -> usize {
         let around = Self::HEAD.len() + Self::SENT_AT.len() + 26 + Self::WRITE_KEY.len() + self.write_key.len() + 1;
         MAX_BATCH_BYTES - around
     }
 
-    /// Writes a batch. `sent_at` is the time of this attempt: Segment corrects the sender's clock by it.
+    /// Writes a batch. `sent_at` is the time of this attempt: Segment uses it to correct for a wrong clock.
     pub(crate) fn write<'a>(&self, messages: impl Iterator<Item = &'a [u8]>, sent_at: i64, out: &mut Vec<u8>) {
         out.extend_from_slice(Self::HEAD);
         for (n, message) in messages.enumerate() {
@@ -507,7 +508,7 @@ mod tests {
         messages.push(&rest);
         let mut body = Vec::new();
         envelope.write(messages.into_iter(), 0, &mut body);
-        assert_eq!(body.len(), MAX_BATCH_BYTES - 1); // the last message has no comma behind it
+        assert_eq!(body.len(), MAX_BATCH_BYTES - 1); // no comma follows the last message
     }
 
     #[test]

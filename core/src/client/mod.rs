@@ -1,4 +1,4 @@
-//! What everyone calls, and the threads behind it.
+//! What programs call, and the threads behind it.
 
 pub(crate) mod answer;
 pub mod bindings;

@@ -1,4 +1,4 @@
-//! The part of a client that belongs to one process, and what it is made of, again in each process that is forked off.
+//! The part of a client that belongs to one process, and the template that it is made from, anew in each forked child.
 
 use std::cell::Cell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -24,15 +24,15 @@ use crate::queue::queue::{Queue, Settings};
 use crate::queue::spool::Spool;
 use crate::user::identity::Identity;
 
-/// How long a request may go on after the time is up, before it is broken off; and again, before its thread is left
-/// behind.
+/// How long a request may go on after the time is up before it is broken off; and after that, before its thread is
+/// left behind.
 const GRACE: Duration = Duration::from_millis(20);
 
-/// What a client is made of, again in each process that is forked off.
+/// What a client's [`Process`] is made from, anew in each forked child.
 pub(crate) struct Template {
     pub(crate) prepared: Prepared,
     pub(crate) settings: Settings,
-    /// Nothing is to be sent for now.
+    /// The host has paused the client.
     pub(crate) is_paused: AtomicBool,
     pub(crate) config: Config,
     #[cfg(feature = "oauth")]
@@ -40,7 +40,7 @@ pub(crate) struct Template {
     pub(crate) identity: Arc<Identity>,
     pub(crate) host: Arc<Host>,
     pub(crate) storage: Arc<dyn Storage>,
-    /// The folder below the host's `spool_dir`; none without one, or where that is not ours.
+    /// The folder below the host's `spool_dir`; none without a `spool_dir`, or if the folder is not ours.
     pub(crate) home: Option<Arc<Home>>,
     pub(crate) transport: MakeTransport,
 }
@@ -51,19 +51,19 @@ pub(crate) type MakeTransport = Box<dyn Fn() -> Box<dyn Transport> + Send + Sync
 /// What belongs to one process: locks, files, connections, counts and the thread.
 pub(crate) struct Process {
     pub(crate) shared: Arc<Shared>,
-    /// For single calls to the Tracking API, so that they and the delivery do not wait for each other; and for those to
-    /// the others, which are no business of a user who opts out.
+    /// For single calls to the Tracking API, so that they and the delivery do not wait for each other; and for calls to
+    /// the other APIs, which an opt-out does not interrupt.
     tracking_calls: OnceLock<Box<dyn Transport>>,
     other_calls: OnceLock<Box<dyn Transport>>,
     pub(crate) refused: AtomicU64,
     started: AtomicBool,
     thread: Mutex<Option<JoinHandle<()>>>,
     ended: OnceLock<()>,
-    /// What was warned about: the kind and the name.
+    /// The warnings that were logged: kind and name.
     warned: Mutex<Vec<(&'static str, String)>>,
 }
 
-/// So many doubts and errors are told apart; who has more has been warned enough.
+/// How many doubts and errors are told apart. After that there are no further warnings.
 const WARNED_MAX: usize = 256;
 
 thread_local! {
@@ -131,23 +131,23 @@ impl Process {
         &**calls.get_or_init(make)
     }
 
-    /// Breaks off all requests that say anything of the user.
+    /// Breaks off all requests that say anything about the user.
     pub(crate) fn interrupt(&self) {
         self.shared.transport.interrupt();
         self.tracking_calls.get().into_iter().for_each(|calls| calls.interrupt());
     }
 
-    /// Keeps a line for the log, if there is room; whether there is.
+    /// Adds a line for the log, if there is room, and returns whether there was.
     pub(crate) fn note(&self, level: Level, line: String) -> bool {
         let has_room = self.shared.queue.lock().note(level, line);
         self.shared.queue.work.notify_one();
         has_room
     }
 
-    /// Has the log say that calls fail so, once for each kind of error.
+    /// Logs that a call failed, once for each kind of error.
     pub(crate) fn warn_of_failed_call(&self, error: &Error) {
         let line = format!("a call failed: {error} (logged once)");
-        // Where no call ever succeeds nothing else starts the thread that hands the line over.
+        // If no call ever succeeds, nothing else starts the thread that hands the line over.
         if self.warn_once("call", error.sentence_kind(), line)
             && !self.started.load(Ordering::Relaxed)
             && !self.shared.queue.is_closed()
@@ -156,11 +156,11 @@ impl Process {
         }
     }
 
-    /// Keeps a line for the log, the first time only that it is about this; whether it was.
+    /// Adds a line for the log, if it is the first of this kind and name, and returns whether it did.
     pub(crate) fn warn_once(&self, kind: &'static str, name: String, sentence: String) -> bool {
         let mut warned = self.warned.lock().unwrap_or_else(PoisonError::into_inner);
         let is_known = warned.iter().any(|(other_kind, other)| *other_kind == kind && *other == name);
-        // What found no room in the log was not said, and is said the next time.
+        // A line that found no room in the log is tried again the next time.
         let is_said = !is_known && warned.len() < WARNED_MAX && self.note(Level::Warning, sentence);
         if is_said {
             warned.push((kind, name));
@@ -168,7 +168,7 @@ impl Process {
         is_said
     }
 
-    /// The same client in its own `before_send` would wait for itself, or go round in circles.
+    /// A client that is used in its own `before_send` would deadlock or recurse without end.
     pub(crate) fn refuse_in_before_send(&self) -> Result<(), Error> {
         if EDITING.get() == Arc::as_ptr(&self.shared) {
             return Err(Error::invalid("before_send must not use the same client"));
@@ -176,7 +176,7 @@ impl Process {
         Ok(())
     }
 
-    /// Shows a message to the host, and has it decide.
+    /// Shows a message to the host's `before_send`, which decides.
     pub(crate) fn edit(&self, message: &[u8], edit: &BeforeSend) -> Result<Edit, Error> {
         self.refuse_in_before_send()?;
         let json =
@@ -194,7 +194,7 @@ impl Process {
         }
     }
 
-    /// Starts the delivery thread. Where none can be had now, the message waits and the next call tries again.
+    /// Starts the delivery thread. If it cannot be started now, the message waits and the next call tries again.
     #[cold]
     fn start(&self) {
         let mut thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner);
@@ -214,7 +214,7 @@ impl Process {
         self.started.store(thread.is_some() && has_errands, Ordering::Relaxed);
     }
 
-    /// Delivers for so long, and lets go of everything: once. Whoever comes second waits for the first.
+    /// Delivers for so long, then releases everything. Done once: a second call waits for the first.
     pub(crate) fn end(&self, shutdown: Duration) {
         self.ended.get_or_init(|| self.end_once(shutdown));
     }
@@ -235,7 +235,7 @@ impl Process {
             shared.transport.abort();
             ended = shared.queue.wait_for_end(start, GRACE, true);
         }
-        // Messages are left where the thread is held up, looking up a name perhaps, or where none could be started.
+        // Messages are left if the thread is held up, looking up a name perhaps, or if none could be started.
         if shared.queue.stats().in_memory > 0 {
             elsewhere(shared, worker::give_up_all);
         }
@@ -245,7 +245,8 @@ impl Process {
             let _ = thread.join();
         }
         shared.queue.put_away(left());
-        // Nobody is left to tell of what was dropped for room, and was read from its file only now.
+        // What was dropped for room and read from its file only now is still to be told, and the delivery thread is
+        // gone.
         if shared.queue.owes_reports() {
             elsewhere(shared, worker::tell_rest);
         }
@@ -253,8 +254,8 @@ impl Process {
     }
 }
 
-/// Reports something on a thread of its own, in the place of the delivery thread: the host was promised that its
-/// callbacks never run on a thread of the host's.
+/// Reports something on a thread of its own, in place of the delivery thread: callbacks must never run on the host's
+/// threads.
 fn elsewhere(shared: &Arc<Shared>, report: fn(&Shared)) {
     let successor = shared.clone();
     match threads::spawn("segment", move || report(&successor)) {

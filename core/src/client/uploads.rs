@@ -1,5 +1,5 @@
-//! Threads for requests that are made beside each other. Each does one job after the other, and ends when there is none
-//! for long. What the jobs are is decided by the delivery thread.
+//! Threads for requests that are made in parallel. Each does one job after the other, and ends when it had none for
+//! long. The delivery thread decides what the jobs are.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, PoisonError};
@@ -8,10 +8,10 @@ use std::time::Duration;
 use crate::base::fork;
 use crate::base::threads::{self, Condvar, JoinHandle, Mutex, MutexGuard};
 
-/// A thread that had nothing to do for so long ends.
+/// A thread ends when it had nothing to do for so long.
 const IDLE_MAX: Duration = Duration::from_secs(5);
 
-/// It must not panic.
+/// A job must not panic.
 pub(crate) type Job = Box<dyn FnOnce() + Send>;
 
 /// The threads.
@@ -40,7 +40,7 @@ struct Thread {
 }
 
 impl Uploads {
-    /// Has a job done by another thread, at once. Where none can be had, it is given back.
+    /// Has another thread do a job, at once. If none can be started, the job is given back.
     pub(crate) fn start(&self, job: Job) -> Result<(), Job> {
         let mut pool = self.0.lock();
         if pool.idle <= pool.jobs.len() {
@@ -61,12 +61,12 @@ impl Uploads {
         Some(Thread { handle, is_busy })
     }
 
-    /// Has all threads end, and waits for them; but not for those with a job, if these are to be left behind.
+    /// Ends all threads, and waits for them; but not for those that are busy with a job, if they are to be left behind.
     pub(crate) fn end(&self, leave_behind: bool) {
         let mut pool = self.0.lock();
         pool.ended = true;
         if leave_behind {
-            pool.jobs.clear(); // nobody has begun them
+            pool.jobs.clear(); // no thread has begun them
         }
         let threads = std::mem::take(&mut pool.threads);
         let is_waited_for = |thread: &Thread| !(leave_behind && thread.is_busy.load(Ordering::SeqCst));
@@ -85,7 +85,7 @@ impl Shared {
         while let Some(job) = self.next(is_busy) {
             job();
             if fork::generation() != generation {
-                return; // the job has forked: this is a copy of the thread, in the child
+                return; // the job has forked: this is a copy of the thread in the child
             }
         }
     }
@@ -117,7 +117,7 @@ mod tests {
     use crate::patience::patience;
 
     #[test]
-    fn jobs_are_done_beside_each_other_and_threads_are_used_again() {
+    fn jobs_are_done_in_parallel_and_threads_are_used_again() {
         let uploads = Uploads::default();
         let (done, answers) = mpsc::channel::<ThreadId>();
         let round = || {
@@ -126,7 +126,7 @@ mod tests {
                 let (together, done) = (together.clone(), done.clone());
                 let job = move || {
                     together.wait();
-                    done.send(std::thread::current().id()).expect("somebody listens");
+                    done.send(std::thread::current().id()).expect("the test listens");
                 };
                 assert!(uploads.start(Box::new(job)).is_ok());
             }
@@ -147,7 +147,7 @@ mod tests {
         let (release, released) = mpsc::channel::<()>();
         let (begun, begins) = mpsc::channel::<()>();
         let job = move || {
-            begun.send(()).expect("somebody listens");
+            begun.send(()).expect("the test listens");
             let _ = released.recv();
         };
         assert!(uploads.start(Box::new(job)).is_ok());

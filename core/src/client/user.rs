@@ -1,4 +1,5 @@
-//! The client's memory of its user: who they are, what they agreed to, and whether they want to be known at all.
+//! What the client remembers of its user: who they are, what they agreed to, and whether they want to be tracked at
+//! all.
 
 use std::time::Duration;
 
@@ -14,7 +15,7 @@ use crate::message::rules::{self, Call};
 use crate::user::identity::{Held, Known};
 use crate::user::person::{self, App, Choice, Person, Privacy};
 
-/// How long opting out waits for what was thrown away to be gone from the disk too. It goes in any case.
+/// How long opting out waits until what was thrown away is deleted from the disk too. It is deleted in any case.
 const ERRANDS_MAX: Duration = Duration::from_secs(1);
 
 /// Tells Unify of a new choice (<https://www.twilio.com/docs/segment/privacy/consent-management/consent-in-unify>).
@@ -26,16 +27,16 @@ impl Client {
         Some(self.identity().known().person.as_ref()?.anonymous_id.clone())
     }
 
-    /// The user id that a client that is [stateful](crate::Config::stateful) was told last.
+    /// The last user id that a client that is [stateful](crate::Config::stateful) was given.
     pub fn user_id(&self) -> Option<String> {
         self.identity().known().person.as_ref()?.user_id.clone()
     }
 
-    /// Forgets the user and their traits, at a logout for example; there is a new anonymous id.
+    /// Forgets the user and their traits, at a logout for example, and makes a new anonymous id.
     ///
     /// # Errors
     /// [`ErrorKind::Invalid`] unless the client is [stateful](crate::Config::stateful); [`ErrorKind::Storage`] if it
-    /// could not be kept, so that the user is known again at the next start.
+    /// could not be stored: then the user is known again at the next start.
     pub fn reset(&self) -> Result<(), Error> {
         self.reset_person().map_err(|error| self.refuse(error))
     }
@@ -50,7 +51,7 @@ impl Client {
         })
     }
 
-    /// Holds off other changes, so that what is known does not change between being asked and being used. An error if
+    /// Holds off other changes, so that what is known does not change between being read and being used. An error if
     /// the user has opted out.
     fn hold(&self) -> Result<Held<'_>, Error> {
         let process = self.process();
@@ -61,14 +62,14 @@ impl Client {
         Ok(held)
     }
 
-    /// From now on every message says what the user agreed to: `categories` has a boolean for each category, and stands
-    /// in `context.consent.categoryPreferences`. None: messages say nothing any more. A new choice is tracked as
+    /// From now on every message says what the user agreed to: `categories` has a boolean for each category, and is
+    /// sent as `context.consent.categoryPreferences`. None: messages no longer say it. A new choice is tracked as
     /// `Segment Consent Preference Updated` by a client that is [stateful](crate::Config::stateful); any other does not
-    /// know whose choice it is. Another process with the same spool knows of it from its next request on.
+    /// know whose choice it is. Another process with the same spool uses it from its next request on.
     ///
     /// # Errors
     /// [`ErrorKind::Invalid`] for a category that is not a boolean, and for none at all; [`ErrorKind::Storage`] if it
-    /// could not be kept, so that it is unknown at the next start.
+    /// could not be stored: then it is unknown at the next start.
     pub fn set_consent<'a>(&self, categories: impl Into<Option<&'a Object>>) -> Result<(), Error> {
         self.set_categories(categories.into()).map_err(|error| self.refuse(error))
     }
@@ -92,7 +93,7 @@ impl Client {
         let chosen = held.foresee(|(person, privacy)| change.clone()(person, privacy));
         self.check_room(&chosen)?;
         if is_given && self.identity().is_stateful() {
-            // First it is tracked: where that is refused nothing has changed, and the caller can try again.
+            // It is tracked first: if that is refused nothing has changed, and the caller can try again.
             let message = Message {
                 call: Call::Track,
                 user_id: None,
@@ -105,7 +106,7 @@ impl Client {
         held.change(|(person, privacy)| change(person, privacy))
     }
 
-    /// Every message bears the consent: it must leave room for one.
+    /// Every message carries the consent, which must leave room for the rest.
     fn check_room(&self, chosen: &Known) -> Result<(), Error> {
         let (integrations, is_stateful) = (&self.prepared().integrations, self.identity().is_stateful());
         match message::smallest_bytes(&chosen.context, integrations, is_stateful) > rules::MAX_MESSAGE_BYTES {
@@ -114,26 +115,26 @@ impl Client {
         }
     }
 
-    /// The user does not want to be known. From now on nothing is taken, and nothing is sent; what waits is thrown
-    /// away, here and in every other process with the same spool, before it sends anything more. It stays so until
-    /// [`opt_in`](Client::opt_in). Who the user was is forgotten.
+    /// The user does not want to be tracked. From now on no messages are taken or sent; what waits is thrown away, here
+    /// and in every other process with the same spool, before it sends anything more. This lasts until
+    /// [`opt_in`](Client::opt_in). The user's ids and traits are forgotten.
     ///
     /// # Errors
-    /// [`ErrorKind::Storage`] if it could not be kept: then it is so in this process only.
+    /// [`ErrorKind::Storage`] if it could not be stored: then it counts in this process only.
     pub fn opt_out(&self) -> Result<(), Error> {
         self.opt(true)
     }
 
-    /// The user wants to be known, for the first time or again. What was held with
-    /// [`ask_first`](crate::Config::ask_first) is let go: with a spool it is there when this returns, unless that
-    /// takes more than a second or the disk fails. What was thrown away stays so; after a no, a client that is
-    /// [stateful](crate::Config::stateful) begins with a new anonymous id. Where nobody knows what the user wants,
-    /// because what the spool keeps of it cannot be read or was damaged, calls fail with [`ErrorKind::Storage`], and
-    /// nothing is sent or thrown away; after damage until they opt in or out.
+    /// The user agrees to be tracked, for the first time or again. What was held with
+    /// [`ask_first`](crate::Config::ask_first) is released: with a spool it is there when this returns, unless that
+    /// takes more than a second or the disk fails. What was thrown away does not come back; after a no, a client that
+    /// is [stateful](crate::Config::stateful) begins with a new anonymous id. While the user's choice is unknown,
+    /// because the spool's record of it cannot be read or was damaged, calls fail with [`ErrorKind::Storage`], and
+    /// nothing is sent or thrown away; after damage, until the user opts in or out.
     ///
     /// # Errors
-    /// [`ErrorKind::Storage`] if it could not be kept: then it is so in this process only. The same where they had not
-    /// opted out here, and what other processes were told cannot be read: then nothing changes.
+    /// [`ErrorKind::Storage`] if it could not be stored: then it counts in this process only. Also if the user had not
+    /// opted out here, and the choice that other processes have stored cannot be read: then nothing changes.
     pub fn opt_in(&self) -> Result<(), Error> {
         self.opt(false)
     }
@@ -144,9 +145,9 @@ impl Client {
     }
 
     /// What the user has answered, with or without [`ask_first`](crate::Config::ask_first), in this run or an earlier
-    /// one with the same spool. What another process is told is known within 30 seconds by one that waits for the
-    /// answer, by others from their next request on. [`Choice::Out`] is also what counts as a no: what the spool keeps
-    /// of it cannot be read or was damaged, or, with `ask_first`, `DO_NOT_TRACK` is set.
+    /// one with the same spool. A process that waits for the answer learns within 30 seconds what another was told, all
+    /// others at their next request. [`Choice::Out`] is also returned for what counts as a no: the spool's record of
+    /// the answer cannot be read or was damaged, or, with `ask_first`, `DO_NOT_TRACK` is set.
     pub fn opt_state(&self) -> Choice {
         let known = self.identity().known();
         if known.wish.opted_out { Choice::Out } else { known.privacy.choice() }
@@ -159,8 +160,7 @@ impl Client {
     fn opt_and_heed(&self, out: bool) -> Result<(), Error> {
         let process = self.process();
         process.refuse_in_before_send()?;
-        // First of all nothing is taken or sent any more, whoever is changing something meanwhile, and however slow the
-        // disk.
+        // First of all nothing more is taken or sent, without waiting for other changes of the user or for the disk.
         let opting_out = out.then(|| process.shared.queue.stop_taking());
         if out {
             process.interrupt();
@@ -170,14 +170,14 @@ impl Client {
         let unread = held.unread_privacy();
         let before = self.identity().known().wish;
         let kept = match unread {
-            // A yes that changes nothing here must not be written over the no of another process.
+            // A yes that changes nothing here must not overwrite the no of another process.
             Some(error) if !out && !before.opted_out && !before.is_unanswered => Err(error),
             unread => held.change(|(person, privacy)| {
                 // A no that changes nothing here may be news for another process.
                 if privacy.opted_out != out || privacy.unsure.is_some() || out && unread.is_some() {
                     *privacy = privacy.opted(out, crate::base::time::now_ms());
                 }
-                // As their first word it changes nothing for what waits.
+                // A first answer of yes changes nothing for what waits.
                 privacy.opted_in = !out;
                 if !out && is_stateful {
                     // The app is not new, though its user is.
@@ -186,7 +186,7 @@ impl Client {
             }),
         };
         drop(opting_out);
-        drop(held); // not before: whoever opts in next is to be heeded
+        drop(held); // after the guard, so that the next opt-in counts
         process.shared.apply_privacy();
         process.shared.queue.wait_for_errands(ERRANDS_MAX);
         if before.holds() {
@@ -196,7 +196,8 @@ impl Client {
         kept
     }
 
-    /// Queues an `identify` or an `alias`, and remembers what it says. Both in one go: two threads must not cross.
+    /// Queues an `identify` or an `alias`, and remembers what it says. Both happen under one lock, so that two threads
+    /// cannot interleave.
     pub(crate) fn send_and_remember(
         &self,
         process: &Process,
@@ -205,7 +206,7 @@ impl Client {
     ) -> Result<(), Error> {
         let held = self.hold()?;
         let known = self.identity().known();
-        // While the user has opted out there is nobody to remember; the queue says so.
+        // While the user has opted out no user is remembered; the queue returns the error.
         let Some(person) = known.person.as_ref() else { return self.write(process, message, &known, seen) };
         let mut message = *message;
         let (merged, remembered);
@@ -220,10 +221,10 @@ impl Client {
                 let identified = is_named.then(|| person.identified(message.user_id, &traits));
                 is_too_much = identified.as_ref().is_some_and(|(_, is_remembered)| !is_remembered);
                 remembered = identified.map(|(person, _)| person);
-                // A new user is somebody else, whose message must not bear the anonymous id of the one before.
+                // A message about a new user must not carry the anonymous id of the one before.
                 if let Some(now) = remembered.as_ref() {
                     message.options.anonymous_id = message.options.anonymous_id.or(Some(&now.anonymous_id));
-                    // All that is known of the user travels; what is too much to be remembered travels once.
+                    // All known traits are sent; traits that are too large to be remembered are sent once, alone.
                     if now.traits.len() > traits.len()
                         && !is_too_much
                         && let Ok(all) = std::str::from_utf8(&now.traits)
@@ -251,20 +252,20 @@ impl Client {
         {
             let kept = held.change(|(person, _)| *person = Some(remembered.clone()));
             if let Err(error) = kept {
-                // The message was taken, and this process knows who it is about.
+                // No error of the call: the message was taken, and this process knows the user.
                 process.note(Level::Warning, error.to_string());
             }
         }
         Ok(())
     }
 
-    /// Which release of the app this is, if its life is tracked.
+    /// Which release of the app this is, if its lifecycle is tracked.
     fn release(&self) -> Option<App> {
         let context = self.identity().settled_context();
         scan::member(context, "app").map(App::read).filter(|_| self.config().lifecycle)
     }
 
-    /// Tracks what has become of the app since it was opened last
+    /// Tracks that the app was opened, and whether it is new or was updated since the last time
     /// (<https://www.twilio.com/docs/segment/connections/spec/mobile>).
     pub(crate) fn track_lifecycle(&self) {
         if !self.config().lifecycle {
@@ -275,7 +276,7 @@ impl Client {
             return;
         }
         let app = self.release().unwrap_or_default();
-        // Without a folder nobody knows whether there was an earlier time.
+        // Without a folder it is not known whether there was an earlier time.
         if self.config().spool_dir.is_some() {
             self.track_release(&app);
         }
@@ -299,7 +300,8 @@ impl Client {
             }
             Some(_) => return,
         };
-        // Killed before it is remembered, it is tracked again with the same id, and Segment takes it once.
+        // If the process is killed before this is remembered, it is tracked again with the same id, and Segment keeps
+        // only one of them.
         let [version, build] = [&app.version, &app.build].map(|text| text.as_deref().unwrap_or_default());
         let message_id = id::named(&format!("{}#{event}#{version}#{build}", person.anonymous_id));
         let message = Message {
@@ -310,14 +312,14 @@ impl Client {
             options: Options { message_id: Some(&message_id), ..Options::default() },
         };
         let process = self.process();
-        // Where nothing can be written this would be tracked at each start, of somebody else each time. So it is seen
-        // first whether it can: the person whose id is in the message is known to the disk before the message is sent.
+        // Where nothing can be written this would be tracked at each start, with another anonymous id each time. So the
+        // person whose id is in the message is written to the disk before the message is queued.
         let tracked = held.keep_person().and_then(|()| {
             self.write(process, &message, &known, &mut |_| Ok(()))?;
             held.change(|(person, _)| person.iter_mut().for_each(|person| person.app = Some(app.clone())))
         });
         if let Err(error) = tracked {
-            process.note(Level::Warning, format!("{event} could not be tracked once and for all: {error}"));
+            process.note(Level::Warning, format!("{event} could not be tracked, or may be tracked again: {error}"));
         }
     }
 }

@@ -1,5 +1,5 @@
-//! What cannot be had from a real disk and a real network: a file call that fails, each in turn, and somebody who
-//! changes their mind in the middle of whatever the delivery thread is doing.
+//! What a real disk and a real network do not offer: file calls that fail, each in turn, and a user who opts out while
+//! the delivery thread is in the middle of something.
 
 use std::collections::HashSet;
 use std::io;
@@ -26,8 +26,8 @@ fn arrived(receiver: &Receiver) -> HashSet<String> {
     receiver.ids.lock().expect("no panic").iter().cloned().collect()
 }
 
-/// Tracks as the user who is known; whether that was taken. Refused it is only where the user has opted out, or may
-/// have.
+/// Tracks as the known user, and returns whether it was taken. It may be refused only if the user has opted out, or
+/// may have.
 fn track_as_known(client: &Client, id: &str) -> bool {
     let options = Options { message_id: Some(id), ..Options::default() };
     match client.track(None, "E", None, options) {
@@ -49,7 +49,7 @@ fn prepare(folder: &Folder) {
     wait_for_the_end(&folder.0);
 }
 
-/// A failing disk, and where it says that there was a bug.
+/// A failing disk, and the log lines that speak of a bug.
 fn failing(folder: &Folder, fails_at: usize, for_ever: bool, errno: i32) -> (Config, Faulty, Arc<Mutex<Vec<String>>>) {
     let bugs = Arc::new(Mutex::new(Vec::new()));
     let log = bugs.clone();
@@ -62,7 +62,7 @@ fn failing(folder: &Folder, fails_at: usize, for_ever: bool, errno: i32) -> (Con
     (config, Faulty { fails_at, for_ever, errno, ..Faulty::default() }, bugs)
 }
 
-/// Somebody changes what is known, on a disk that fails. Returns how many calls were made.
+/// Changes what is known of the user, on a disk that fails. Returns how many calls were made.
 fn life(fails_at: usize, for_ever: bool, errno: i32) -> usize {
     let case = format!("call {fails_at}, for ever: {for_ever}, errno {errno}");
     let (folder, receiver) = (Folder::new(), Receiver::default());
@@ -88,12 +88,12 @@ fn life(fails_at: usize, for_ever: bool, errno: i32) -> usize {
             assert!(matches!(error.kind(), ErrorKind::Storage | ErrorKind::OptedOut), "{case}: {error}");
         }
         if n % 4 == 3 {
-            // As long as the disk does not say whether the user has opted out, nothing settles.
+            // While the disk does not say whether the user has opted out, nothing settles.
             let _ = living.flush(if living.is_opted_out() { Duration::ZERO } else { SHORT });
         }
         balanced(&living);
     }
-    // What no disk takes is delivered; or it would be reported as lost when the client ends.
+    // What the disk does not take is delivered; otherwise it would be reported as lost when the client ends.
     wait_for("nothing is left in memory", || {
         let _ = living.flush(Duration::from_millis(10));
         living.stats().in_memory == 0
@@ -104,7 +104,7 @@ fn life(fails_at: usize, for_ever: bool, errno: i32) -> usize {
 
     let next = client(stateful(&folder), Disk, &receiver);
     next.flush(patience()).expect("a disk that works again");
-    assert!(!next.is_opted_out(), "{case}: nobody opted out");
+    assert!(!next.is_opted_out(), "{case}: the user has not opted out");
     assert!(next.user_id().is_none_or(|user| user == "u" || user == "v"), "{case}: {:?}", next.user_id());
     assert!(track_as_known(&next, "next"));
     balanced(&next);
@@ -116,8 +116,8 @@ fn life(fails_at: usize, for_ever: bool, errno: i32) -> usize {
     calls
 }
 
-/// Somebody opts out, on a disk that fails. Returns how many calls were made.
-fn life_of_one_who_opts_out(fails_at: usize, for_ever: bool, errno: i32) -> usize {
+/// Opts out, on a disk that fails. Returns how many calls were made.
+fn life_with_an_opt_out(fails_at: usize, for_ever: bool, errno: i32) -> usize {
     let case = format!("call {fails_at}, for ever: {for_ever}, errno {errno}");
     let (folder, receiver) = (Folder::new(), Receiver::default());
     prepare(&folder);
@@ -146,7 +146,7 @@ fn life_of_one_who_opts_out(fails_at: usize, for_ever: bool, errno: i32) -> usiz
 
     let next = client(stateful(&folder), Disk, &receiver);
     if is_known {
-        assert!(next.is_opted_out(), "{case}: it was said that it is kept");
+        assert!(next.is_opted_out(), "{case}: the call had returned without an error");
         assert!(!folder.home().join("identity.json").exists(), "{case}");
         next.flush(patience()).expect("nothing is left");
         assert_eq!(arrived(&receiver).len(), 0, "{case}");
@@ -167,7 +167,7 @@ fn lives(life: fn(usize, bool, i32) -> usize) {
     for errno in [libc::EIO, libc::ENOSPC] {
         for for_ever in [false, true] {
             let mut fails_at = 0;
-            // With each round the failure comes one call later, until none is left to fail.
+            // With each round the failure comes one call later, until there is no such call.
             while life(fails_at, for_ever, errno) > fails_at {
                 fails_at += 1;
             }
@@ -182,17 +182,17 @@ fn whatever_call_of_the_disk_fails_while_the_user_changes_nothing_accepted_is_lo
 }
 
 #[test]
-fn whatever_call_of_the_disk_fails_who_opts_out_has_opted_out_or_is_told() {
-    lives(life_of_one_who_opts_out);
+fn whatever_call_of_the_disk_fails_an_opt_out_counts_or_returns_an_error() {
+    lives(life_with_an_opt_out);
 }
 
-/// The disk, on which a thread of ours is held up in the first call of one kind.
+/// The real disk, which holds up one of our threads in the first call of one kind.
 struct Gate {
     call: &'static str,
     entered: Mutex<Sender<()>>,
     released: Mutex<Told<()>>,
     is_passed: AtomicBool,
-    /// A call that fails, for files whose names begin like this, and how; and another.
+    /// A call that fails for files whose names begin like this, and the error; and another.
     refused: Refused,
     also_refused: Refused,
 }
@@ -200,7 +200,7 @@ struct Gate {
 type Refused = Arc<Mutex<Option<(&'static str, &'static str, i32)>>>;
 
 impl Gate {
-    /// One that holds nobody up.
+    /// One that holds no thread up.
     fn failing() -> (Gate, Refused) {
         let (gate, ..) = Gate::new("nothing");
         let refused = gate.refused.clone();
@@ -298,7 +298,7 @@ impl Storage for Gate {
         self.refuse("replace", path)?;
         self.pass("replace", path);
         Disk.replace_synced(path, content)?;
-        self.refuse("sync", path) // it is there, and may have reached no disk
+        self.refuse("sync", path) // the file is there, but may not be on the disk
     }
 
     fn remove_unfinished(&self, path: &Path) {
@@ -338,7 +338,7 @@ impl Storage for Gate {
     }
 }
 
-/// Answers with a status, and remembers the ids it was sent.
+/// Answers with a status, and remembers the ids that it got.
 #[derive(Clone)]
 struct Answering {
     status: Arc<AtomicU64>,
@@ -372,8 +372,8 @@ fn track_large(client: &Client, id: &str) {
     client.track(None, "E", &large(), options).expect("taken");
 }
 
-/// A copy of a folder, as its owner's death would leave it: nobody has the locks.
-fn as_of_the_dead(folder: &Folder) -> Folder {
+/// A copy of a folder, as it would be if its owner were killed: no lock is held.
+fn as_a_kill_would_leave_it(folder: &Folder) -> Folder {
     fn copy(from: &Path, to: &Path) {
         std::fs::create_dir_all(to).expect("made");
         for entry in std::fs::read_dir(from).expect("there").flatten() {
@@ -399,9 +399,9 @@ fn chunks(folder: &Path) -> Vec<String> {
     found
 }
 
-/// Whatever the delivery thread is doing, somebody opts out, or out and in again, and tracks anew.
+/// At any moment of the delivery thread, the user opts out, or out and in again, and new messages are tracked.
 #[test]
-fn who_opts_out_in_the_middle_of_anything_is_left_alone_and_what_comes_later_survives() {
+fn after_an_opt_out_at_any_moment_nothing_is_sent_and_later_messages_survive() {
     let calls = [
         ("list", 503),
         ("listed", 503),
@@ -410,10 +410,10 @@ fn who_opts_out_in_the_middle_of_anything_is_left_alone_and_what_comes_later_sur
         ("read", 503),
         ("truncate", 503),
         ("remove", 200),
-        ("replace", 400), // what is rejected
+        ("replace", 400), // rejected messages
         ("replace", 503), // the pace
     ];
-    // Opting out waits for the disk for a while, in vain here: so all do at once.
+    // Opting out waits for the disk for a while, in vain here: so all cases run at once.
     std::thread::scope(|scope| {
         for (call, status) in calls {
             for opts_in in [false, true] {
@@ -431,9 +431,9 @@ fn opt_out_in_the_middle_of(call: &'static str, status: u64, opts_in: bool) {
     let answering = Answering { status: Arc::new(AtomicU64::new(status)), receiver: receiver.clone() };
     let (gate, entered, release) = Gate::new(call);
     let living = client_on_gate(&folder, gate, &answering);
-    let release = release; // dropped before the client, which waits for whom it holds up
+    let release = release; // dropped before the client, which waits for the thread that it holds up
     (0..4).for_each(|n| track_large(&living, &format!("before {n}")));
-    entered.recv_timeout(patience()).unwrap_or_else(|_| panic!("{case}: it never comes there"));
+    entered.recv_timeout(patience()).unwrap_or_else(|_| panic!("{case}: it never gets there"));
     let time = crate::base::time::now_ms();
     wait_for("the names of files differ", || crate::base::time::now_ms() > time);
     let mut seen = HashSet::new();
@@ -453,18 +453,18 @@ fn opt_out_in_the_middle_of(call: &'static str, status: u64, opts_in: bool) {
         release.send(()).expect("it waits");
     });
     if opts_in {
-        wait_for("it has been at work", || {
+        wait_for("it has done something", || {
             let stats = living.stats();
             stats.requests > 0 && stats.queued == 4
         });
         (4..8).for_each(|n| track_large(&living, &format!("after {n}")));
         wait_for("all is on the disk", || living.stats().in_memory == 0);
-        let dead = as_of_the_dead(&folder);
+        let dead = as_a_kill_would_leave_it(&folder);
         let heir = client(stateful(&dead), Disk, &receiver);
         heir.flush(patience()).expect("delivered");
         let after: HashSet<String> = arrived(&receiver).difference(&seen).cloned().collect();
         let expected: HashSet<String> = (0..8).map(|n| format!("after {n}")).collect();
-        assert_eq!(after, expected, "{case}: had it died, this would have come of it");
+        assert_eq!(after, expected, "{case}: what a kill at this moment would have left");
         receiver.ids.lock().expect("no panic").retain(|id| !id.starts_with("after"));
         answering.status.store(200, Ordering::SeqCst);
     }
@@ -478,9 +478,9 @@ fn opt_out_in_the_middle_of(call: &'static str, status: u64, opts_in: bool) {
 }
 
 #[test]
-fn who_ends_a_client_waits_for_no_disk_that_is_to_keep_what_was_rejected() {
+fn the_end_of_a_client_does_not_wait_for_rejected_messages_to_be_stored() {
     let folder = Folder::new();
-    prepare(&folder); // so that the first file to be put in place is that of what is rejected
+    prepare(&folder); // so that the first file to be replaced is that of the rejected messages
     let answering = Answering { status: Arc::new(AtomicU64::new(400)), receiver: Receiver::default() };
     let (gate, entered, release) = Gate::new("replace");
     let (report, reported) = channel();
@@ -490,8 +490,8 @@ fn who_ends_a_client_waits_for_no_disk_that_is_to_keep_what_was_rejected() {
     let config = Config { on_delivery: Some(on_delivery), flush_at: 1, ..stateful(&folder) };
     let living = Client::with(config, Arc::new(gate), make).expect("good settings");
     track_large(&living, "refused");
-    entered.recv_timeout(patience()).expect("it is being kept");
-    assert_eq!(reported.try_recv(), Ok(true), "the host was told first, and nobody may tell it later");
+    entered.recv_timeout(patience()).expect("it is being stored");
+    assert_eq!(reported.try_recv(), Ok(true), "the host was told first: after the end it may not be told");
     let (tell, ended) = channel();
     std::thread::spawn(move || {
         drop(living);
@@ -499,7 +499,7 @@ fn who_ends_a_client_waits_for_no_disk_that_is_to_keep_what_was_rejected() {
     });
     let ended = ended.recv_timeout(patience());
     drop(release);
-    ended.expect("it ends though the disk does not answer");
+    ended.expect("it ends although the disk does not answer");
 }
 
 /// Decides to make a request, and makes it after the user has opted out.
@@ -534,7 +534,7 @@ impl Transport for Late {
     }
 }
 
-/// A client whose requests tell when they were decided on, wait to be released, and are counted when they are made.
+/// A client whose requests say when they are about to be made, wait to be released, and are counted when they are made.
 fn late_client(config: Config) -> (Client, Told<()>, Sender<()>, Arc<AtomicUsize>) {
     let ((entered, wait), (release, released)) = (channel(), channel());
     let made = Arc::new(AtomicUsize::new(0));
@@ -567,7 +567,7 @@ fn no_request_begins_after_the_user_has_opted_out() {
 }
 
 #[test]
-fn while_somebody_opts_out_nobody_who_knows_of_nothing_brings_the_queue_back() {
+fn while_one_thread_opts_out_another_with_the_old_wish_cannot_undo_it() {
     let client = client(Config::new("k"), Disk, &Receiver::default());
     let shared = &client.process().shared;
     let opting_out = shared.queue.stop_taking();
@@ -576,10 +576,10 @@ fn while_somebody_opts_out_nobody_who_knows_of_nothing_brings_the_queue_back() {
     assert_eq!(error.kind(), ErrorKind::OptedOut);
     drop(opting_out);
     shared.apply_privacy();
-    assert!(track(&client, "it came to nothing"));
+    assert!(track(&client, "the opt-out was not stored"));
 }
 
-/// With several uploads a request may have been decided on, and its thread not have begun it.
+/// With several uploads the delivery thread may have decided on a request that its thread has not begun yet.
 #[test]
 fn no_request_begins_after_another_process_has_said_that_the_user_opted_out() {
     let folder = Folder::new();
@@ -616,9 +616,9 @@ fn the_network_makes_no_request_that_was_decided_on_before_an_interruption() {
     network.interrupt();
     let error = network.exchange_since(&request, decided).expect_err("broken off");
     assert_eq!((error.kind(), error.message()), (ErrorKind::Network, "the request was interrupted"));
-    assert!(listener.accept().is_err(), "nobody has called");
-    assert!(network.exchange(&request).is_err(), "nobody answers");
-    assert!(listener.accept().is_ok(), "but one decided on later is made");
+    assert!(listener.accept().is_err(), "there was no connection");
+    assert!(network.exchange(&request).is_err(), "there is no answer");
+    assert!(listener.accept().is_ok(), "a request that is decided on later is made");
 }
 
 #[test]
@@ -654,7 +654,7 @@ fn on_gate(folder: &Folder) -> (Client, Refused) {
 }
 
 #[test]
-fn a_folder_that_cannot_be_written_any_more_does_not_bring_back_who_was_there_before() {
+fn a_folder_that_cannot_be_written_any_more_does_not_bring_back_the_earlier_user() {
     let folder = Folder::new();
     let (client, refused) = on_gate(&folder);
     client.identify("first", None, None).expect("taken");
@@ -668,11 +668,11 @@ fn a_folder_that_cannot_be_written_any_more_does_not_bring_back_who_was_there_be
     assert_eq!(known_to(&folder).0.as_deref(), Some("first"));
     *refused.lock().expect("no panic") = None;
     client.identify(None, &Object::from([("a", 1)]), None).expect("taken");
-    assert_eq!(known_to(&folder).0.as_deref(), Some("second"), "and it is kept as soon as it can be");
+    assert_eq!(known_to(&folder).0.as_deref(), Some("second"), "it is stored as soon as it can be");
 }
 
 #[test]
-fn where_opting_out_cannot_be_kept_it_is_so_in_this_process() {
+fn an_opt_out_that_cannot_be_stored_counts_in_this_process() {
     for earlier in ["nothing", "out and in", "damaged"] {
         let folder = Folder::new();
         let (client, refused) = on_gate(&folder);
@@ -700,7 +700,7 @@ fn where_opting_out_cannot_be_kept_it_is_so_in_this_process() {
 }
 
 #[test]
-fn who_repeats_their_no_is_heard_though_the_folder_cannot_be_read_and_their_yes_is_not() {
+fn while_the_folder_cannot_be_read_a_repeated_no_is_stored_and_a_yes_is_not() {
     let folder = Folder::new();
     let (first, refused) = on_gate(&folder);
     let other = client(stateful(&folder), Disk, &Receiver::default());
@@ -708,13 +708,13 @@ fn who_repeats_their_no_is_heard_though_the_folder_cannot_be_read_and_their_yes_
     first.opt_out().expect("kept");
     *refused.lock().expect("no panic") = unreadable;
     other.opt_in().expect("kept");
-    first.opt_out().expect("kept, over what nobody can read");
+    first.opt_out().expect("stored, over what cannot be read");
     *refused.lock().expect("no panic") = None;
     assert!(known_to(&folder).1);
     first.opt_in().expect("kept");
     *refused.lock().expect("no panic") = unreadable;
     other.opt_out().expect("kept");
-    let error = first.opt_in().expect_err("it would be written over a no");
+    let error = first.opt_in().expect_err("it would overwrite a no");
     assert_eq!(error.kind(), ErrorKind::Storage);
     *refused.lock().expect("no panic") = None;
     assert!(known_to(&folder).1, "the no stands");
@@ -723,14 +723,14 @@ fn who_repeats_their_no_is_heard_though_the_folder_cannot_be_read_and_their_yes_
 }
 
 #[test]
-fn a_no_that_may_have_reached_no_disk_is_written_again_whatever_was_read_since() {
+fn a_no_that_may_not_be_on_the_disk_is_written_again_whatever_was_read_since() {
     let folder = Folder::new();
     let (gate, refused) = Gate::failing();
     let also_refused = gate.also_refused.clone();
     let client = client(stateful(&folder), gate, &Receiver::default());
     let set = |which: &Refused, to| *which.lock().expect("no panic") = to;
     set(&refused, Some(("sync", "privacy.json", libc::EMFILE)));
-    client.opt_out().expect_err("it is not known to be kept");
+    client.opt_out().expect_err("it may not be stored");
     // Another no, which can be neither read nor written; then the first is read again.
     set(&refused, Some(("read", "privacy.json", libc::EMFILE)));
     set(&also_refused, Some(("replace", "privacy.json", libc::EMFILE)));
@@ -745,7 +745,7 @@ fn a_no_that_may_have_reached_no_disk_is_written_again_whatever_was_read_since()
 }
 
 #[test]
-fn where_there_is_no_spool_the_end_waits_for_nothing_that_would_sync_it() {
+fn without_a_spool_the_end_does_not_wait_for_a_sync() {
     let folder = Folder::new();
     std::fs::create_dir_all(folder.home()).expect("made");
     std::fs::write(folder.home().join("photos"), "a host's").expect("written");
@@ -762,7 +762,7 @@ fn where_there_is_no_spool_the_end_waits_for_nothing_that_would_sync_it() {
 }
 
 #[test]
-fn what_is_damaged_and_cannot_be_set_aside_is_no_yes_either() {
+fn damage_that_cannot_be_set_aside_does_not_count_as_a_yes() {
     let folder = Folder::new();
     prepare(&folder);
     for name in ["identity.json", "privacy.json"] {
@@ -780,7 +780,7 @@ fn what_is_damaged_and_cannot_be_set_aside_is_no_yes_either() {
     assert!(!known_to(&folder).1);
 }
 
-/// A file in a folder without a mark would make it somebody else's for ever.
+/// A file of ours in a folder without our mark would make it look like another program's folder from then on.
 #[test]
 fn where_the_folder_cannot_be_marked_nothing_is_put_into_it() {
     let folder = Folder::new();
@@ -797,7 +797,7 @@ fn where_the_folder_cannot_be_marked_nothing_is_put_into_it() {
 }
 
 #[test]
-fn a_read_that_fails_is_no_answer_and_one_that_is_denied_is_one_only_where_nobody_may_enter() {
+fn a_failed_read_is_no_answer_unless_the_folder_may_not_be_entered() {
     for errno in [libc::EIO, libc::EMFILE, libc::ESTALE, libc::EINTR, libc::ENOTCONN, libc::EACCES] {
         let folder = Folder::new();
         prepare(&folder);
@@ -817,7 +817,7 @@ fn a_read_that_fails_is_no_answer_and_one_that_is_denied_is_one_only_where_nobod
     let (gate, refused) = Gate::failing();
     *refused.lock().expect("no panic") = Some(("read", "", libc::EACCES));
     let client = client(stateful(&folder), gate, &Receiver::default());
-    client.track("u", "E", None, None).expect("another user's folder, of which nothing can be known");
+    client.track("u", "E", None, None).expect("another user's folder, about which nothing can be known");
 }
 
 fn opened(folder: &Folder, refused: Option<(&'static str, &'static str, i32)>) -> (Vec<String>, Vec<String>) {
@@ -845,7 +845,7 @@ fn opened(folder: &Folder, refused: Option<(&'static str, &'static str, i32)>) -
 }
 
 #[test]
-fn an_app_that_nobody_can_remember_is_opened_and_never_installed() {
+fn an_app_that_cannot_be_remembered_is_opened_and_never_installed() {
     for errno in [libc::EROFS, libc::ENOSPC, libc::EACCES] {
         let folder = Folder::new();
         for _ in 0..3 {
@@ -854,7 +854,8 @@ fn an_app_that_nobody_can_remember_is_opened_and_never_installed() {
             assert!(lines.iter().any(|line| line.starts_with("Application Installed could not be")), "{lines:?}");
         }
         assert_eq!(opened(&folder, None).0, ["Application Installed", "Application Opened"]);
-        // From now on it is known; that the folder cannot be written any more changes nothing.
+        // From now on it is remembered; a folder that cannot be written any more changes nothing.
+
         let (seen, lines) = opened(&folder, Some(("replace", "identity.json", errno)));
         assert_eq!(seen, ["Application Opened"]);
         assert!(!lines.iter().any(|line| line.starts_with("Application")), "{lines:?}");

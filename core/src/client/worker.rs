@@ -32,19 +32,19 @@ use crate::user::identity::Identity;
 /// Measured: level 3 shrinks 1.6 times more than level 1, and level 6 gains nothing over it.
 const GZIP_LEVEL: Compression = Compression::new(3);
 
-/// More than the compressor asks for, which panics where it does not get it.
+/// More than the compressor allocates; it panics if it cannot.
 const GZIP_MEMORY_BYTES: usize = 400_000;
 
-/// What stands around the messages of a batch is shorter.
+/// More than the envelope around the messages of a batch needs.
 const ENVELOPE_BYTES: usize = 1_024;
 
-/// Answers are read so far and no further; Segment's have some twenty bytes.
+/// Answers are read up to here and no further; Segment's have some twenty bytes.
 const ANSWER_MAX_BYTES: usize = 64 * 1024;
 
-/// So many kinds of objections are told apart; who has heard more of them knows enough.
+/// How many kinds of objections are logged, each once.
 const OBJECTIONS_MAX: usize = 16;
 
-/// What the client and its delivery thread have in common.
+/// What the client and its threads share.
 pub(crate) struct Shared {
     pub(crate) queue: Queue,
     pub(crate) uploads: Uploads,
@@ -52,7 +52,7 @@ pub(crate) struct Shared {
     pub(crate) callbacks: Callbacks,
     pub(crate) identity: Arc<Identity>,
     pub(crate) url: String,
-    /// The caller's own.
+    /// The caller's own headers.
     pub(crate) headers: Vec<(String, String)>,
     pub(crate) authorization: Authorization,
     pub(crate) envelope: Envelope,
@@ -62,8 +62,8 @@ pub(crate) struct Shared {
 }
 
 impl Shared {
-    /// Looks at what other processes have changed. Where the user has opted out there, or in again, what was kept until
-    /// then is thrown away here too.
+    /// Reads what other processes have changed. If the user has opted out there, or in again, what was queued before is
+    /// thrown away here too.
     pub(crate) fn refresh_identity(&self) {
         self.identity.refresh();
         self.apply_privacy();
@@ -87,10 +87,11 @@ pub(crate) fn run(shared: &Arc<Shared>) {
     let mut worker = Worker::new(shared);
     let generation = worker.generation;
     loop {
-        // A panic in here is a bug, of ours or of a library (it has been seen); the messages in hand count one failure.
+        // A panic in here is a bug, ours or a library's (it has been seen); it counts as a failure of the messages in
+        // hand.
         match catch_unwind(AssertUnwindSafe(|| worker.turn(shared))) {
             Ok(true) => {}
-            // A callback has forked: this is a copy of the thread, in the child. Queue and files are the parent's.
+            // A callback has forked: this is a copy of the thread in the child. Queue and files are the parent's.
             Ok(false) if fork::generation() != generation => return,
             Ok(false) => break,
             Err(_) => {
@@ -105,8 +106,8 @@ pub(crate) fn run(shared: &Arc<Shared>) {
     shared.queue.set_working(false);
 }
 
-/// Takes everything that would be lost with the process out of the queue and reports it as given up for want of time.
-/// Both in one telling: whoever silences the callbacks does so before or after it, never in between.
+/// Takes everything that would be lost with the process out of the queue, and reports that there was no time for it.
+/// Both happen while the callbacks are locked: they cannot be silenced in between.
 pub(crate) fn give_up_all(shared: &Shared) {
     let error = Error::new(ErrorKind::Timeout, "the client ended before the messages could be delivered");
     shared.callbacks.tell(|host| {
@@ -121,8 +122,8 @@ pub(crate) fn give_up_all(shared: &Shared) {
     });
 }
 
-/// Tells the host of a chunk that was dropped for room, if there is one; whether there was, and this is still the same
-/// process. It is taken out in the same telling, as above.
+/// Tells the host of a chunk that was dropped for room, if there is one. Returns whether there was one, and this is
+/// still the same process. It is taken out while the callbacks are locked, as above.
 fn tell_dropped(shared: &Shared) -> bool {
     let generation = fork::generation();
     let mut is_told = false;
@@ -140,7 +141,7 @@ fn tell_dropped(shared: &Shared) -> bool {
     is_told
 }
 
-/// Tells the host of all that was dropped for room, in the place of the delivery thread, and how much is missing.
+/// Tells the host of all that was dropped for room, in place of the delivery thread, and logs how much is missing.
 pub(crate) fn tell_rest(shared: &Shared) {
     while tell_dropped(shared) {}
     if let Some(sentence) = shared.queue.close_reports() {
@@ -154,14 +155,14 @@ struct Worker {
     plain: Vec<u8>,
     /// What the body of the next request is written into, while others are under way.
     body: Vec<u8>,
-    /// The slot that is in hand, and the pace when its request began.
+    /// The slot in hand, and the epoch of the pace when its request began.
     number: u64,
     epoch: u64,
-    /// A request for it counts as under way, and nobody will come back with it.
+    /// A request for it counts as under way, but is not: no other thread will come back with it.
     is_departing: bool,
-    /// The pace that stands in the folder.
+    /// The pace that is stored in the folder.
     saved: Option<SavedPace>,
-    /// What kinds of objections were told.
+    /// The kinds of objections that were logged.
     objections: Vec<u64>,
     /// The process to which this thread belongs.
     generation: u32,
@@ -187,13 +188,14 @@ impl Worker {
             generation: fork::generation(),
         };
         if saved.is_some_and(|saved| Pace::is_beyond_limits(saved, now_ms)) {
-            // Else each launch that is shorter than the longest pause would find it, and send nothing until that date.
+            // Otherwise each run that is shorter than the longest pause would read it again, and send nothing until
+            // that date.
             worker.save_pace(shared);
         }
         worker
     }
 
-    /// Does one thing; whether there may be more.
+    /// Does one thing, and returns whether there may be more.
     fn turn(&mut self, shared: &Arc<Shared>) -> bool {
         shared.queue.at_disk(|| shared.refresh_identity());
         match shared.queue.next(&mut self.pace) {
@@ -216,7 +218,7 @@ impl Worker {
                 }
                 !self.is_forked()
             }
-            Work::Ask => true, // which is what every turn begins with
+            Work::Ask => true, // every turn begins with it
             Work::End => {
                 give_up_all(shared);
                 false
@@ -224,23 +226,23 @@ impl Worker {
         }
     }
 
-    /// Makes a request ready, and has it made: by another thread if several may be under way, else by this one.
+    /// Prepares a request, and has it made: by another thread if several may be under way, otherwise by this one.
     fn send(&mut self, shared: &Arc<Shared>, batch: Arc<Batch>, part: Part, within: Option<Duration>) {
         let timeout = within.map_or(shared.timeout, |within| within.min(shared.timeout));
         let until = threads::now() + timeout;
-        // Both may be the host's own HTTP: a callback like any other. Nobody is asked for what a header of the caller's
-        // replaces.
+        // It may be the host's own HTTP: a callback like any other. No token is requested if a header of the caller's
+        // replaces it.
         let authorized = match find(&shared.headers, "authorization") {
             Some(own) => Ok(own.to_owned()),
             None => shared.callbacks.mark(|| shared.authorization.value(&*shared.transport, timeout)),
         };
         if let Some(error) = shared.authorization.take_trouble() {
-            shared.callbacks.log(Level::Warning, || format!("the token serves, but cannot be renewed: {error}"));
+            shared.callbacks.log(Level::Warning, || format!("the token still works, but cannot be renewed: {error}"));
         }
         let body = self.write_body(shared, &batch, &part);
-        // Who opts out here from now on breaks the request off, even if it has not begun yet.
+        // An opt-out in this process from now on breaks the request off, even if it has not begun yet.
         let since = shared.transport.interruptions();
-        // The last look before anything leaves: it is the last moment at which the user can have opted out elsewhere.
+        // The last check before anything leaves: the user may have opted out in another process.
         shared.queue.at_disk(|| shared.refresh_identity());
         if !shared.queue.may_be_sent(self.number) {
             self.body = body.unwrap_or_default();
@@ -261,7 +263,7 @@ impl Worker {
             let shared = shared.clone();
             Box::new(move || request(&shared, flight, &headers, body, until, since))
         };
-        self.is_departing = false; // it comes back as what has landed
+        self.is_departing = false; // it comes back through `Queue::land`
         let here = if self.pace.width() > 1 { shared.uploads.start(job).err() } else { Some(job as Job) };
         if let Some(job) = here {
             shared.queue.set_requesting(true);
@@ -272,7 +274,7 @@ impl Worker {
         }
     }
 
-    /// Takes in what came of a request that was made.
+    /// Processes what came of a request that was made.
     fn land(&mut self, shared: &Shared, landed: Landed) {
         let Landed { flight: Flight { batch, part, authorization, .. }, body, response } = landed;
         if let Ok(response) = &response {
@@ -283,7 +285,7 @@ impl Worker {
         self.take_in(shared, batch, &part, &Answer::read(response), body_bytes);
     }
 
-    /// Takes in what came of a request, or why none was made.
+    /// Processes what came of a request, or why none was made.
     fn take_in(&mut self, shared: &Shared, batch: Arc<Batch>, part: &Part, answer: &Answer, body_bytes: usize) {
         self.is_back(shared);
         self.settle(shared, &batch, part, answer, body_bytes);
@@ -294,7 +296,7 @@ impl Worker {
         }
     }
 
-    /// No request for what is in hand is under way any more.
+    /// The request for the slot in hand is not under way any more.
     fn is_back(&mut self, shared: &Shared) {
         self.is_departing = false;
         shared.queue.not_under_way(self.number);
@@ -310,11 +312,11 @@ impl Worker {
         plain.try_reserve(bytes).ok()?;
         shared.envelope.write(batch.part(part.messages.clone()), time::now_ms(), plain);
         if shared.gzip {
-            // What cannot be made smaller grows by less than this.
+            // Incompressible content grows by less than this.
             body.try_reserve(bytes + bytes / 100 + 1_024).ok()?;
             let mut tried = Vec::<u8>::new();
             tried.try_reserve_exact(GZIP_MEMORY_BYTES).ok()?;
-            drop(std::hint::black_box(tried)); // which the optimizer must not think away
+            drop(std::hint::black_box(tried)); // so that the optimizer does not remove the allocation
             let mut gzip = GzEncoder::new(&mut body, GZIP_LEVEL);
             let written = gzip.write_all(&self.plain).and_then(|()| gzip.try_finish());
             written.expect("writing to memory does not fail");
@@ -350,7 +352,8 @@ impl Worker {
             }
             Settled::Failed(parts) => {
                 let error = Error::new(answer.kind, answer.reason.clone());
-                // The host first: whoever ends the client waits for its callbacks, and for no disk.
+                // The host is told before the disk is used: the end of the client waits for callbacks, not for the
+                // disk.
                 shared.callbacks.tell(|host| {
                     let lost: usize = parts.iter().map(|part| part.messages.len()).sum();
                     host.log(Level::Error, || format!("{} given up: {error}", messages(lost, "was", "were")));
@@ -365,7 +368,7 @@ impl Worker {
         }
     }
 
-    /// Whether no objection of this kind was told yet. From now on one was.
+    /// Whether this is the first objection of its kind; notes it.
     fn is_news(&mut self, objection: &Objection) -> bool {
         let is_news = self.objections.len() < OBJECTIONS_MAX && !self.objections.contains(&objection.kind);
         if is_news {
@@ -374,14 +377,15 @@ impl Worker {
         is_news
     }
 
-    /// Keeps what is given up for good, for a person to look at; but nothing that the user does not want kept.
+    /// Stores messages that are given up for good, for a person to look at; but not if the user has opted out
+    /// meanwhile.
     fn keep_rejected(&self, shared: &Shared, batch: &Batch, parts: &[Part], reason: &Error) {
         let Some(spool) = shared.queue.spool.as_ref().filter(|_| shared.queue.is_in_flight(self.number)) else {
             return;
         };
         let messages = parts.iter().flat_map(|part| batch.part(part.messages.clone()));
         if let Err(error) = shared.queue.at_disk(|| spool.reject(messages, reason.message())) {
-            shared.callbacks.log(Level::Warning, || format!("rejected messages could not be kept: {error}"));
+            shared.callbacks.log(Level::Warning, || format!("rejected messages could not be stored: {error}"));
         }
     }
 
@@ -397,12 +401,12 @@ impl Worker {
         self.save_pace(shared);
     }
 
-    /// Whether this is a child's copy of the thread: one of the callbacks has forked and come back.
+    /// Whether this is a child's copy of the thread, because one of the callbacks has forked and returned.
     fn is_forked(&self) -> bool {
         fork::generation() != self.generation
     }
 
-    /// Has a restart know how long nothing is to be sent.
+    /// Stores how long nothing is to be sent, for a restart.
     fn save_pace(&mut self, shared: &Shared) {
         let Some(spool) = shared.queue.spool.as_ref().filter(|_| !shared.queue.is_unanswered()) else { return };
         let pace = self.pace.save(shared.queue.elapsed(), time::now_ms());
@@ -412,10 +416,10 @@ impl Worker {
     }
 }
 
-/// Makes a request, on whatever thread, and has the delivery thread take in what came of it.
+/// Makes a request, on any thread, and gives the result to the delivery thread.
 fn request(shared: &Shared, flight: Flight, headers: &[(String, String)], body: Vec<u8>, until: Instant, since: u64) {
     let generation = fork::generation();
-    // A panic in here is a bug, of ours or of a library.
+    // A panic in here is a bug, ours or a library's.
     let response = catch_unwind(AssertUnwindSafe(|| {
         let request = HttpRequest {
             method: "POST",
@@ -433,18 +437,18 @@ fn request(shared: &Shared, flight: Flight, headers: &[(String, String)], body: 
     }));
     let response =
         response.unwrap_or_else(|_| Err(Error::new(ErrorKind::Internal, "a bug in the request was contained")));
-    // The host's own HTTP may have forked and come back, in the child.
+    // The host's own HTTP may have forked and returned in the child.
     if fork::generation() == generation {
         shared.queue.land(Landed { flight, body, response });
     }
 }
 
-/// So many messages and what they do, for a person.
+/// A number of messages and a verb, for a person.
 fn messages(count: usize, one: &str, more: &str) -> String {
     if count == 1 { format!("1 message {one}") } else { format!("{count} messages {more}") }
 }
 
-/// The headers of an upload. The caller's own win.
+/// The headers of an upload. The caller's own replace ours.
 fn headers(shared: &Shared, part: &Part, authorization: &str) -> Vec<(String, String)> {
     let mut headers = shared.headers.clone();
     header::add_unless_given(&mut headers, "content-type", || "application/json".to_owned());
@@ -463,12 +467,12 @@ pub(crate) fn start(shared: Arc<Shared>) -> std::io::Result<JoinHandle<()>> {
     threads::spawn("segment", move || run(&shared))
 }
 
-/// Starts the thread for errands; whether there is one.
+/// Starts the errand thread, and returns whether it could.
 pub(crate) fn start_errands(shared: &Arc<Shared>) -> bool {
     let errands = shared.clone();
     let run = move || {
         while catch_unwind(AssertUnwindSafe(|| errands.queue.run_errands())).is_err() {
-            errands.callbacks.log(Level::Error, || "a bug on the thread for errands was contained".to_owned());
+            errands.callbacks.log(Level::Error, || "a bug on the errand thread was contained".to_owned());
             threads::sleep(policy::BACKOFF_BASE);
         }
     };
@@ -477,12 +481,12 @@ pub(crate) fn start_errands(shared: &Arc<Shared>) -> bool {
     if let Err(error) = &started {
         let mut state = shared.queue.lock();
         state.errands.runs = false;
-        state.note(Level::Warning, format!("the spool is not looked after for now: no thread could be had: {error}"));
+        state.note(Level::Warning, format!("the spool is not maintained for now: no thread could be started: {error}"));
     }
     started.is_ok()
 }
 
-/// Starts the syncing thread. Without it everything works, and survives all but a loss of power; that is said, then.
+/// Starts the syncing thread. Without it everything works, but does not survive a loss of power, and the log says so.
 pub(crate) fn start_syncing(shared: &Arc<Shared>) {
     let syncing = shared.clone();
     let run = move || {
@@ -495,6 +499,6 @@ pub(crate) fn start_syncing(shared: &Arc<Shared>) {
     if let Err(error) = threads::spawn("segment-sync", run) {
         let mut state = shared.queue.lock();
         state.sync.runs = false;
-        state.note(Level::Warning, format!("nothing is synced: no thread could be had: {error}"));
+        state.note(Level::Warning, format!("nothing is synced: no thread could be started: {error}"));
     }
 }

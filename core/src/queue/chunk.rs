@@ -1,7 +1,8 @@
 //! A chunk: a run of messages that will travel as one batch. Its content is JSON Lines, in memory or in a file.
 //!
-//! In a file each line is a message, a TAB, its CRC-32C in hex, and a newline. JSON text holds neither, and what was
-//! never written is NUL: half a line cannot look whole. `tr -d '\0' <FILE | cut -f1 | jq` reads it.
+//! In a file each line is a message, a TAB, its CRC-32C in hex, and a newline. The JSON text of a message holds neither
+//! TAB nor newline, and bytes never written are NUL: half a line cannot look whole.
+//! `tr -d '\0' <FILE | cut -f1 | jq` reads it.
 
 use std::io;
 use std::ops::Range;
@@ -10,10 +11,10 @@ use std::path::{Path, PathBuf};
 use crate::base::kill;
 use crate::base::storage::{Appended, Map};
 
-/// What a line of a file has behind the message: TAB, eight digits, newline.
+/// What follows the message in a line of a file: TAB, eight digits, newline.
 pub(crate) const TRAILER_BYTES: usize = 10;
 
-/// A chunk in the making, or one that waits.
+/// A chunk that is being filled, or one that waits.
 pub(crate) struct Chunk {
     place: Place,
     messages: u32,
@@ -21,28 +22,28 @@ pub(crate) struct Chunk {
 }
 
 enum Place {
-    /// The buffer has its full size from the start, so that appending asks for no memory.
+    /// The buffer has its full size from the start, so that appending never allocates.
     Memory(Vec<u8>),
-    /// Stores into a map reach the kernel at once: they survive whatever becomes of the process.
+    /// Stores into a map reach the kernel at once: they survive the process, however it ends.
     Mapped { map: Map, used: usize, path: PathBuf, identity: Option<(u64, u64)> },
-    /// None while somebody is writing to it.
+    /// None while a caller is writing to it.
     Written { file: Option<Box<dyn Appended>>, path: PathBuf },
     /// Nothing is appended any more; the content is in the file.
     File { path: PathBuf },
 }
 
-/// The file of a chunk to which nothing is appended any more. Letting its map go takes the system a while.
+/// The file of a chunk to which nothing is appended any more. Dropping its map takes the system a while.
 pub(crate) struct Retired {
     pub(crate) path: PathBuf,
     /// The length of its content.
     pub(crate) bytes: usize,
-    /// Which file it was when it was made: what stands there now may be another, or none.
+    /// Which file it was when it was made: there may be another at this path now, or none.
     pub(crate) identity: Option<(u64, u64)>,
     map: Map,
 }
 
 impl Retired {
-    /// What is in it, as lines of a file.
+    /// Its content, as lines of a file.
     pub(crate) fn content(&self) -> &[u8] {
         self.map.bytes().get(..self.bytes).unwrap_or_default()
     }
@@ -81,7 +82,7 @@ impl Chunk {
         matches!(self.place, Place::Written { .. })
     }
 
-    /// How many bytes its content has in a file that is longer.
+    /// The length of its content, if its file is longer.
     pub(crate) fn mapped_bytes(&self) -> Option<usize> {
         match self.place {
             Place::Mapped { used, .. } => Some(used),
@@ -89,7 +90,7 @@ impl Chunk {
         }
     }
 
-    /// Appends a message, which holds no newline, in memory or to a map. An error leaves the chunk as it was.
+    /// Appends a message, which has no newline, in memory or to a map. After an error the chunk is as it was.
     pub(crate) fn append(&mut self, message: &[u8]) -> io::Result<()> {
         match &mut self.place {
             Place::Memory(lines) => {
@@ -122,7 +123,7 @@ impl Chunk {
         }
     }
 
-    /// Takes it back; `bytes` is the size of a message that was appended.
+    /// Takes the file back; `bytes` is the size of a message that was appended.
     pub(crate) fn return_file(&mut self, returned: Box<dyn Appended>, bytes: Option<u64>) {
         if let Place::Written { file, .. } = &mut self.place {
             *file = Some(returned);
@@ -133,7 +134,7 @@ impl Chunk {
         }
     }
 
-    /// How many bytes of memory it has.
+    /// How many bytes of memory it uses.
     pub(crate) fn held_bytes(&self) -> usize {
         match &self.place {
             Place::Memory(lines) => lines.capacity(),
@@ -141,7 +142,7 @@ impl Chunk {
         }
     }
 
-    /// Ends the appending. A file that is longer than its content is returned, to be let go of and cut.
+    /// Ends the appending. A file that is longer than its content is returned, to be unmapped and cut.
     pub(crate) fn retire(&mut self) -> Option<Retired> {
         match std::mem::replace(&mut self.place, Place::Memory(Vec::new())) {
             Place::Mapped { map, used, path, identity } => {
@@ -185,12 +186,12 @@ pub(crate) fn append_to(file: &mut dyn Appended, message: &[u8]) -> io::Result<(
 pub(crate) struct Batch {
     content: Vec<u8>,
     messages: Vec<Range<usize>>,
-    /// Lines that are not as they were written.
+    /// Damaged lines.
     damaged: Vec<Range<usize>>,
 }
 
 impl Batch {
-    /// Lines that were never anywhere but in memory.
+    /// Lines that were only ever in memory.
     fn trusted(content: Vec<u8>) -> Self {
         let mut messages = Vec::new();
         let mut start = 0;
@@ -201,8 +202,8 @@ impl Batch {
         Batch { content, messages, damaged: Vec::new() }
     }
 
-    /// The lines of a file. What stands behind the last newline is either the end of a whole line or was never
-    /// finished: then it is no damage, for nobody was told that it is kept. Nor is what was never written.
+    /// The lines of a file. What follows the last newline is either a whole line or one that was never finished. The
+    /// latter is not damage, because no call has reported it as accepted; nor are bytes that were never written.
     pub(crate) fn checked(content: Vec<u8>) -> Self {
         let (mut messages, mut damaged) = (Vec::new(), Vec::new());
         let mut start = 0;
@@ -222,7 +223,7 @@ impl Batch {
         Batch { content, messages, damaged }
     }
 
-    /// How many bytes of memory it has, but for those that say where each message is.
+    /// How many bytes of memory its content uses, without the index of messages.
     pub(crate) fn held_bytes(&self) -> usize {
         self.content.capacity()
     }
@@ -242,12 +243,12 @@ impl Batch {
         self.part(0..self.len())
     }
 
-    /// The sizes of its messages, each with the comma that will stand behind it.
+    /// The sizes of its messages, each with the comma that will follow it.
     pub(crate) fn sizes(&self) -> impl Iterator<Item = usize> {
         self.messages.iter().map(|range| range.len() + 1)
     }
 
-    /// The lines that are not as they were written.
+    /// The damaged lines.
     pub(crate) fn damaged(&self) -> impl ExactSizeIterator<Item = &[u8]> {
         self.damaged.iter().map(|range| &self.content[range.clone()])
     }
@@ -278,8 +279,8 @@ fn trailer(message: &[u8]) -> [u8; TRAILER_BYTES] {
     trailer
 }
 
-/// The message of a line, if the line is as it was written. What was never written before it is skipped: a line begins
-/// behind its last NUL, and with the brace of its message.
+/// The message of a line, if the line is not damaged. Bytes before it that were never written are skipped: a line
+/// begins after its last NUL, with the brace of its message.
 fn message_in(content: &[u8], line: Range<usize>) -> Option<Range<usize>> {
     let text = &content[line.clone()];
     let start = memchr::memrchr(0, text).map_or(0, |nul| nul + 1);
@@ -319,7 +320,7 @@ mod tests {
     }
 
     #[test]
-    fn asks_for_no_memory_once_made() {
+    fn appending_never_allocates() {
         let mut chunk = Chunk::in_memory(1000).expect("memory");
         let capacity = |chunk: &Chunk| match &chunk.place {
             Place::Memory(lines) => lines.capacity(),
@@ -335,17 +336,17 @@ mod tests {
         // The check value of CRC-32C, as its catalogues give it.
         assert_eq!(lines(&["123456789"]), b"123456789\te3069283\n");
         assert_eq!(read(lines(&["123456789"])), (vec![], 1), "a message is an object");
-        assert_eq!(read(b"\t00000000\n".to_vec()), (vec![], 1), "the sum of nothing is right, and no message");
+        assert_eq!(read(b"\t00000000\n".to_vec()), (vec![], 1), "the sum is right, but there is no message");
     }
 
     #[test]
-    fn what_was_never_written_between_two_lines_costs_neither_of_them() {
+    fn unwritten_bytes_between_two_lines_damage_neither() {
         let content = [&lines(&["{}"])[..], &[0; 100], &lines(&["{\"b\":2}"])].concat();
         assert_eq!(read(content), (vec!["{}".to_owned(), "{\"b\":2}".to_owned()], 0));
     }
 
     #[test]
-    fn the_nul_bytes_behind_the_lines_are_no_damage() {
+    fn the_nul_bytes_after_the_lines_are_no_damage() {
         let mut content = lines(&["{\"a\":1}", "{}"]);
         content.resize(4096, 0);
         assert_eq!(read(content), (vec!["{\"a\":1}".to_owned(), "{}".to_owned()], 0));
@@ -354,7 +355,7 @@ mod tests {
     }
 
     #[test]
-    fn each_byte_that_is_changed_costs_the_lines_it_touches_and_no_other() {
+    fn a_changed_byte_damages_the_lines_it_touches_and_no_other() {
         let messages = ["{\"first\":1}", "{\"second\":2}", "{\"third\":3}"];
         let content = lines(&messages);
         let ends: Vec<usize> = memchr::memchr_iter(b'\n', &content).collect();
@@ -366,14 +367,14 @@ mod tests {
                 let mut changed = content.clone();
                 changed[at] = value;
                 let (kept, damaged) = read(changed);
-                // A newline that is changed joins two lines; where it is NUL now, the second still begins behind it.
+                // Changing a newline joins two lines; if it is NUL now, the second still begins after it.
                 let joins = |n: usize| n > 0 && at == ends[n - 1] && value != 0;
                 let touches = |n: usize| at <= ends[n] && (n == 0 || at > ends[n - 1]) || joins(n);
-                // What stands behind the last line says nothing against it.
+                // The last line is whole without its newline.
                 let is_last_end = at == content.len() - 1 && value == 0;
                 let expected: Vec<&str> = (0..3).filter(|n| !touches(*n) || is_last_end).map(|n| messages[n]).collect();
                 assert_eq!(kept, expected, "byte {at} set to {value}");
-                // Behind the last newline nothing is damage.
+                // After the last newline nothing is damage.
                 let was_ended = at < ends[2] || value == b'\n';
                 assert_eq!(damaged >= 1, was_ended, "byte {at} set to {value}");
             }
@@ -387,15 +388,15 @@ mod tests {
         let ends: Vec<usize> = memchr::memchr_iter(b'\n', &content).collect();
         for length in 0..content.len() {
             let (kept, damaged) = read(content[..length].to_vec());
-            // The newline itself may be missing: the sum is there.
+            // A line is whole without its newline.
             let whole = ends.iter().filter(|end| length >= **end).count();
             assert_eq!(kept, messages[..whole], "{length}");
-            assert_eq!(damaged, 0, "what was never finished is no damage: {length}");
+            assert_eq!(damaged, 0, "a line that was never finished is no damage: {length}");
         }
     }
 
     #[test]
-    fn whatever_stands_in_a_file_it_is_read_without_a_panic() {
+    fn any_content_of_a_file_is_read_without_a_panic() {
         let mut state = 7u64;
         let mut random = move || {
             state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);

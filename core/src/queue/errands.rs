@@ -1,5 +1,5 @@
 //! What is done on the disk, by a thread of ours and outside of the queue's lock: chunks are made ahead, cut and
-//! deleted, what is in memory is written out, and the folder is looked into. Nobody who tracks waits for any of it.
+//! deleted, what is in memory is written out, and the folder is looked into. No caller waits for any of it.
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError};
@@ -15,7 +15,7 @@ use crate::queue::shelf::{Dropped, Leaving, Taken};
 use crate::queue::spool::{LOOK_INTERVAL, Spool, begun_ms};
 use crate::queue::state::{DISK_REST, Errand, State};
 
-/// Chunks that were made ahead and are not used for so long are let go of.
+/// Chunks that were made ahead are deleted if none was used for so long.
 const SPARE_MAX: Duration = Duration::from_secs(1);
 
 /// One thing to do.
@@ -29,11 +29,11 @@ enum Task {
 }
 
 impl Queue {
-    /// The main function of the thread for errands.
+    /// The main function of the errand thread.
     pub(crate) fn run_errands(&self) {
         let Some(spool) = &self.spool else { return };
         let mut state = self.lock();
-        state.errands.is_at_one = false; // after a bug that was contained it begins anew
+        state.errands.is_at_one = false; // it starts over after a bug that was contained
         loop {
             if let Some(task) = self.next_task(&mut state) {
                 state.errands.is_at_one = true;
@@ -43,7 +43,7 @@ impl Queue {
                     self.settled.notify_all();
                 }
             } else if state.errands.put_away && !state.sync.runs {
-                break; // what could not be synced at the end is written anew first
+                break; // not before: what could not be synced at the end is written to new files
             } else {
                 state = self.sleep_until_needed(state);
             }
@@ -54,7 +54,7 @@ impl Queue {
         self.settled.notify_all();
     }
 
-    /// Does the errands that there are, where no thread could be had for them.
+    /// Does the errands on this thread, where none could be started for them.
     pub(crate) fn run_errands_here<'a>(&'a self, mut state: Guard<'a>) -> Guard<'a> {
         let Some(spool) = &self.spool else { return state };
         while let Some(errand) = state.errands.list.pop_front() {
@@ -82,7 +82,7 @@ impl Queue {
         }
         let rests = state.disk.rests(now);
         if (!rests || state.errands.last_rescue) && !state.choice.wish.is_unsure {
-            // Nothing more comes to a chunk in memory than must.
+            // A chunk in memory is sealed as soon as there is something better.
             let is_better = state.errands.last_rescue || !state.ahead.ready.is_empty();
             if state.shelf.is_filling_memory() && state.shelf.filling().0 > 0 && is_better {
                 self.seal(state);
@@ -109,8 +109,8 @@ impl Queue {
         (may && state.ahead.ready.len() < wanted).then_some(Task::Make)
     }
 
-    /// How many chunks are to be ready: none before there is anything, one when the first is half full, more while they
-    /// are used up faster than they can be made.
+    /// How many chunks are to be ready: none while there are no messages, one when the first chunk is half full, more
+    /// while they are used up faster than they are made.
     fn wanted_ahead(&self, state: &State) -> usize {
         let (messages, bytes) = state.shelf.filling();
         let is_troubled = state.disk.is_troubled() && state.shelf.counts().in_memory > 0;
@@ -124,7 +124,7 @@ impl Queue {
 
     fn is_look_due(&self, state: &mut State, now: Instant) -> bool {
         if state.choice.wish.may_not_look() {
-            return false; // nothing of it may be sent, nor thrown away
+            return false; // nothing found there may be sent or thrown away
         }
         state.look.last.is_none_or(|looked| !state.closed && now.saturating_duration_since(looked) >= LOOK_INTERVAL)
     }
@@ -148,7 +148,7 @@ impl Queue {
         let wait = wait.max(Duration::from_millis(1));
         let (mut state, _) = self.errands.wait_timeout(state, wait).unwrap_or_else(PoisonError::into_inner);
         state.errands.sleeps = false;
-        // However often it is woken meanwhile.
+        // Judged by the time that has passed: the thread may be woken early, and often.
         let State { look, shelf, .. } = &mut *state;
         look.unreadable.retain(|(since, number)| {
             let rests = threads::since(*since) < DISK_REST;
@@ -181,19 +181,20 @@ impl Queue {
                 let (what, were) = if lines == 1 { ("line", "was") } else { ("lines", "were") };
                 state.note(Level::Warning, format!("{lines} damaged {what} of the spool {were} set aside"));
                 if let Err(error) = kept {
-                    state.note(Level::Warning, format!("damaged lines could not be kept: {error}"));
+                    state.note(Level::Warning, format!("damaged lines could not be stored: {error}"));
                 }
                 self.work.notify_one();
             }
             Task::Cut(number, retired) => self.cut(spool, number, retired),
-            Task::Shorten(file, bytes) => _ = spool.cut(&file, bytes), // what is too long is only too long
+            // A failure does no harm: the file is only longer than needed.
+            Task::Shorten(file, bytes) => _ = spool.cut(&file, bytes),
             Task::Rescue(number, begun_ms, taken) => self.rescue_one(spool, number, begun_ms, taken),
             Task::Make | Task::Look => {}
         }
         self.lock()
     }
 
-    /// Reads what was dropped for room, so that the host can be told of it, and deletes the file.
+    /// Reads the file of what was dropped for room, so that the host can be told of it, and deletes it.
     fn remove_dropped(&self, spool: &Spool, leaving: Leaving, mut dropped: Dropped) {
         if !self.lock().reports.begin_reading(&dropped, self.settings.room) {
             return self.remove(spool, leaving, None);
@@ -206,9 +207,9 @@ impl Queue {
         self.remove(spool, leaving, Some(read));
     }
 
-    /// Deletes a file. What was read of it is what the host is to be told of.
+    /// Deletes a file. `dropped` is what was read from it, if the host is to be told of it.
     fn remove(&self, spool: &Spool, leaving: Leaving, dropped: Option<Result<Dropped, String>>) {
-        // Nothing disappears uncounted, even if nobody has looked at it yet.
+        // What was not read yet is read now, so that its messages are counted.
         let unread = leaving.is_unread.then(|| spool.read(&leaving.file).ok()).flatten();
         let unread = unread.map(Batch::checked).map_or(0, |batch| (batch.len() + batch.damaged().len()) as u64);
         let removed = spool.remove(&leaving.file);
@@ -225,7 +226,7 @@ impl Queue {
             }
             state.look.undeleted.push(leaving.file);
         }
-        // Before the slot is gone: whoever waits for it waits for the host to be told.
+        // Before the slot is gone: a flush that waits for it must also wait until the host was told.
         if let Some(read) = dropped {
             state.reports.end_reading(read);
             self.work.notify_one();
@@ -250,8 +251,8 @@ impl Queue {
         self.settled.notify_all();
     }
 
-    /// Cuts a chunk to its content. Where its file is not there any more, somebody took the owner of a living process
-    /// for gone: what it holds is written anew.
+    /// Cuts a chunk to its content. If its file is not there any more, another process took this owner for gone: the
+    /// messages are written to a new file.
     fn cut(&self, spool: &Spool, number: u64, retired: Retired) {
         kill::point("sealed");
         let instead = if spool.is_taken(&retired) {
@@ -265,8 +266,8 @@ impl Queue {
             written.ok()
         } else {
             let (path, bytes) = (retired.path.clone(), retired.bytes);
-            drop(retired); // a file that is mapped is never cut
-            let _ = spool.cut(&path, bytes); // what is too long is only too long
+            drop(retired); // a mapped file must not be cut
+            let _ = spool.cut(&path, bytes); // a failure does no harm: the file is only longer than needed
             None
         };
         kill::point("cut");
@@ -277,7 +278,8 @@ impl Queue {
         self.work.notify_one();
     }
 
-    /// Writes what is in memory, or in a file that is not to be trusted, to a new file. It may be sent meanwhile.
+    /// Writes a slot that is in memory, or in a file that is not to be trusted, to a new file. It may be sent
+    /// meanwhile.
     fn rescue_one(&self, spool: &Spool, number: u64, begun_ms: i64, taken: Taken) {
         let was_in_flight = matches!(taken, Taken::Batch(_));
         let batch = match self.read_taken(taken) {
@@ -321,7 +323,7 @@ impl Queue {
         self.work.notify_one();
     }
 
-    /// Looks into the folder, and adopts what owners that are gone have left.
+    /// Looks into the folder, and adopts the chunks of owners that are gone.
     fn look<'a>(&'a self, spool: &Spool, mut state: Guard<'a>) -> Guard<'a> {
         let purges = state.choice.purges;
         let undeleted = std::mem::take(&mut state.look.undeleted);
@@ -332,7 +334,7 @@ impl Queue {
         let mut state = self.lock();
         state.look.undeleted.extend(undeleted);
         if state.choice.purges != purges {
-            // The user opted out while it was being looked at: it is looked at again, with other eyes.
+            // The user opted out meanwhile: what was found is deleted, and the folder is looked into again.
             let found = look.into_iter().flat_map(|look| look.found);
             let leaving = found.map(|found| Leaving { number: 0, file: found.path, is_unread: false });
             self.add_errands(&mut state, leaving.map(Errand::Remove));
@@ -346,18 +348,18 @@ impl Queue {
                     state.note(Level::Warning, line);
                 }
                 if look.discarded > 0 {
-                    let line = format!("{} files of before the user opted out were deleted", look.discarded);
+                    let line = format!("{} files from before the user opted out were deleted", look.discarded);
                     state.note(Level::Info, line);
                 }
                 if !look.found.is_empty() {
-                    let line = format!("{} chunks of an earlier run were found in the spool", look.found.len());
+                    let line = format!("{} chunks from an earlier run were found in the spool", look.found.len());
                     state.note(Level::Info, line);
                 }
                 state.shelf.find(look.found.into_iter().map(|found| (found.path, found.bytes)));
                 state.look.foreign_bytes = look.foreign_bytes;
             }
             Err(error) => {
-                // Said once: where it cannot be written either, that is said too.
+                // Logged once. That it cannot be written either is logged separately.
                 if !std::mem::replace(&mut state.look.failed, true) {
                     state.note(Level::Warning, format!("the spool cannot be read: {error}"));
                 }
@@ -368,8 +370,7 @@ impl Queue {
         state
     }
 
-    /// Leaves the folder as whoever comes next should find it: chunks cut to their content, empty ones gone, the lock
-    /// free.
+    /// Tidies up the folder for the next owner: chunks cut to their content, empty ones deleted, the lock free.
     pub(crate) fn tidy(&self, spool: &Spool) {
         let mut state = self.lock();
         self.seal(&mut state);

@@ -1,4 +1,4 @@
-//! A request for messages on its way, and what comes back.
+//! A request for messages under way, and what comes back.
 
 use std::sync::Arc;
 
@@ -14,16 +14,16 @@ pub(crate) struct Flight {
     pub(crate) number: u64,
     pub(crate) batch: Arc<Batch>,
     pub(crate) part: Part,
-    /// What the pace was when it began, see [`Pace`](crate::queue::policy::Pace).
+    /// The epoch of the pace when it began, see [`Pace`](crate::queue::policy::Pace).
     pub(crate) epoch: u64,
-    /// What it says of who sends it.
+    /// The value of its `Authorization` header.
     pub(crate) authorization: String,
 }
 
 /// A request that is over.
 pub(crate) struct Landed {
     pub(crate) flight: Flight,
-    /// What was sent, as bytes.
+    /// The body that was sent.
     pub(crate) body: Vec<u8>,
     pub(crate) response: Result<HttpResponse, Error>,
 }

@@ -1,4 +1,4 @@
-//! What waits, in memory and on the disk, and what to do with it next.
+//! The messages that wait, in memory and on the disk, and what to do with them next.
 
 pub(crate) mod chunk;
 pub(crate) mod errands;

@@ -1,4 +1,4 @@
-//! The queue as the delivery thread sees it: what to do next, and what has become of it.
+//! The queue as the delivery thread sees it: what to do next, and what came of it.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -18,31 +18,31 @@ use crate::queue::spool::LOOK_INTERVAL;
 use crate::queue::state::{Errand, News, State};
 use crate::user::person::Wish;
 
-/// What the worker is to do.
+/// What the delivery thread is to do.
 pub(crate) enum Work {
     /// Send these messages of a slot, within this time.
     Send { number: u64, batch: Arc<Batch>, part: Part, within: Option<Duration> },
-    /// Take in what came of a request that another thread has made.
+    /// Process what came of a request that another thread has made.
     Land(Landed),
     /// Hand these lines to the log, and tell the host of messages that were dropped for room, if there are any.
     Tell(Vec<(Level, String)>),
-    /// Look whether the user wants something else by now.
+    /// Check whether the user's wish has changed.
     Ask,
-    /// Nothing any more: report what is left, and end.
+    /// Report what is left, and end.
     End,
 }
 
-/// Only a full chunk wakes the worker.
+/// Only a full chunk wakes the delivery thread.
 const ON_FULL: u64 = NEVER - 1;
 
-/// How long to wait before what the user wants is read again, where it could not be read.
+/// How long to wait before the user's wish is read again, if it could not be read.
 const UNSURE_PAUSE: Duration = Duration::from_millis(100);
 
-/// How often it is looked whether another process was told the answer that this one waits for: it is to know within
-/// half a minute, on a busy machine too.
+/// How often to check whether another process was told the answer that this one waits for: it must know within half a
+/// minute, even on a busy machine.
 const ANSWER_INTERVAL: Duration = Duration::from_secs(15);
 
-/// How long a chunk that could be sent is kept open for want of the next one.
+/// How long a chunk that could be sent is kept open while the next one is not ready.
 const NEXT_CHUNK_PATIENCE: Duration = Duration::from_millis(500);
 
 /// How long the first request waits for a look into the folder.
@@ -54,8 +54,8 @@ impl Queue {
         let mut state = self.lock();
         loop {
             if self.spool.is_none() && state.buffers.is_empty() && state.shelf.filling().0 > 0 {
-                // So that no caller has to ask for so much memory. First of all: what others say meanwhile is not heard
-                // by who does not sleep, and is looked at below.
+                // So that no caller has to allocate so much memory. Done first: a notification in the meantime is lost
+                // on a thread that does not sleep, but everything is checked again below.
                 drop(state);
                 let buffer = Chunk::in_memory(self.settings.room);
                 state = self.lock();
@@ -63,7 +63,7 @@ impl Queue {
                     self.keep_buffer(&mut state, buffer);
                 }
             }
-            // Once after each other step: a host that makes us tell it more all the time is not all there is to do.
+            // Once after each other step: a host that causes more and more telling must not hold up requests.
             let is_free = state.ended || state.is_paused || state.choice.wish.is_unsure;
             let has_told = std::mem::take(&mut state.worker.has_told);
             if state.owes_telling() && (is_free || !has_told) {
@@ -78,7 +78,7 @@ impl Queue {
                 if state.worker.requests == 0 || state.worker.abandoned {
                     return Work::End;
                 }
-                // They are broken off, or left behind, by whoever ends the client.
+                // The thread that ends the client breaks requests off, or leaves them behind.
                 state.worker.awaits_answers = true;
                 self.settled.notify_all();
                 state = self.work.wait(state).unwrap_or_else(PoisonError::into_inner);
@@ -89,13 +89,13 @@ impl Queue {
                 return Work::Ask;
             }
             if let Some(pause) = self.pause_before_asking(&state.choice.wish) {
-                // Nothing that is there may be sent, nor thrown away.
+                // Nothing that waits may be sent or thrown away.
                 let woken = self.work.wait_timeout(state, pause);
                 drop(woken.unwrap_or_else(PoisonError::into_inner));
                 return Work::Ask;
             }
             if state.choice.wish.is_unanswered {
-                state = self.sleep(state, None, NEVER); // without a folder nobody else can be told the answer
+                state = self.sleep(state, None, NEVER); // without a folder no other process can have the answer
                 continue;
             }
             let now = threads::now();
@@ -132,7 +132,7 @@ impl Queue {
                             state.worker.requests += 1;
                             return Work::Send { number, batch, part, within };
                         }
-                        // Only a bug that was contained can leave this behind; its file is found at the next start.
+                        // Only a bug that was contained can leave such a slot; its file is found at the next start.
                         Some((number, _, None)) => _ = state.shelf.abandon(number),
                         None => {}
                     }
@@ -141,8 +141,8 @@ impl Queue {
                 Step::Wait(until) => state = self.sleep(state, Some(until - clock), NEVER),
                 Step::Await => state = self.sleep(state, None, NEVER),
                 Step::AwaitOrFill => state = self.sleep(state, None, ON_FULL),
-                // As long as messages keep coming, the worker looks again by itself and the first message of a batch
-                // need not wake it.
+                // While messages keep coming, the thread looks again without being woken, so that the first message of
+                // a batch need not wake it.
                 Step::Idle if state.worker.idle_since != state.stats.accepted => {
                     state.worker.idle_since = state.stats.accepted;
                     state = self.sleep(state, Some(flush_interval), u64::from(flush_at));
@@ -152,8 +152,8 @@ impl Queue {
         }
     }
 
-    /// How long to wait before the folder is read again, where what the user wants is not known from there; none if it
-    /// is, or cannot be.
+    /// How long to wait before the user's wish is read from the folder again; none if it is known, or there is no
+    /// folder.
     fn pause_before_asking(&self, wish: &Wish) -> Option<Duration> {
         match (wish.is_unanswered, wish.is_damaged) {
             _ if !wish.may_not_look() || self.spool.is_none() => None,
@@ -179,7 +179,7 @@ impl Queue {
     }
 
     /// How long the chunk that is being filled is to stay open because the next one is still being made; none if it can
-    /// be sealed. Sealed sooner, it would leave the next caller to wait for the disk.
+    /// be sealed. If it were sealed sooner, the next caller would have to wait for the disk.
     fn awaits_next_chunk(&self, state: &mut State) -> Option<Duration> {
         let can_have = self.spool.is_some() && state.errands.runs && !state.closed && !state.choice.wish.opted_out;
         if !can_have || !state.ahead.ready.is_empty() || state.disk.is_troubled() || state.shelf.is_filling_memory() {
@@ -192,7 +192,8 @@ impl Queue {
 
     /// Puts the next slot in flight, if it can be read.
     fn load<'a>(&'a self, mut state: Guard<'a>) -> Guard<'a> {
-        // What the dead have left is older. A folder that does not say what is in it holds nobody up for long.
+        // What owners that are gone have left is older, and comes first; but a slow folder must not delay the rest for
+        // long.
         let left = LOOK_PATIENCE.saturating_sub(threads::since(state.look.wanted));
         if state.look.last.is_none() && state.errands.runs && !left.is_zero() {
             return self.wait_for_work(state, left);
@@ -205,7 +206,7 @@ impl Queue {
             self.seal(&mut state);
         }
         let Some((number, taken)) = state.shelf.next() else {
-            // Its file is being written to or cut: it can be had in a moment.
+            // Its file is being written to or cut: it is free in a moment.
             return self.wait_for_work(state, UNSURE_PAUSE);
         };
         drop(state);
@@ -217,18 +218,18 @@ impl Queue {
             Err((file, error)) => self.unreadable(&mut state, number, &file, &error),
         }
         self.settled.notify_all();
-        // Whoever leaves the folder tidy may have been there before this was read.
+        // The folder may have been tidied up before this was read.
         if state.errands.put_away
             && let (Some(spool), Some((file, bytes))) = (&self.spool, state.shelf.uncut(true))
         {
             drop(state);
-            let _ = spool.cut(&file, bytes); // what is too long is only too long
+            let _ = spool.cut(&file, bytes); // a failure does no harm: the file is only longer than needed
             return self.lock();
         }
         state
     }
 
-    /// Waits until something changes, unless there is something to tell.
+    /// Waits until something changes, unless there is something to tell the host.
     fn wait_for_work<'a>(&self, state: Guard<'a>, time: Duration) -> Guard<'a> {
         if state.owes_telling() {
             return state;
@@ -285,7 +286,7 @@ impl Queue {
         state.stats.failed += messages;
         let file = file.display();
         match (error.kind(), messages) {
-            // Somebody else has delivered what was found.
+            // Another process has delivered what was found.
             (io::ErrorKind::NotFound, 0) => {}
             (io::ErrorKind::NotFound, _) => {
                 let line = format!("{messages} messages are gone: {file} was deleted or taken by another process");
@@ -302,7 +303,7 @@ impl Queue {
         }
     }
 
-    /// A slot of which nothing is left goes, and its file.
+    /// Removes a slot with nothing left, and its file.
     fn leave(&self, state: &mut State, number: u64) {
         if let Some(leaving) = state.shelf.leave(number) {
             self.add_errands(state, [Errand::Remove(leaving)]);
@@ -313,23 +314,23 @@ impl Queue {
         self.spool.as_ref().map_or_else(|| Err(io::ErrorKind::NotFound.into()), |spool| spool.read(path))
     }
 
-    /// Whether a slot is still to be sent: it may have been thrown away since it was put in flight.
+    /// Whether a slot is still to be sent, or was thrown away since it was put in flight.
     pub(crate) fn is_in_flight(&self, number: u64) -> bool {
         self.lock().shelf.is_in_flight(number)
     }
 
-    /// The same, and the user is known to want it.
+    /// The same, and the user is known to allow it.
     pub(crate) fn may_be_sent(&self, number: u64) -> bool {
         let state = self.lock();
         !state.choice.wish.may_not_look() && state.shelf.is_in_flight(number)
     }
 
-    /// The delivery thread makes a request itself, or comes back from one.
+    /// Notes that the delivery thread makes a request itself, or comes back from one.
     pub(crate) fn set_requesting(&self, requesting: bool) {
         self.lock().worker.requesting = requesting;
     }
 
-    /// Another thread comes back from a request.
+    /// Takes a request from a thread that comes back from it.
     pub(crate) fn land(&self, landed: Landed) {
         let mut state = self.lock();
         state.worker.landed.push_back(landed);
@@ -337,15 +338,16 @@ impl Queue {
         self.work.notify_one();
     }
 
-    /// A request is over, or was not made.
+    /// Notes that a request is over, or was not made.
     pub(crate) fn not_under_way(&self, number: u64) {
         let mut state = self.lock();
         state.worker.requests = state.worker.requests.saturating_sub(1);
         state.shelf.set_under_way(number, false);
     }
 
-    /// Takes in what came of a request that began in this `epoch` of the pace: the counts change, and who has settled
-    /// is returned, to be told before [`Queue::landed`] lets others know. None if it is nobody's business any more.
+    /// Processes what came of a request that began in this `epoch` of the pace: the counts change, and what was settled
+    /// is returned, for the host to be told before [`Queue::landed`] wakes those who wait. None if it does not matter
+    /// any more.
     pub(crate) fn settle(
         &self,
         number: u64,
@@ -382,7 +384,7 @@ impl Queue {
         Some(settled)
     }
 
-    /// Takes in what an answer said, or why there is none; and whether it has delivered anything.
+    /// Notes what an answer said, or why there is none, and whether it delivered anything.
     pub(crate) fn learn(&self, status: Option<u16>, reason: &str, delivered: bool) {
         let mut state = self.lock();
         let now_ms = time::now_ms();
@@ -395,12 +397,12 @@ impl Queue {
         state.news.problem = (!delivered).then(|| (reason.to_owned(), now_ms));
     }
 
-    /// Why the last request delivered nothing; empty if it did.
+    /// Why the last request delivered nothing; empty if it delivered.
     pub(crate) fn reason(&self) -> String {
         self.lock().news.problem.as_ref().map_or_else(String::new, |(reason, _)| reason.clone())
     }
 
-    /// Whoever waits may know: what was settled last has been reported. A slot of which nothing is left goes.
+    /// What was settled last has been reported: removes the slot if nothing is left of it, and wakes those who wait.
     pub(crate) fn landed(&self, number: u64, batch: Arc<Batch>, limits: Limits) {
         let mut state = self.lock();
         if state.worker.abandoned {
@@ -421,7 +423,7 @@ impl Queue {
         self.settled.notify_all();
     }
 
-    /// Takes out what was dropped for room, for the host to be told of it: see [`Queue::has_told_dropped`].
+    /// Takes out what was dropped for room, for the host to be told: see [`Queue::has_told_dropped`].
     pub(crate) fn take_dropped(&self) -> Option<(Arc<Batch>, Vec<Part>)> {
         let mut dropped = self.lock().reports.take()?;
         let taken = std::mem::replace(&mut dropped.taken, Taken::Batch(Arc::default()));
@@ -432,13 +434,13 @@ impl Queue {
         Some((batch, parts))
     }
 
-    /// Whoever waits may know that the host was told of what was taken out.
+    /// The host was told of what was taken out: wakes those who wait.
     pub(crate) fn has_told_dropped(&self) {
         self.lock().reports.told();
         self.settled.notify_all();
     }
 
-    /// Takes everything out of the queue that would be lost with the process, as failed.
+    /// Takes everything out of the queue that would be lost with the process, and counts it as failed.
     pub(crate) fn give_up_all(&self) -> Vec<(Arc<Batch>, Part)> {
         let mut state = self.lock();
         let left = state.shelf.take_lost();
@@ -455,7 +457,7 @@ impl News {
     }
 }
 
-/// Whether an error says something of this moment and nothing of the file: no descriptors or no memory are left, say.
+/// Whether an error is about this moment rather than the file: out of descriptors or memory, for example.
 fn is_passing(error: &io::Error) -> bool {
     #[cfg(unix)]
     if matches!(error.raw_os_error(), Some(libc::EMFILE | libc::ENFILE | libc::ENOMEM | libc::ENOBUFS)) {

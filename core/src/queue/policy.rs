@@ -17,17 +17,17 @@ use crate::net::header::RETRY_AFTER_MAX;
 pub(crate) const BACKOFF_BASE: Duration = Duration::from_millis(500);
 /// The longest wait after a failure.
 pub(crate) const BACKOFF_MAX: Duration = Duration::from_secs(60);
-/// By how much chance moves a wait, so that clients do not come back all at once after an outage.
+/// Chance changes a wait by up to this fraction, so that clients do not come back all at once after an outage.
 pub(crate) const JITTER: f64 = 0.1;
-/// Messages in memory are given up when they have failed for so long, whatever the count says.
+/// Messages in memory are given up when they have failed for this long, however often they were tried.
 pub(crate) const GIVE_UP_AFTER: Duration = Duration::from_secs(12 * 3600);
-/// After so many failures in a row a restart goes on with their back-off; before, it is no concern of the server's.
+/// After this many failures in a row a restart goes on with their back-off. Fewer are not worth remembering.
 pub(crate) const SAVED_FAILURES: u32 = 3;
-/// So many batches are on their way at once at most, where nobody says how many.
+/// How many batches may be under way at once, unless the settings say how many.
 pub(crate) const UPLOADS_AUTOMATIC_MAX: u32 = 16;
-/// Whoever waits in a flush cuts a wait of ours short, but not more often than this.
+/// A flush cuts the wait after a failure short, but not more often than this.
 pub(crate) const HURRY_INTERVAL: Duration = Duration::from_millis(500);
-/// After so many messages refused one by one without one accepted, the rest of their chunk is given up too.
+/// After this many messages refused one by one and none accepted, the rest of their chunk is given up too.
 pub(crate) const REFUSALS_MAX: u32 = 32;
 
 /// What came of one request.
@@ -37,15 +37,15 @@ pub(crate) enum Outcome {
     Answer {
         /// Its HTTP status.
         status: u16,
-        /// The pause its `Retry-After` demands, if it has one that can be read.
+        /// The pause that its `Retry-After` demands, if it has one that can be read.
         retry_after: Option<Duration>,
         /// Whether it is a web page: then it is not Segment's, but a captive portal's or a gateway's.
         html: bool,
     },
     /// There was none, or none that could be read.
     Unreached,
-    /// No request was made, because there was no token for it, or no memory. It counts as a failure, unless the
-    /// authorization server demands a pause.
+    /// No request was made, for want of a token or of memory. It counts as a failure, unless the authorization server
+    /// demands a pause.
     NoToken(TokenVerdict),
 }
 
@@ -71,29 +71,29 @@ pub(crate) enum Verdict {
     Delivered,
     /// Try again after a growing wait; it counts against the limit.
     Retry,
-    /// Try again after this pause, in which nothing at all is sent; it does not count.
+    /// Try again after this pause, in which nothing at all is sent; it does not count against the limit.
     Pause(Duration),
     /// Segment will not take them.
     Refused,
-    /// Segment will not take the request, and one message may be to blame.
+    /// Segment will not take the request; one message may be the cause.
     Spoilt,
 }
 
-/// What a status means. The newest SDKs agree on it but for 3xx, where the stricter reading is taken: a redirect was
-/// not delivered, and it is never followed with a write key in the body.
+/// What an outcome means. The newest SDKs agree on all statuses but 3xx, where we take the stricter reading: a redirect
+/// is not a delivery, and it is never followed, because the body holds the write key.
 pub(crate) fn judge(outcome: Outcome, limits: Limits) -> Verdict {
     let oauth = limits.oauth;
     let (status, retry_after, html) = match outcome {
         Outcome::Answer { status, retry_after, html } => (status, retry_after, html),
         Outcome::NoToken(TokenVerdict::Wait(pause)) => return Verdict::Pause(pause),
-        // Who corrects the settings finds in the spool what was accepted before.
+        // With a spool, the messages wait there until the settings are corrected.
         Outcome::NoToken(TokenVerdict::Unrecoverable) if !limits.spooled => return Verdict::Refused,
         Outcome::NoToken(_) | Outcome::Unreached => return Verdict::Retry,
     };
     match status {
         413 => Verdict::Spoilt,
-        // A web page in place of an answer is not Segment's but of somebody in between: a login page, a gateway that is
-        // being set up, a filter. It says nothing of the messages, and goes away.
+        // A web page in place of an answer comes from something in between, not from Segment: a login page, a gateway
+        // that is being set up, a filter. It says nothing about the messages, and goes away.
         _ if html => retry_after.map_or(Verdict::Retry, Verdict::Pause),
         200..=299 => Verdict::Delivered,
         400 => Verdict::Spoilt,
@@ -109,22 +109,22 @@ pub(crate) fn judge(outcome: Outcome, limits: Limits) -> Verdict {
 pub(crate) fn backoff(failures: u32, chance: f64) -> Duration {
     let doubled = BACKOFF_BASE.saturating_mul(1 << failures.saturating_sub(1).min(16)).min(BACKOFF_MAX);
     let jittered = doubled.mul_f64(1.0 + JITTER * chance);
-    // At the limit chance shortens the wait: it must neither exceed the limit nor be the same for everybody.
+    // At the limit chance shortens the wait: it must neither exceed the limit nor be the same for all clients.
     if jittered > BACKOFF_MAX { BACKOFF_MAX.mul_f64(1.0 - JITTER * chance) } else { jittered }
 }
 
-/// How long messages are tried for.
+/// How often and how long messages are tried.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Limits {
     /// Counted attempts after the first.
     pub retry_max: u32,
-    /// Whether the messages are on disk: then neither count nor time ends the attempts.
+    /// Whether the messages are on the disk: then neither count nor time ends the attempts.
     pub spooled: bool,
     /// Whether OAuth is in use: then 511 asks for a new token.
     pub oauth: bool,
 }
 
-/// Some messages of a chunk that travel in one request, and how they fared.
+/// Some messages of a chunk that travel in one request, and the history of their attempts.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Part {
     /// Which messages of the chunk.
@@ -133,7 +133,7 @@ pub(crate) struct Part {
     pub attempts: u32,
     /// The HTTP status that answered the last of these, if there was an answer.
     pub http_status: Option<u16>,
-    /// How many of these failed in a way that counts.
+    /// How many of these failed in a way that counts against the limit.
     failures: u32,
     first_failure: Option<Duration>,
 }
@@ -158,7 +158,7 @@ impl Part {
     }
 }
 
-/// What is left of a chunk: at first one part with all its messages, later what bisecting made of it.
+/// What is left of a chunk: one part with all its messages at first, later the parts that bisecting made.
 #[derive(Debug, Clone)]
 pub(crate) struct Parts {
     parts: Vec<Part>,
@@ -172,8 +172,8 @@ impl Parts {
         Parts { parts: vec![Part::new(0..messages)], refusals: 0, accepted: false }
     }
 
-    /// Messages of these sizes, to travel in as few requests as their limits allow: a chunk that was found may hold
-    /// more than one of ours.
+    /// Messages of these sizes, to travel in as few requests as the limits allow: a chunk that was found may hold more
+    /// than one of ours.
     pub(crate) fn of_sizes(sizes: impl Iterator<Item = usize>, room: usize) -> Self {
         let mut parts = Vec::new();
         let (mut start, mut end, mut bytes) = (0, 0, 0);
@@ -202,7 +202,7 @@ impl Parts {
         self.current().is_some_and(|part| part.failures > limits.retry_max)
     }
 
-    /// Its turn is over; at the next one its failures count anew.
+    /// Begins the next turn: failures are counted from zero again.
     pub(crate) fn next_turn(&mut self) {
         self.parts.iter_mut().for_each(|part| part.failures = 0);
     }
@@ -240,8 +240,8 @@ impl Parts {
         }
     }
 
-    /// Takes the one message out that is refused. As long as none was accepted, the largest part that is left comes
-    /// next: where anything is acceptable, that finds it soonest.
+    /// Takes out the one message that is refused. As long as none was accepted, the largest part that is left comes
+    /// next: that finds an acceptable message soonest, if there is one.
     fn refuse(&mut self) -> Vec<Part> {
         let refused = self.settle();
         self.refusals += 1;
@@ -271,13 +271,13 @@ pub(crate) enum Settled {
 struct Width {
     /// How many there may be while the server works.
     allowed: u32,
-    /// How many there may ever be.
+    /// The largest number there may ever be.
     max: u32,
-    /// It begins with one and grows; else there may be as many as somebody said.
+    /// It begins with one and grows; otherwise the settings say how many.
     is_automatic: bool,
     /// Acknowledged since it grew last.
     acknowledged: u32,
-    /// Nobody knows whether the server works: one request is to find out.
+    /// It is not known whether the server works: one request is to find out.
     probes: bool,
 }
 
@@ -288,15 +288,15 @@ pub(crate) struct Pace {
     retry_at: Duration,
     paused_until: Duration,
     width: Width,
-    /// How often it slowed down. Several requests may fail of the same cause: whoever began before the last time has
-    /// nothing new to say about the server.
+    /// How often it slowed down. Several requests may fail for the same reason: one that began before the last time
+    /// says nothing new about the server.
     epoch: u64,
     /// When a wait was cut short last.
     hurried: Option<Duration>,
 }
 
 impl Pace {
-    /// For so many requests at once, 0: as many as it takes.
+    /// For this many requests at once; 0: as many as it takes.
     pub(crate) fn new(uploads: u32) -> Pace {
         let is_automatic = uploads == 0;
         let max = if is_automatic { UPLOADS_AUTOMATIC_MAX } else { uploads };
@@ -306,7 +306,7 @@ impl Pace {
         Pace { failures: 0, retry_at: never, paused_until: never, width, epoch: 0, hurried: None }
     }
 
-    /// What a request that begins now belongs to.
+    /// The epoch to which a request that begins now belongs.
     pub(crate) fn epoch(&self) -> u64 {
         self.epoch
     }
@@ -316,7 +316,7 @@ impl Pace {
         if self.width.probes { 1 } else { self.width.allowed }
     }
 
-    /// Takes in what came of the request for the current part of `parts`, which began in this `epoch`.
+    /// Processes what came of the request for the current part of `parts`, which began in this `epoch`.
     pub(crate) fn settle(
         &mut self,
         parts: &mut Parts,
@@ -327,7 +327,7 @@ impl Pace {
         chance: f64,
     ) -> Settled {
         let verdict = match (judge(outcome, limits), outcome) {
-            // Smaller it cannot be made; and it may be another's limit than Segment's.
+            // It cannot be made smaller, and the limit may be that of something in between, not Segment's.
             (Verdict::Spoilt, Outcome::Answer { html: true, .. }) if parts.is_single() => Verdict::Retry,
             (verdict, _) => verdict,
         };
@@ -386,7 +386,7 @@ impl Pace {
         if part.goes_on(limits, next) { Settled::Nothing } else { Settled::Failed(parts.settle()) }
     }
 
-    /// Has more requests made at once, when as many as there may be were acknowledged and more waits than one carries.
+    /// Allows more requests at once, when as many as are allowed were acknowledged and more waits than one carries.
     pub(crate) fn widen(&mut self, more_waits: bool) {
         let Width { allowed, max, is_automatic, acknowledged, .. } = self.width;
         if is_automatic && acknowledged >= allowed {
@@ -397,7 +397,7 @@ impl Pace {
         }
     }
 
-    /// The server does not do well: what is under way says nothing more about it, and what comes next goes alone.
+    /// The server does not do well: requests under way say nothing more about it, and the next one goes alone.
     fn slow_down(&mut self, allowed: u32) {
         self.epoch += 1;
         self.width.probes = true;
@@ -412,8 +412,8 @@ impl Pace {
         Some(self.retry_at.max(self.paused_until)).filter(|until| *until > now)
     }
 
-    /// What a restart has to know, in milliseconds since 1970: a program that crashes and starts again and again must
-    /// not hammer the server. None if there is nothing to wait for, or only a wait after the first failures.
+    /// What a restart must know, in milliseconds since 1970: a program that crashes and starts again and again must not
+    /// hammer the server. None if there is nothing to wait for, or only a wait after the first failures.
     pub(crate) fn save(&self, now: Duration, now_ms: i64) -> Option<SavedPace> {
         let at = |time: Duration| now_ms.saturating_add(time.saturating_sub(now).as_millis() as i64);
         let worth = self.paused_until > now || self.failures >= SAVED_FAILURES;
@@ -422,13 +422,14 @@ impl Pace {
         Some(SavedPace { failures: self.failures, retry_at_ms, paused_until_ms })
     }
 
-    /// Whether a clock was wrong when this was saved, or is now: no wait of ours is so long.
+    /// Whether the clock was wrong when this was saved, or is now: no wait of ours is so long.
     pub(crate) fn is_beyond_limits(saved: SavedPace, now_ms: i64) -> bool {
         let ahead = |ms: i64| Duration::from_millis(u64::try_from(ms.saturating_sub(now_ms)).unwrap_or(0));
         ahead(saved.retry_at_ms) > BACKOFF_MAX || ahead(saved.paused_until_ms) > RETRY_AFTER_MAX
     }
 
-    /// Goes on where an earlier process was. A clock that was set meanwhile can lengthen no wait beyond its limit.
+    /// Goes on where an earlier process left off. A clock that was set meanwhile cannot lengthen a wait beyond its
+    /// limit.
     pub(crate) fn restore(self, saved: SavedPace, now: Duration, now_ms: i64) -> Pace {
         let until = |ms: i64, max: Duration| {
             let ahead = u64::try_from(ms.saturating_sub(now_ms)).unwrap_or(0);
@@ -442,8 +443,8 @@ impl Pace {
         }
     }
 
-    /// Somebody waits: a wait of our own is cut short, a pause that the server demanded is not. Who waits again and
-    /// again does not have the server asked as often.
+    /// A caller waits: cuts a wait of our own short, but not a pause that the server demanded. Callers that flush again
+    /// and again do not make as many requests.
     pub(crate) fn hurry(&mut self, now: Duration) {
         let soon = self.hurried.map_or(now, |hurried| now.max(hurried + HURRY_INTERVAL));
         if soon < self.retry_at {
@@ -452,17 +453,17 @@ impl Pace {
         }
     }
 
-    /// The last chance before the client ends: the same, whatever was before.
+    /// The client ends: cuts a wait of our own short, however often that was done before.
     pub(crate) fn last_chance(&mut self) {
         self.retry_at = Duration::ZERO;
     }
 
-    /// Until when the server wants to be left alone, if it does.
+    /// When the pause that the server demanded ends, if there is one.
     pub(crate) fn paused_until(&self, now: Duration) -> Option<Duration> {
         Some(self.paused_until).filter(|until| *until > now)
     }
 
-    /// The server works: it gave an answer that is no reason to wait.
+    /// The server works: it gave an answer after which there is no need to wait.
     fn answered(&mut self) {
         self.failures = 0;
         self.retry_at = Duration::ZERO;
@@ -478,20 +479,20 @@ pub(crate) struct SavedPace {
     pub(crate) paused_until_ms: i64,
 }
 
-/// What waits to be sent, and what is on its way.
+/// What waits to be sent, and what is under way.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Waiting {
     /// How many requests are under way.
     pub under_way: u32,
-    /// These carry as much as may be in flight at once.
+    /// These carry as many bytes as may be under way at once.
     pub is_enough: bool,
-    /// There is a chunk in hand that is in no request, or a sealed one.
+    /// There is a sealed chunk that is in no request.
     pub sealed: bool,
     /// How many messages are in the active chunk.
     pub active: u32,
-    /// Since when the oldest of them waits.
+    /// When the oldest of them was accepted.
     pub since: Duration,
-    /// Somebody waits for the active chunk to be sent.
+    /// A caller waits for the active chunk to be sent.
     pub flush: bool,
 }
 
@@ -500,15 +501,15 @@ pub(crate) struct Waiting {
 pub(crate) enum Step {
     /// Make a request.
     Send,
-    /// Wait until then, unless enough messages come together before.
+    /// Wait until then, or until enough messages have come together.
     Gather(Duration),
-    /// Wait until then, whatever comes.
+    /// Wait until then, however many messages come.
     Wait(Duration),
     /// Wait until a request that is under way was answered.
     Await,
     /// The same, or until a chunk is full.
     AwaitOrFill,
-    /// Nothing is there to be sent.
+    /// There is nothing to send.
     Idle,
 }
 
@@ -521,7 +522,7 @@ pub(crate) fn next(pace: &Pace, waiting: Waiting, flush_at: u32, flush_interval:
         return Step::Wait(until);
     }
     if waiting.under_way > 0 {
-        // Beside another request only what is full is sent: a few messages at a time would make many requests of few.
+        // While another request is under way only full chunks are sent: otherwise there would be many small requests.
         return match (waiting.under_way >= pace.width() || waiting.is_enough, waiting.sealed) {
             (true, _) => Step::Await,
             (false, true) => Step::Send,

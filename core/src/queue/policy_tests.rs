@@ -1,5 +1,5 @@
-//! The policy, against the lists of tests that Segment's SDKs publish: T01 to T22 of node's publisher, and the names of
-//! python's, java's and swift's. Where they disagree, the newest contract is taken.
+//! The policy, tested by the lists that Segment's SDKs publish: T01 to T22 of node's publisher, and the names of
+//! python's, java's and swift's. Where they disagree, the newest one counts.
 
 use super::*;
 
@@ -49,7 +49,7 @@ impl Run {
     }
 }
 
-/// A request for a message of its own, which begins now.
+/// Settles a request for a message of its own, which begins now.
 fn settle(pace: &mut Pace, outcome: Outcome, limits: Limits, now: Duration) -> Settled {
     pace.settle(&mut Parts::new(1), outcome, pace.epoch(), limits, now, 0.0)
 }
@@ -62,7 +62,7 @@ fn answer_after(status: u16, seconds: u64) -> Outcome {
     Outcome::Answer { status, retry_after: Some(Duration::from_secs(seconds)), html: false }
 }
 
-/// One message; the server answers these in turn, then 200.
+/// Sends one message; the server gives these answers in turn, then 200.
 fn run(limits: Limits, answers: &[Outcome]) -> Run {
     Run::new(1, limits).finish(|n, _| answers.get(n).copied().unwrap_or(answer(200)))
 }
@@ -75,9 +75,9 @@ fn without_a_token_no_request_is_counted_as_made() {
         assert_eq!(judged(TokenVerdict::Retry, spooled), Verdict::Retry);
     }
     assert_eq!(judged(TokenVerdict::Unrecoverable, false), Verdict::Refused);
-    assert_eq!(judged(TokenVerdict::Unrecoverable, true), Verdict::Retry, "somebody may correct the settings");
+    assert_eq!(judged(TokenVerdict::Unrecoverable, true), Verdict::Retry, "the settings may be corrected");
     let run = run(LIMITS, &[Outcome::NoToken(TokenVerdict::Retry), answer(500)]);
-    assert_eq!(run.counts(), [None, None, Some(1)], "only what was made is told to the server");
+    assert_eq!(run.counts(), [None, None, Some(1)], "only requests that were made count");
 }
 
 #[test]
@@ -228,7 +228,7 @@ fn the_last_chance_cuts_a_backoff_short_and_never_a_demanded_pause() {
 }
 
 #[test]
-fn who_waits_in_a_flush_cuts_a_backoff_short_but_not_more_often_than_twice_a_second() {
+fn a_flush_cuts_a_backoff_short_but_not_more_often_than_twice_a_second() {
     let mut pace = Pace::new(1);
     let mut now = SECOND;
     let mut requests = 0;
@@ -237,7 +237,7 @@ fn who_waits_in_a_flush_cuts_a_backoff_short_but_not_more_often_than_twice_a_sec
             settle(&mut pace, answer(503), LIMITS, now);
             requests += 1;
         }
-        // A game flushes with every frame.
+        // A game that flushes at every frame.
         pace.hurry(now);
         now += Duration::from_millis(16);
     }
@@ -248,7 +248,7 @@ fn who_waits_in_a_flush_cuts_a_backoff_short_but_not_more_often_than_twice_a_sec
     assert_eq!(pace.wait(SECOND), None, "the first time it is cut at once");
 }
 
-/// As many requests as there may be begin, and come to the same end.
+/// Begins as many requests as are allowed, all with the same outcome. Returns how many.
 fn round(pace: &mut Pace, outcome: Outcome, now: Duration) -> u32 {
     let begun: Vec<u64> = (0..pace.width()).map(|_| pace.epoch()).collect();
     for epoch in &begun {
@@ -271,9 +271,13 @@ fn more_uploads_are_made_while_the_server_takes_them_and_more_waits() {
         settle(&mut pace, answer(200), LIMITS, SECOND);
         pace.widen(false);
     }
-    assert_eq!(pace.width(), 1, "one carries all there is");
+    assert_eq!(pace.width(), 1, "one carries all that waits");
     let mut pace = Pace::new(5);
-    assert_eq!([round(&mut pace, answer(200), SECOND), round(&mut pace, answer(200), SECOND)], [1, 5], "as was said");
+    assert_eq!(
+        [round(&mut pace, answer(200), SECOND), round(&mut pace, answer(200), SECOND)],
+        [1, 5],
+        "as the settings say"
+    );
     let mut pace = Pace::new(1);
     (0..5).for_each(|_| assert_eq!(round(&mut pace, answer(200), SECOND), 1));
 }
@@ -303,7 +307,7 @@ fn a_demanded_pause_halves_the_uploads_and_a_late_answer_does_not_end_it() {
     let begun = pace.epoch();
     let mut late = |outcome| pace.settle(&mut Parts::new(1), outcome, begun, SPOOLED, SECOND, 0.0);
     assert_eq!(late(answer_after(429, 10)), Settled::Nothing);
-    assert!(matches!(late(answer(200)), Settled::Delivered(_)), "what was taken was taken");
+    assert!(matches!(late(answer(200)), Settled::Delivered(_)), "an acknowledged batch is delivered");
     assert_eq!(late(answer_after(429, 5)), Settled::Nothing);
     assert_eq!(late(answer(503)), Settled::Nothing);
     assert_eq!(pace.wait(SECOND), Some(11 * SECOND), "no late answer ends or shortens it");
@@ -315,7 +319,7 @@ fn a_demanded_pause_halves_the_uploads_and_a_late_answer_does_not_end_it() {
 }
 
 #[test]
-fn sixteen_uploads_ask_a_server_that_fails_no_more_often_than_one() {
+fn sixteen_uploads_try_a_failing_server_no_more_often_than_one() {
     for outcome in [answer(503), answer(429), answer_after(429, 7), Outcome::Unreached] {
         let requests = |uploads| {
             let mut pace = Pace::new(uploads);
@@ -332,7 +336,7 @@ fn sixteen_uploads_ask_a_server_that_fails_no_more_often_than_one() {
 }
 
 #[test]
-fn beside_another_request_only_a_full_chunk_is_sent() {
+fn while_a_request_is_under_way_only_a_full_chunk_is_sent() {
     let mut pace = Pace::new(2);
     round(&mut pace, answer(200), SECOND);
     let step = |pace: &Pace, waiting| next(pace, waiting, 100, 5 * SECOND, 9 * SECOND);
@@ -463,7 +467,7 @@ fn where_nothing_is_accepted_the_rest_is_given_up() {
 }
 
 #[test]
-fn a_half_fares_like_any_batch() {
+fn a_half_is_treated_like_any_batch() {
     let run = Run::new(2, LIMITS).finish(|n, _| answer([400, 500, 200, 200][n]));
     assert_eq!(run.counts(), [None, None, Some(1), None]);
     assert_eq!((run.delivered, run.failed), (2, 0));

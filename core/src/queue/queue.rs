@@ -1,7 +1,7 @@
 //! The queue as callers see it: messages go in, and some calls wait for them to be settled.
 //!
 //! One lock guards it all, so that the counts always add up. It is held for a copy of a message at most; never while
-//! anything is sent, never while a callback runs, and never while the disk is asked for anything.
+//! anything is sent, never while a callback runs, and never while the disk is used.
 
 use std::io;
 use std::sync::PoisonError;
@@ -19,23 +19,23 @@ use crate::queue::spool::{self, Spool};
 use crate::queue::state::{Advice, Errand, State, Stats, Waited, WorkerState};
 use crate::user::person::{Period, Wish};
 
-/// No number of messages wakes the worker: it is awake, or waits for something else.
+/// No number of messages wakes the delivery thread: it is awake, or waits for something else.
 pub(crate) const NEVER: u64 = u64::MAX;
 
-/// What the worker does between two requests takes no time, but for callbacks.
+/// A bound on what the delivery thread does between two requests. That takes no time, but for callbacks.
 const OWN_STEPS_MAX: Duration = Duration::from_secs(2);
 
-/// How long the disk may take at the end, when the time is up. A thread that it holds up longer is left behind.
+/// How long the disk may take at the end, when the time is up. A thread that waits longer for it is left behind.
 const DISK_GRACE: Duration = Duration::from_millis(250);
 const END_SLICES: u32 = 50;
 
-/// Whether the user still wants to be left alone is looked at so often, while there are messages to refuse.
+/// How often it is checked whether a user who opted out has opted in again, while messages are refused.
 pub(crate) const ASK_INTERVAL: Duration = Duration::from_secs(1);
 
-/// So many buffers are kept for chunks in memory.
+/// How many buffers for chunks in memory are kept for reuse.
 const BUFFERS_MAX: usize = 2;
 
-/// So many chunks are made ahead at most.
+/// How many chunks are made ahead at most.
 const AHEAD_MAX: usize = 16;
 
 pub(crate) type Guard<'a> = MutexGuard<'a, State>;
@@ -45,13 +45,13 @@ pub(crate) struct Queue {
     /// Where messages survive the process; none: in memory only.
     pub(crate) spool: Option<Spool>,
     state: Mutex<State>,
-    /// The worker sleeps here.
+    /// The delivery thread sleeps here.
     pub(crate) work: Condvar,
-    /// The thread for errands sleeps here.
+    /// The errand thread sleeps here.
     pub(crate) errands: Condvar,
-    /// Callers wait here for one that is at the disk.
+    /// Callers wait here for another caller that is using the disk.
     disk_free: Condvar,
-    /// Who waits for messages to be settled, or for a thread to end, sleeps here.
+    /// Callers that wait for messages to be settled, or for a thread to end, sleep here.
     pub(crate) settled: Condvar,
     /// The syncing thread sleeps here.
     pub(crate) dirty: Condvar,
@@ -65,9 +65,9 @@ pub enum Overflow {
     #[default]
     Refuse,
     /// Drop the oldest messages that are in no request, if there are any. [`Config::on_delivery`] is told of them, with
-    /// [`ErrorKind::QueueFull`]. What an earlier run or another process had left in the spool only counts. At most
-    /// 4 MiB of messages are held to be told of: of how many more, or of how many in files that cannot be read, it is
-    /// not told, the log says.
+    /// [`ErrorKind::QueueFull`]. Messages that an earlier run or another process had left in the spool are only
+    /// counted. At most 4 MiB of messages are held for it. Of more than that, and of those in files that cannot be
+    /// read, it is not told; the log says how many.
     ///
     /// [`Config::on_delivery`]: crate::Config::on_delivery
     DropOldest,
@@ -81,29 +81,29 @@ pub(crate) struct Settings {
     pub(crate) overflow: Overflow,
     pub(crate) flush_at: u32,
     pub(crate) flush_interval: Duration,
-    /// How many batches may be on their way at once; 0: as many as it takes.
+    /// How many batches may be under way at once; 0: as many as it takes.
     pub(crate) uploads: u32,
     /// Whether what is accepted is to survive a loss of power.
     pub(crate) sync: bool,
-    /// Whether the host wants to know of messages that are dropped for room.
+    /// Whether the host is to be told of messages that are dropped for room.
     pub(crate) tells_dropped: bool,
 }
 
 impl Settings {
-    /// With a small queue that drops its oldest chunks, a chunk must be a part of it, or there would be none to drop.
+    /// A small queue needs chunks of a fraction of its size, or there would be no chunk to drop when it is full.
     pub(crate) fn adjusted(self) -> Self {
         let share = usize::try_from(self.queue_max_bytes / 4).unwrap_or(usize::MAX);
         Settings { room: self.room.min(share.max(MAX_MESSAGE_BYTES + 1)), ..self }
     }
 
-    /// Where a file may not become as large as a chunk, a chunk is smaller. Where it may not even hold a few messages
-    /// all are kept in memory, and written out if that changes.
+    /// Where files may not become as large as a chunk, chunks are smaller. Where files cannot even hold a few messages,
+    /// all are held in memory, and written out if that changes.
     pub(crate) fn within(self, file_bytes: u64) -> Self {
         Settings { room: spool::room_in_file(file_bytes).map_or(self.room, |room| self.room.min(room)), ..self }
     }
 
-    /// How many bytes may be on their way at once: where there is room for little, most of it is to wait where it is
-    /// safe and can be dropped.
+    /// How many bytes may be under way at once: in a small queue, most of it is to wait where it is safe and can be
+    /// dropped.
     pub(crate) fn in_flight_max(&self) -> u64 {
         (self.queue_max_bytes / 4).saturating_sub(self.room as u64)
     }
@@ -115,7 +115,7 @@ impl Settings {
     }
 }
 
-/// The user is about to opt out, and nobody who knows only what they wanted before brings anything back.
+/// The user is about to opt out: until this is dropped, a thread that still has the earlier wish cannot apply it.
 pub(crate) struct OptingOut<'a>(&'a Queue);
 
 impl Drop for OptingOut<'_> {
@@ -130,7 +130,7 @@ impl Queue {
         state.choice.wish = wish;
         state.choice.certain = Some(wish).filter(|wish| !wish.is_unsure);
         spool.iter().for_each(|spool| spool.discard_up_to(wish.discard_up_to_ms));
-        // Without a folder there is nothing to look for.
+        // Without a folder there is nothing to look into.
         state.look.last = spool.is_none().then(threads::now);
         state.sync.is_on = settings.sync;
         Queue {
@@ -145,7 +145,7 @@ impl Queue {
         }
     }
 
-    /// Takes a message, or says why not. Wakes the worker once a batch.
+    /// Takes a message, or says why not. Wakes the delivery thread once a batch.
     pub(crate) fn push(&self, message: &[u8], period: Period) -> Result<(), Error> {
         let bytes = message.len() + 1;
         let mut wake = false;
@@ -204,8 +204,9 @@ impl Queue {
         Ok(())
     }
 
-    /// Messages are kept in memory only for as long as there is nothing better, or the user has not answered; and a
-    /// file that must be written to is not good enough while the disk is slow.
+    /// Whether the chunk that is being filled should give way to another. Messages are held in memory only while there
+    /// is no usable file, or the user has not answered; and while the disk is slow, a file without a mapping will not
+    /// do.
     fn is_makeshift(&self, state: &State) -> bool {
         if state.choice.wish.holds() {
             return !state.shelf.is_filling_memory();
@@ -218,7 +219,7 @@ impl Queue {
     }
 
     /// Begins a chunk: one that was made ahead or, where there is none, one on the disk that this caller makes outside
-    /// of the lock, or one in memory. Afterwards everything may have changed, and is to be looked at again.
+    /// of the lock, or one in memory. Afterwards everything may have changed and must be checked again.
     fn begin<'a>(&'a self, mut state: Guard<'a>, waited: &mut Waited) -> Result<Guard<'a>, Error> {
         let is_slow = state.disk.is_slow;
         let holds = state.choice.wish.holds();
@@ -235,7 +236,7 @@ impl Queue {
         match (advice, &self.spool) {
             (Advice::Ask, Some(spool)) => {
                 if state.shelf.filling().0 > 0 {
-                    // They are used up faster than they are made.
+                    // Chunks are used up faster than they are made.
                     state.ahead.wanted = (state.ahead.wanted * 2).min(self.settings.ahead_max());
                 }
                 state.disk.busy_since = Some(threads::now());
@@ -264,7 +265,7 @@ impl Queue {
         Ok(state)
     }
 
-    /// Does something by which a chunk may come to be sealed, or to be left over.
+    /// Does something that may seal a chunk, or leave one unused, and takes care of that chunk.
     fn give_back(&self, state: &mut State, what: impl FnOnce(&mut State) -> Option<Chunk>) {
         let sealed = state.shelf.filling_file().map(ToOwned::to_owned);
         let before = state.shelf.filling_number();
@@ -280,7 +281,7 @@ impl Queue {
         self.wake_errands(state);
     }
 
-    /// Has something done on the disk, soon and by another thread.
+    /// Gives the errand thread something to do on the disk.
     pub(crate) fn add_errands(&self, state: &mut State, errands: impl IntoIterator<Item = Errand>) {
         state.errands.list.extend(errands);
         self.wake_errands(state);
@@ -313,12 +314,11 @@ impl Queue {
             Err(error) => self.disk_failed(&mut state, &error),
             Ok(chunk) => {
                 self.disk_worked(&mut state, began.elapsed());
-                // What is made now must be younger than a purge, or it would be thrown away with the rest. Who has
-                // opted out needs none.
+                // A chunk from before a purge would be deleted with the rest. A user who has opted out needs none.
                 if state.choice.purges == purges && !state.errands.put_away && !state.choice.wish.opted_out {
                     state.ahead.ready.push_back(chunk);
                     if state.ahead.seal_wanted.is_some() {
-                        state.ahead.used = threads::now(); // it is about to be
+                        state.ahead.used = threads::now(); // it is used in a moment
                         self.work.notify_one();
                     }
                 } else {
@@ -333,7 +333,7 @@ impl Queue {
         state.disk.busy_since = None;
         self.disk_free.notify_all();
         if state.ahead.seal_wanted.is_some() {
-            self.wake_errands(state); // it may have been woken for that, and have left the disk to this caller
+            self.wake_errands(state); // it may have been woken for that, but found this caller using the disk
         }
     }
 
@@ -346,7 +346,7 @@ impl Queue {
         waited: &mut Waited,
     ) -> Result<(Guard<'a>, bool), Error> {
         let Some((number, mut file)) = state.shelf.lend_file() else {
-            // Somebody else is writing.
+            // Another caller is writing.
             match state.disk.advice(threads::now(), waited) {
                 Advice::Wait(left) => {
                     state = self.disk_free.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0;
@@ -392,7 +392,7 @@ impl Queue {
         }
     }
 
-    /// Says so once, until the disk works again.
+    /// Notes that the disk failed. Logged once, until it works again.
     pub(crate) fn disk_failed(&self, state: &mut State, error: &io::Error) {
         if state.disk.failed.replace(threads::now()).is_none() {
             let line = format!("the spool cannot be written, new messages are kept in memory only: {error}");
@@ -401,7 +401,7 @@ impl Queue {
         }
     }
 
-    /// Takes in how long it took.
+    /// Notes that the disk worked, and how long it took.
     pub(crate) fn disk_worked(&self, state: &mut State, took: Duration) {
         if state.disk.worked(took) {
             state.note(Level::Info, "the spool can be written again".to_owned());
@@ -409,7 +409,7 @@ impl Queue {
         }
     }
 
-    /// Counts a message that is dropped before it is kept.
+    /// Counts a message that is dropped before it is queued.
     pub(crate) fn drop_unkept(&self, period: Period) -> Result<(), Error> {
         let mut state = self.lock();
         self.check_period(&mut state, period)?;
@@ -419,14 +419,15 @@ impl Queue {
         Ok(())
     }
 
-    /// Makes room for so many bytes by dropping the oldest chunks, if that is wanted and enough.
+    /// Makes room for so many bytes by dropping the oldest chunks, if the settings allow it and it is enough.
     fn make_room(&self, state: &mut State, bytes: u64) -> Result<(), Error> {
         let max = self.settings.queue_max_bytes;
         let drops = self.settings.overflow == Overflow::DropOldest && bytes <= max;
         if !drops || state.occupied_bytes() - state.shelf.droppable_bytes() + bytes > max {
             if !state.full {
                 state.full = true;
-                state.note(Level::Warning, format!("the queue is full with {max} bytes: new messages are refused"));
+                let line = format!("the queue is full: new messages are refused; queue_max_bytes is {max}");
+                state.note(Level::Warning, line);
                 self.work.notify_one();
             }
             return Err(Error::new(ErrorKind::QueueFull, format!("the queue is full: queue_max_bytes is {max}")));
@@ -446,8 +447,8 @@ impl Queue {
         Ok(())
     }
 
-    /// Has the host told of what was dropped, if it wants to know: of what is in memory at once, of what is in a file
-    /// alone when that was read. What was found in the folder only counts.
+    /// Arranges for the host to be told of what was dropped, if it has a callback for it: now, if it is in memory; once
+    /// its file was read, if it is only there. What was found in the folder is only counted.
     fn report(&self, state: &mut State, dropped: Dropped, leaving: Option<Leaving>) {
         let is_told = self.settings.tells_dropped && dropped.is_own();
         let errand = match leaving {
@@ -462,7 +463,7 @@ impl Queue {
         self.add_errands(state, errand);
     }
 
-    /// Tells the host nothing any more of what was dropped; a sentence if there is anything that it was not told.
+    /// From now on the host is told nothing more of what was dropped. Returns a sentence if it was not told of all.
     pub(crate) fn close_reports(&self) -> Option<String> {
         let mut state = self.lock();
         let unread = state.unread_drops();
@@ -470,14 +471,14 @@ impl Queue {
         state.reports.take_untold()
     }
 
-    /// Whether the host is still to be told of messages that were dropped for room, or of how many it is not told.
+    /// Whether the host is still to be told of messages that were dropped for room, or how many it is not told of.
     pub(crate) fn owes_reports(&self) -> bool {
         let state = self.lock();
         !state.reports.is_settled() || state.unread_drops() > 0
     }
 
-    /// Takes nothing from now on, and throws away what waits: the user is about to opt out, and has done so when what
-    /// is returned is dropped. The files it was in are still to be removed.
+    /// Takes nothing from now on, and throws away what waits: the user is about to opt out, and has done so when the
+    /// returned guard is dropped. The files are deleted later.
     pub(crate) fn stop_taking(&self) -> OptingOut<'_> {
         let mut state = self.lock();
         state.choice.opting_out += 1;
@@ -491,9 +492,8 @@ impl Queue {
         OptingOut(self)
     }
 
-    /// Does what the user wants. Where that has changed, all that is there is thrown away, and true is returned; but
-    /// what was held until they have answered is let go on its way by a yes. The wish is asked for under the lock, so
-    /// that the one that counts is the newest.
+    /// Does what the user wants. If that has changed, throws away all that waits, and returns true; but a first yes
+    /// releases what was held for it. `wish` is called under the lock, so that the newest one counts.
     pub(crate) fn heed(&self, wish: impl FnOnce() -> Wish) -> bool {
         let mut state = self.lock();
         let wish = wish();
@@ -503,9 +503,9 @@ impl Queue {
         let before = std::mem::replace(&mut state.choice.wish, wish);
         if wish.releases(&before) {
             state.choice.certain = Some(wish);
-            state.look.wanted = threads::now(); // the first request waits so long for what is in the folder
+            state.look.wanted = threads::now(); // the first request waits for a look into the folder, but not for long
         } else if before.holds() && wish.is_unanswered && wish.opted_out {
-            state.drop_held(); // what the folder says of it was damaged, which counts as a no
+            state.drop_held(); // the answer in the folder is damaged, which counts as a no
         }
         if wish.may_not_look() || state.choice.certain == Some(wish) {
             drop(state);
@@ -517,7 +517,7 @@ impl Queue {
         state.choice.certain = Some(wish);
         if let Some(spool) = &self.spool {
             spool.discard_up_to(wish.discard_up_to_ms);
-            // The dead may have left something too: it is thrown away when the folder is looked into again.
+            // Owners that are gone may have left chunks too: they are thrown away at the next look into the folder.
             state.look.last = None;
             state.look.wanted = threads::now();
         }
@@ -530,8 +530,7 @@ impl Queue {
         true
     }
 
-    /// Waits until what was thrown away is gone from the disk, but not for long: a disk that does not answer is not
-    /// waited for.
+    /// Waits until what was thrown away is gone from the disk, but no longer than this: the disk may not answer.
     pub(crate) fn wait_for_errands(&self, time: Duration) {
         let is_busy = |state: &mut State| {
             let has_errands = state.errands.is_at_one || !state.errands.list.is_empty() || state.look.last.is_none();
@@ -540,7 +539,7 @@ impl Queue {
         drop(self.settled.wait_timeout_while(self.lock(), time, is_busy));
     }
 
-    /// Waits until what was held in memory is in the folder, if there is one, but not for long either.
+    /// Waits until what was held in memory is in the folder, if there is one, but no longer than this.
     pub(crate) fn wait_for_rescue(&self, time: Duration) {
         let is_busy = |state: &mut State| {
             let is_wanted = state.shelf.counts().in_memory > 0 && !state.choice.wish.opted_out;
@@ -549,8 +548,8 @@ impl Queue {
         drop(self.settled.wait_timeout_while(self.lock(), time, is_busy));
     }
 
-    /// Whether there is anything to do for the delivery thread. Where what the user has answered cannot be read, and
-    /// counts as a no, nothing will ever be queued, and somebody is to say why.
+    /// Whether the delivery thread has anything to do. Where the user's answer cannot be read, which counts as a no,
+    /// nothing will ever be queued, but the thread is needed to log why.
     pub(crate) fn needs_worker(&self) -> bool {
         let state = self.lock();
         let has_reason = state.choice.wish.is_unanswered && !state.log.lines.is_empty();
@@ -562,7 +561,8 @@ impl Queue {
         self.lock().choice.wish.is_unanswered
     }
 
-    /// Waits until all messages accepted so far are settled; whether they are. Without time it only starts the sending.
+    /// Waits until all messages accepted so far are settled, and returns whether they are. A `time` of zero only starts
+    /// the sending.
     pub(crate) fn flush(&self, time: Duration) -> bool {
         let mut state = self.lock();
         let target = state.newest();
@@ -573,27 +573,28 @@ impl Queue {
             return false;
         }
         state.worker.flush_up_to = state.worker.flush_up_to.max(target);
-        // Who only starts the sending may do so sixty times a second: that is no reason to try a server as often.
+        // A caller that only starts the sending may do so sixty times a second, and a server that fails must not be
+        // tried as often.
         state.worker.hurry |= !time.is_zero();
         self.work.notify_one();
         let (state, _) = self
             .settled
             .wait_timeout_while(state, time, |state| {
                 let is_kept_back = state.keeps_back() && !state.shelf.is_settled_up_to(target);
-                // Where no delivery thread could be had, nobody will settle anything.
+                // If no delivery thread could be started, nothing will be settled.
                 state.worker.runs && !state.is_settled(target) && !is_kept_back
             })
             .unwrap_or_else(PoisonError::into_inner);
         state.is_settled(target)
     }
 
-    /// Takes no more messages, and goes on sending for this long; whether nothing is left after waiting.
+    /// Takes no more messages, and goes on sending for `time`. Waits for `wait`, and returns whether nothing is left.
     pub(crate) fn close(&self, time: Duration, wait: Duration) -> bool {
         let mut state = self.lock();
         let until = threads::now().checked_add(time);
         state.worker.last_chance |= !state.closed;
         state.errands.last_rescue |= !state.closed && state.errands.runs;
-        // The longest of several calls counts; a time beyond the clock is none.
+        // The longest of several calls counts; a time beyond the clock's range means no limit.
         state.deliver_until = match (state.closed, state.deliver_until) {
             (true, None) => None,
             (_, before) => until.map(|until| before.map_or(until, |before| before.max(until))),
@@ -611,20 +612,20 @@ impl Queue {
         state.is_empty()
     }
 
-    /// Has nothing sent from now on, or again what waits. Nobody waits for what is not sent.
+    /// Pauses or resumes the sending. While it is paused, no call waits for it.
     pub(crate) fn set_paused(&self, paused: bool) {
         self.lock().is_paused = paused;
         self.work.notify_one();
         self.settled.notify_all();
     }
 
-    /// What stands in the way of the messages right now, as a sentence.
+    /// What keeps messages from being delivered right now, as a sentence.
     pub(crate) fn problem(&self) -> Option<String> {
         let state = self.lock();
         let counts = state.shelf.counts();
         let waits = counts.messages > 0 || counts.unread_bytes > 0;
         let waiting = match counts.messages {
-            0 if waits => "messages of an earlier run wait".to_owned(),
+            0 if waits => "messages from an earlier run wait".to_owned(),
             0 => "nothing waits".to_owned(),
             1 => "1 message waits".to_owned(),
             messages => format!("{messages} messages wait"),
@@ -651,33 +652,33 @@ impl Queue {
             };
             parts.push(format!("{} at {at} UTC; {waiting}{next}", reason.trim_end_matches('.')));
         } else if let Some(until) = state.news.paused_until.or(state.news.next_at).filter(|_| waits) {
-            // It was so before this process began.
+            // An earlier process has left this wait.
             let left = until.saturating_sub(threads::since(state.began)).as_secs() + 1;
-            parts.push(format!("the server is left alone for another {left} s; {waiting}"));
+            parts.push(format!("nothing is sent for another {left} s; {waiting}"));
         }
         if state.disk.failed.is_some() && counts.in_memory > 0 {
             parts.push(format!("the spool cannot be written: {} of them in memory only", counts.in_memory));
         }
         let max = self.settings.queue_max_bytes;
         if state.full && state.occupied_bytes() + MAX_MESSAGE_BYTES as u64 > max {
-            parts.push(format!("the queue is full with {max} bytes"));
+            parts.push(format!("the queue is full: queue_max_bytes is {max}"));
         }
         Some(parts.join("; ")).filter(|sentence| !sentence.is_empty())
     }
 
-    /// An error if nothing is taken any more, or for now.
+    /// An error if messages are refused: the client was shut down, or the user has opted out.
     pub(crate) fn check_open(&self) -> Result<(), Error> {
         self.check(&mut self.lock())
     }
 
-    /// The same, and where the user is to be asked first and has not answered.
+    /// The same, and an error too if the user is to be asked first and has not answered.
     pub(crate) fn check_answered(&self) -> Result<(), Error> {
         let mut state = self.lock();
         self.check(&mut state)?;
         if state.choice.wish.is_unanswered { Err(self.refuse(&mut state)) } else { Ok(()) }
     }
 
-    /// A message of somebody who has opted out since it was begun is not taken, even if they opted in again.
+    /// If the user has opted out since a message was begun, it is not taken, even if they have opted in again.
     fn check_period(&self, state: &mut State, period: Period) -> Result<(), Error> {
         if state.choice.wish.period == period { Ok(()) } else { Err(self.refuse(state)) }
     }
@@ -696,7 +697,7 @@ impl Queue {
     }
 
     fn refuse(&self, state: &mut State) -> Error {
-        // Another process may have opted in, and nothing else would wake the worker to see it.
+        // The user may have opted in through another process, and nothing else would wake the delivery thread to check.
         if self.spool.is_some() && state.choice.asked.is_none_or(|asked| threads::since(asked) >= ASK_INTERVAL) {
             state.choice.asked = Some(threads::now());
             state.choice.asks = true;
@@ -709,7 +710,7 @@ impl Queue {
         self.lock().closed
     }
 
-    /// Tells the worker to end, whatever is left.
+    /// Tells the threads to end, whatever is left.
     pub(crate) fn end(&self) {
         let mut state = self.lock();
         state.closed = true;
@@ -721,7 +722,7 @@ impl Queue {
         self.dirty.notify_one();
     }
 
-    /// What is held when the client ends was never allowed to be kept.
+    /// What is still held when the client ends is dropped: the user has not allowed it to be stored.
     fn end_of_holding(&self, state: &mut State) {
         if !state.choice.wish.holds() {
             return;
@@ -733,7 +734,7 @@ impl Queue {
         }
     }
 
-    /// Has what is in memory tried on the disk once more, for so long.
+    /// Tries once more to write out what is in memory, for so long.
     pub(crate) fn rescue(&self, time: Duration) {
         let mut state = self.lock();
         self.end_of_holding(&mut state);
@@ -746,7 +747,7 @@ impl Queue {
     }
 
     /// Waits for the disk for so long, and for a quarter of a second at least. That is counted in slices: on a busy
-    /// machine each takes longer, and so does what the thread is at that has the disk.
+    /// machine each takes longer, and so does the thread that is using the disk.
     fn wait_for_disk<'a>(
         &'a self,
         mut state: Guard<'a>,
@@ -769,7 +770,7 @@ impl Queue {
         state
     }
 
-    /// Has the delivery thread do something on the disk, which whoever ends the client does not wait for long.
+    /// Does something on the disk, on the delivery thread. The end of the client does not wait long for it.
     pub(crate) fn at_disk<T>(&self, call: impl FnOnce() -> T) -> T {
         self.lock().worker.at_disk = true;
         let result = call();
@@ -777,20 +778,21 @@ impl Queue {
         result
     }
 
-    /// Waits for the worker to have ended; whether it has. What keeps it is a request, for which it has this time, or
-    /// the disk, or a callback, or that its thread never came to run; for these it has what is left since `start`.
-    /// After that what is under way is left behind, if that is wanted, and so is the worker where it is at it itself.
+    /// Waits for the delivery thread to end, and returns whether it has. It may be busy with a request, for which it
+    /// has this time; or with the disk or a callback, or it may not have run yet: for these it has what is left since
+    /// `start`. After that, with `abandon`, requests under way are left behind, and so is the thread itself if it is
+    /// making one.
     pub(crate) fn wait_for_end(&self, start: Instant, time: Duration, abandon: bool) -> bool {
         let mut state = self.lock();
         let (now, mut slices) = (threads::now(), 0);
         while state.worker.runs {
             let own = OWN_STEPS_MAX.saturating_sub(threads::since(start));
-            // What it is at is waited for, but not all that waits behind it: each may be a slow callback.
+            // What it does now is waited for, but not all that comes after it: each may be a slow callback.
             let WorkerState { requesting, requests, awaits_answers, abandoned, .. } = state.worker;
             let more = requests > 0 && !abandoned && (awaits_answers || !state.worker.landed.is_empty());
             let left = match (requesting || more, state.worker.at_disk) {
                 (true, _) => time.saturating_sub(threads::since(now)),
-                // In slices: on a busy machine each takes longer, and so does what the thread is at.
+                // In slices: on a busy machine each takes longer, and so does what the thread is doing.
                 (_, true) if slices < END_SLICES => own.min(DISK_GRACE / END_SLICES),
                 (_, true) => Duration::ZERO,
                 (_, false) => own,
@@ -810,13 +812,13 @@ impl Queue {
         true
     }
 
-    /// Whether what was under way at the end was left behind.
+    /// Whether the requests under way at the end were left behind.
     pub(crate) fn is_abandoned(&self) -> bool {
         self.lock().worker.abandoned
     }
 
-    /// Has the folder left as whoever comes next should find it, and what was accepted synced if that is wanted, and
-    /// waits so long for it; whether the folder is. A disk that does not answer is left to its threads.
+    /// Has the folder tidied for the next owner, and what was accepted synced if the settings say so. Waits so long for
+    /// it, and returns whether the folder is tidy. If the disk does not answer, the threads are left behind.
     pub(crate) fn put_away(&self, time: Duration) -> bool {
         let mut state = self.lock();
         state.errands.put_away = true;
@@ -830,13 +832,13 @@ impl Queue {
         !state.errands.runs
     }
 
-    /// Whether the thread for errands is missing: it was not started, or could not be.
+    /// Whether the errand thread is missing: it was not started, or could not be.
     pub(crate) fn lacks_errands(&self) -> bool {
         let state = self.lock();
         self.spool.is_some() && !state.errands.runs && !state.errands.put_away
     }
 
-    /// Notes that the worker runs, or has ended.
+    /// Notes that the delivery thread runs, or has ended.
     pub(crate) fn set_working(&self, working: bool) {
         self.lock().worker.runs = working;
         self.settled.notify_all();
@@ -846,13 +848,13 @@ impl Queue {
         self.lock().stats()
     }
 
-    /// How long the queue has been there: the clock of everything that has to do with delivery.
+    /// How long the queue has existed: the clock of everything that has to do with delivery.
     pub(crate) fn elapsed(&self) -> Duration {
         threads::since(self.lock().began)
     }
 
     pub(crate) fn lock(&self) -> Guard<'_> {
-        // A panic while the lock was held was a bug of ours; the host's messages are worth more than its consequences.
+        // A panic while the lock was held is a bug of ours; going on may still deliver the host's messages.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

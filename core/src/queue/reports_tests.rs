@@ -1,4 +1,5 @@
-//! What the host is told of what was dropped for room: by itself, and as the queue comes to it. No thread runs here.
+//! What the host is told of messages that were dropped for room: the reports alone, and those of a queue. No thread
+//! runs here.
 
 use std::time::Duration;
 
@@ -10,7 +11,7 @@ use crate::user::person::Wish;
 
 const MESSAGE: &[u8] = br#"{"messageId":"m"}"#;
 
-/// A queue for so few messages that it drops some soon.
+/// A queue for ten messages, so that it soon drops some.
 fn queue(tells_dropped: bool) -> Queue {
     let settings = Settings {
         room: 4 * (MESSAGE.len() + 1),
@@ -25,13 +26,13 @@ fn queue(tells_dropped: bool) -> Queue {
     Queue::new(settings, None, Wish::NEVER_ASKED)
 }
 
-/// Has it drop a chunk of four.
+/// Makes it drop a chunk of four.
 fn fill(queue: &Queue) {
     (0..11).for_each(|_| queue.push(MESSAGE, Wish::NEVER_ASKED.period).expect("taken"));
     assert_eq!(queue.stats().dropped, 4);
 }
 
-/// A chunk of so many messages that holds so much memory.
+/// A dropped chunk of so many messages that holds so many bytes of memory.
 fn dropped(number: u64, messages: u64, bytes: usize) -> Dropped {
     let mut shelf = Shelf::default();
     shelf.begin(crate::queue::chunk::Chunk::in_memory(bytes).expect("memory"), 0);
@@ -43,7 +44,7 @@ fn dropped(number: u64, messages: u64, bytes: usize) -> Dropped {
 }
 
 #[test]
-fn what_is_dropped_is_told_once_and_whoever_flushes_waits_for_that() {
+fn the_host_is_told_once_of_what_is_dropped_and_a_flush_waits_for_it() {
     let queue = queue(true);
     fill(&queue);
     drop(queue.stop_taking()); // nothing else is left to wait for
@@ -67,7 +68,7 @@ fn nothing_is_held_for_a_host_that_does_not_want_to_know() {
 }
 
 #[test]
-fn what_waits_to_be_told_is_bounded_and_what_is_not_told_is_said() {
+fn what_waits_to_be_told_is_bounded_and_the_rest_is_reported() {
     let mut reports = Reports::default();
     let half = HELD_MAX_BYTES / 2;
     for number in 1..=5 {
@@ -77,7 +78,7 @@ fn what_waits_to_be_told_is_bounded_and_what_is_not_told_is_said() {
     let sentence = "on_delivery is not told of 30 messages that were dropped for room: too many at once";
     assert_eq!(reports.take_untold().as_deref(), Some(sentence));
     assert_eq!(reports.take_untold(), None, "once");
-    // What is being told is in memory until it was.
+    // What is being told stays in memory until the host was told.
     assert_eq!(reports.take().map(|dropped| dropped.number), Some(1));
     reports.add(dropped(6, 1, half));
     let sentence = "on_delivery is not told of 1 message that was dropped for room: too many at once";
@@ -100,7 +101,7 @@ fn a_chunk_that_is_larger_than_the_bound_is_told_alone() {
 }
 
 #[test]
-fn whoever_waits_waits_for_what_is_as_old_or_older() {
+fn a_flush_waits_for_what_is_as_old_or_older() {
     let mut reports = Reports::default();
     assert!(reports.is_empty() && reports.newest() == 0);
     reports.add(dropped(5, 1, 100));
@@ -114,14 +115,14 @@ fn whoever_waits_waits_for_what_is_as_old_or_older() {
 }
 
 #[test]
-fn what_cannot_be_read_is_said_and_so_is_what_comes_too_late() {
+fn what_cannot_be_read_or_comes_too_late_is_reported() {
     let mut reports = Reports::default();
     assert!(reports.begin_reading(&dropped(1, 3, 100), 100));
     assert!(!reports.is_settled());
     reports.end_reading(Err("a file cannot be read".to_owned()));
     let sentence = "on_delivery is not told of 3 messages that were dropped for room: a file cannot be read";
     assert_eq!(reports.take_untold().as_deref(), Some(sentence));
-    // One is in memory, one is being read and one is not when the end comes.
+    // At the end one chunk is in memory, one is being read, and one was not read yet.
     reports.add(dropped(2, 10, 100));
     assert!(reports.begin_reading(&dropped(3, 5, 100), 100));
     reports.close(7);
@@ -133,7 +134,7 @@ fn what_cannot_be_read_is_said_and_so_is_what_comes_too_late() {
 }
 
 #[test]
-fn no_room_to_be_told_is_no_reason_to_read_a_file() {
+fn without_room_to_report_it_a_file_is_not_read() {
     let mut reports = Reports::default();
     reports.add(dropped(1, 1, HELD_MAX_BYTES));
     assert!(!reports.begin_reading(&dropped(2, 3, 100), 100));
@@ -147,17 +148,17 @@ fn telling_holds_up_nothing_else_and_nothing_else_holds_up_telling() {
     for round in 0..3 {
         let Work::Tell(lines) = queue.next(&mut pace) else { panic!("there is something to tell, round {round}") };
         assert_eq!(lines.len(), usize::from(round == 0));
-        // The host is slow, and more is dropped all the time: what is to be sent has its turn.
+        // The host is slow, and more is dropped all the time: sending has its turn too.
         let Work::Send { number, .. } = queue.next(&mut pace) else { panic!("and to send, round {round}") };
         queue.not_under_way(number);
     }
     queue.set_paused(true);
-    assert!((0..3).all(|_| matches!(queue.next(&mut pace), Work::Tell(_))), "then there is nothing else to do");
+    assert!((0..3).all(|_| matches!(queue.next(&mut pace), Work::Tell(_))), "paused, there is nothing else to do");
     queue.set_paused(false);
     drop(queue.stop_taking());
-    assert!((0..3).all(|_| matches!(queue.next(&mut pace), Work::Tell(_))), "nor is it slept over");
+    assert!((0..3).all(|_| matches!(queue.next(&mut pace), Work::Tell(_))), "it does not sleep before that");
     queue.end();
-    assert!(matches!(queue.next(&mut pace), Work::Tell(_)), "nor forgotten at the end");
+    assert!(matches!(queue.next(&mut pace), Work::Tell(_)), "at the end the host is told too");
     queue.take_dropped().expect("a chunk");
     queue.has_told_dropped();
     assert!(matches!(queue.next(&mut pace), Work::End));

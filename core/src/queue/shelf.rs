@@ -1,6 +1,6 @@
 //! The shelf: all that waits, as a row of slots, the oldest first. A slot is a chunk on its way from the caller to the
-//! server. The shelf knows no disk and no clock; whoever takes a slot's content out brings it back, or finds that the
-//! slot is gone by then.
+//! server. The shelf knows no disk and no clock. A thread that takes a slot's content out brings it back later, and may
+//! find that the slot is gone.
 
 use std::collections::VecDeque;
 use std::io;
@@ -12,8 +12,8 @@ use crate::message::rules::MAX_BATCH_MESSAGES;
 use crate::queue::chunk::{Batch, Chunk, Retired};
 use crate::queue::policy::{Limits, Part, Parts};
 
-/// Own chunks are numbered from here on, in the order in which they were begun; what was found in the folder has
-/// numbers below, for it is older than all that anybody waits for.
+/// Own chunks are numbered from here on, in the order in which they were begun. What was found in the folder has lower
+/// numbers: it is older than anything that a flush waits for.
 const FIRST_OWN: u64 = 1 << 32;
 
 /// What is happening to a slot.
@@ -22,13 +22,13 @@ enum Phase {
     /// Messages are appended; only the last slot can be in it.
     Filling,
     Waiting,
-    /// Somebody has its content outside of the lock, to send it or to write it to the disk.
+    /// A thread has its content outside of the lock, to send it or to write it to the disk.
     Reading,
-    /// It is in hand to be sent, now or after a wait.
+    /// It is to be sent next, now or after a wait.
     InFlight,
     /// It kept failing: all that are Waiting come first.
     Later,
-    /// Nothing of it is left but its file, which somebody is about to delete.
+    /// Only its file is left, and is about to be deleted.
     Leaving,
 }
 
@@ -36,7 +36,7 @@ enum Phase {
 enum Content {
     Chunk(Chunk),
     Batch(Arc<Batch>),
-    /// In the file alone, or with whoever is reading it.
+    /// Only in the file, or with the thread that is reading it.
     Elsewhere,
 }
 
@@ -48,29 +48,29 @@ struct Slot {
     file: Option<PathBuf>,
     /// What is left of it, once it was in flight.
     parts: Option<Parts>,
-    /// How many messages there are in all of it, settled ones too.
+    /// How many messages it has in all, settled ones included.
     in_file: usize,
     /// When it was begun, in milliseconds since 1970.
     begun_ms: i64,
-    /// Files of it that are about to be deleted.
+    /// How many of its files are about to be deleted.
     leaving: u32,
-    /// How many messages are left, and their bytes, each with the comma behind it.
+    /// How many messages are left, and their bytes, each with the comma that follows it.
     messages: u64,
     bytes: u64,
-    /// It was found, and nobody has read it yet: how many messages there are is not known, and `bytes` is what it
-    /// occupies on the disk.
+    /// It was found, and not read yet: the number of its messages is not known, and `bytes` is what it occupies on the
+    /// disk.
     is_unread: bool,
     /// A caller is writing a message to its file, outside of the lock.
     is_busy: bool,
     /// Its file is being cut to its content.
     is_cut: bool,
-    /// Its file is longer than its content, which has so many bytes: it went on its way before it was cut.
+    /// Its file is longer than its content, which has so many bytes: it was put in flight before it was cut.
     uncut: Option<usize>,
     /// It is being written to a new file.
     is_rescued: bool,
-    /// Its file is not to be trusted: the disk could not be made to hold it.
+    /// Its file is not to be trusted: it could not be synced.
     is_doubtful: bool,
-    /// A request for some of it is under way.
+    /// A request for a part of it is under way.
     is_under_way: bool,
 }
 
@@ -117,20 +117,20 @@ impl Slot {
         }
     }
 
-    /// Whether nobody is changing its file.
+    /// Whether no thread is changing its file.
     fn is_free(&self) -> bool {
         !self.is_busy && !self.is_cut
     }
 }
 
-/// What waits, in numbers.
+/// The counts of what waits.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Counts {
     pub(crate) messages: u64,
     pub(crate) bytes: u64,
     /// Of the messages, those that would be lost with the process.
     pub(crate) in_memory: u64,
-    /// What was found and not read yet occupies so much.
+    /// The size on the disk of what was found and not read yet.
     pub(crate) unread_bytes: u64,
 }
 
@@ -139,7 +139,7 @@ pub(crate) struct Counts {
 pub(crate) struct Leaving {
     pub(crate) number: u64,
     pub(crate) file: PathBuf,
-    /// Nobody has counted what is in it.
+    /// Its messages were not counted yet.
     pub(crate) is_unread: bool,
 }
 
@@ -147,13 +147,13 @@ pub(crate) struct Leaving {
 pub(crate) enum Taken {
     Own(Chunk),
     Batch(Arc<Batch>),
-    /// Nobody has read it yet.
+    /// It was not read yet.
     Found(PathBuf),
     /// It was in flight before.
     Again(PathBuf),
 }
 
-/// What was dropped for room, for the host to be told of.
+/// What was dropped for room, and the host is to be told of.
 pub(crate) struct Dropped {
     /// Its slot.
     pub(crate) number: u64,
@@ -161,7 +161,7 @@ pub(crate) struct Dropped {
     pub(crate) messages: u64,
     /// Where they are.
     pub(crate) taken: Taken,
-    /// How they had fared, if they were in flight before, and how many messages there were then.
+    /// What was left of the slot, if it was in flight before, and how many messages it had in all.
     parts: Option<Parts>,
     in_file: usize,
 }
@@ -176,13 +176,13 @@ impl Dropped {
         }
     }
 
-    /// Which messages of what was read are meant, the oldest first. Where a file has lost lines since some of them were
-    /// settled nobody can say which: none.
+    /// Which messages of the batch that was read were dropped, the oldest first. None if some were settled and the file
+    /// has lost lines since: it cannot be told which are left.
     pub(crate) fn parts(&self, batch: &Batch) -> Vec<Part> {
         let mut parts = match &self.parts {
             Some(parts) if self.in_file == batch.len() => parts.clone().take_all(),
             Some(_) => Vec::new(),
-            // What stands behind them was written by a call that failed, and is elsewhere too.
+            // A message after these was written by a call that then failed, and queued it elsewhere.
             None => Parts::new(batch.len().min(usize::try_from(self.messages).unwrap_or(usize::MAX))).take_all(),
         };
         parts.retain(|part| !part.messages.is_empty());
@@ -200,7 +200,7 @@ pub(crate) struct Shelf {
 }
 
 impl Shelf {
-    /// Begins a chunk, and seals the one before; if nothing is in that, it is given back.
+    /// Begins a chunk, and seals the one before, which is given back if it is empty.
     pub(crate) fn begin(&mut self, chunk: Chunk, begun_ms: i64) -> Option<Chunk> {
         let unused = self.seal();
         let file = chunk.path().map(Path::to_owned);
@@ -210,7 +210,7 @@ impl Shelf {
         unused
     }
 
-    /// Ends the appending; if nothing was appended, the chunk is given back.
+    /// Seals the chunk that is being filled; if it is empty, it is given back.
     pub(crate) fn seal(&mut self) -> Option<Chunk> {
         let last = self.slots.back_mut().filter(|slot| slot.phase == Phase::Filling)?;
         if last.messages > 0 || last.is_busy {
@@ -223,7 +223,7 @@ impl Shelf {
         }
     }
 
-    /// Takes on what was found in the folder: files and what they occupy, the oldest first.
+    /// Adds what was found in the folder: files and their sizes on the disk, the oldest first.
     pub(crate) fn find(&mut self, found: impl IntoIterator<Item = (PathBuf, u64)>) {
         for (file, bytes) in found {
             self.next_found += 1;
@@ -255,7 +255,7 @@ impl Shelf {
         self.active().map_or((0, 0), |slot| (slot.messages, slot.bytes))
     }
 
-    /// Whether the chunk that is being filled is kept in memory.
+    /// Whether the chunk that is being filled is in memory.
     pub(crate) fn is_filling_memory(&self) -> bool {
         self.active().is_some_and(|slot| slot.file.is_none())
     }
@@ -293,7 +293,8 @@ impl Shelf {
         Ok(())
     }
 
-    /// The file of the chunk that is being filled, to be written to outside of the lock; none while another has it.
+    /// The file of the chunk that is being filled, to be written to outside of the lock; none while another caller has
+    /// it.
     pub(crate) fn lend_file(&mut self) -> Option<(u64, Box<dyn Appended>)> {
         let slot = self.active_mut()?;
         let Content::Chunk(chunk) = &mut slot.content else { return None };
@@ -302,7 +303,7 @@ impl Shelf {
         Some((slot.number, file))
     }
 
-    /// Takes a file back, and what was written to it; whether the message is kept. It is not where the user opted out
+    /// Takes a file back, and counts what was written to it. False if the slot is gone, because the user opted out
     /// meanwhile.
     pub(crate) fn return_file(&mut self, number: u64, file: Box<dyn Appended>, bytes: Option<u64>) -> bool {
         let Some(slot) = self.slot(number).filter(|slot| slot.phase != Phase::Leaving) else { return false };
@@ -324,12 +325,12 @@ impl Shelf {
         self.slots.get_mut(at)
     }
 
-    /// Whether something could be sent besides what is being filled.
+    /// Whether something could be sent, apart from the chunk that is being filled.
     pub(crate) fn is_anything_sealed(&self) -> bool {
         self.slots.iter().any(Slot::can_be_sent)
     }
 
-    /// Whether anything but this slot could be sent.
+    /// Whether anything could be sent apart from this slot.
     pub(crate) fn has_others(&self, number: u64) -> bool {
         let can_go = |slot: &Slot| match slot.phase {
             Phase::Waiting => true,
@@ -344,8 +345,7 @@ impl Shelf {
         self.slots.iter().any(|slot| slot.phase == Phase::Waiting)
     }
 
-    /// Whether a slot is Waiting, and can be had: else the one that is being filled is to be sealed before
-    /// [`Shelf::next`].
+    /// Whether a slot is Waiting and free. If not, the one that is being filled is to be sealed before [`Shelf::next`].
     pub(crate) fn is_any_waiting(&self) -> bool {
         self.slots.iter().any(|slot| slot.phase == Phase::Waiting && slot.is_free())
     }
@@ -364,8 +364,8 @@ impl Shelf {
         Some((slot.number, taken))
     }
 
-    /// Puts what was read in flight. How many messages of it have come or gone since they were counted is made good:
-    /// the difference is returned. None if the slot is gone.
+    /// Puts what was read in flight. Corrects the counts where the file has more or fewer messages than were counted,
+    /// and returns the difference. None if the slot is gone.
     pub(crate) fn fly(&mut self, number: u64, batch: &Arc<Batch>, room: usize) -> Option<Change> {
         let slot = self.slot(number).filter(|slot| slot.phase == Phase::Reading)?;
         let before = (slot.messages, slot.bytes, slot.is_unread, slot.file.is_none());
@@ -374,7 +374,7 @@ impl Shelf {
                 parts.next_turn();
                 parts
             }
-            // What is left of a file that lost lines cannot be told: all that is there is sent once more.
+            // The file has lost lines, so it cannot be told which messages are settled: all of it is sent once more.
             _ => Parts::of_sizes(batch.sizes(), room),
         };
         let messages = parts.messages() as u64;
@@ -404,7 +404,7 @@ impl Shelf {
         }
     }
 
-    /// What is to be sent next, if anything is in flight that is in no request.
+    /// What is to be sent next, if a slot is in flight and in no request.
     pub(crate) fn in_flight(&self) -> Option<(u64, Arc<Batch>, Option<Part>)> {
         let slot = self.slots.iter().find(|slot| slot.phase == Phase::InFlight && !slot.is_under_way)?;
         let Content::Batch(batch) = &slot.content else { return None };
@@ -432,7 +432,7 @@ impl Shelf {
         self.slot(number).filter(|slot| slot.phase == Phase::InFlight)?.parts.as_mut()
     }
 
-    /// Takes messages of a slot that are settled off the counts.
+    /// Takes settled messages of a slot off the counts, and returns how many they were.
     pub(crate) fn settle(&mut self, number: u64, settled: &[Part]) -> u64 {
         let Some(slot) = self.slot(number) else { return 0 };
         let Content::Batch(batch) = &slot.content else { return 0 };
@@ -453,7 +453,7 @@ impl Shelf {
         }
     }
 
-    /// A turn in flight is over: a slot of which nothing is left goes, one that is stuck comes again later.
+    /// Ends a turn in flight: a slot with nothing left goes; one that keeps failing is tried again later.
     pub(crate) fn put_back(&mut self, number: u64, limits: Limits) -> Option<Leaving> {
         let others = self.has_others(number);
         let slot = self.slot(number).filter(|slot| slot.phase == Phase::InFlight)?;
@@ -468,15 +468,15 @@ impl Shelf {
         None
     }
 
-    /// Whoever took a slot's content could not read it: it waits again. For a disk that may work later.
+    /// A slot's content could not be read for now: it waits again, because the disk may work later.
     pub(crate) fn unread(&mut self, number: u64) {
         if let Some(slot) = self.slot(number).filter(|slot| slot.phase == Phase::Reading) {
             slot.phase = Phase::Waiting;
         }
     }
 
-    /// Takes a slot out, counted as lost or delivered by whoever calls: its messages are off the counts. What is left
-    /// of it is its file.
+    /// Takes a slot and its messages off the counts; the caller counts them as lost or delivered. Only its file is
+    /// left.
     pub(crate) fn leave(&mut self, number: u64) -> Option<Leaving> {
         let at = self.slots.binary_search_by_key(&number, |slot| slot.number).ok()?;
         let slot = &mut self.slots[at];
@@ -499,7 +499,7 @@ impl Shelf {
         match file {
             Some(file) => Some(Leaving { number, file, is_unread }),
             None => {
-                // Whoever is writing it to a file comes back with that file, and then it goes.
+                // A thread that is writing it to a file comes back with that file, and then the slot goes.
                 if !is_rescued {
                     self.slots.remove(at);
                 }
@@ -508,13 +508,13 @@ impl Shelf {
         }
     }
 
-    /// The same, if nothing is in it.
+    /// The same, if the slot is empty.
     pub(crate) fn leave_if_empty(&mut self, number: u64) -> Option<Leaving> {
         self.slot(number).filter(|slot| slot.messages == 0 && !slot.is_unread)?;
         self.leave(number)
     }
 
-    /// Takes a slot out together with its file, which stays where it is for whoever looks next.
+    /// Gives a slot up, and leaves its file where it is for the next look into the folder.
     pub(crate) fn abandon(&mut self, number: u64) -> u64 {
         let messages = self.slot(number).map_or(0, |slot| slot.messages);
         let _ = self.leave(number);
@@ -522,7 +522,7 @@ impl Shelf {
         messages
     }
 
-    /// The file of a slot that was leaving is gone.
+    /// Notes that the file of a slot that is Leaving is gone.
     pub(crate) fn gone(&mut self, number: u64) {
         if let Ok(at) = self.slots.binary_search_by_key(&number, |slot| slot.number)
             && self.slots[at].phase == Phase::Leaving
@@ -535,13 +535,13 @@ impl Shelf {
         }
     }
 
-    /// Whether a slot is in nobody's hand. What is in flight is not while it waits for its next attempt, between two
+    /// Whether no thread is using a slot. A slot in flight counts too while it waits for its next attempt, between two
     /// requests.
     fn is_droppable(slot: &Slot) -> bool {
         slot.can_be_sent() && !slot.is_busy
     }
 
-    /// Drops the oldest slot that nobody has in hand: what was in it, and its file.
+    /// Drops the oldest slot that no thread is using, and returns what was in it, and its file.
     pub(crate) fn drop_oldest(&mut self) -> Option<(Dropped, Option<Leaving>)> {
         let slot = self.slots.iter_mut().find(|slot| Shelf::is_droppable(slot))?;
         let Slot { number, messages, in_file, .. } = *slot;
@@ -549,7 +549,7 @@ impl Shelf {
         Some((dropped, self.leave(number)))
     }
 
-    /// Whether a slot is this client's own, and was not found in the folder.
+    /// Whether a slot is this client's own, rather than found in the folder.
     pub(crate) fn is_own(number: u64) -> bool {
         number > FIRST_OWN
     }
@@ -559,7 +559,7 @@ impl Shelf {
         self.slots.iter().filter(|slot| Shelf::is_droppable(slot)).map(|slot| slot.bytes).sum()
     }
 
-    /// Throws everything away: how many messages, and the files they were in.
+    /// Throws everything away, and returns how many messages that were, and their files.
     pub(crate) fn purge(&mut self) -> (u64, Vec<Leaving>) {
         let messages = self.counts.messages;
         let numbers: Vec<u64> = self.slots.iter().map(|slot| slot.number).collect();
@@ -567,7 +567,7 @@ impl Shelf {
         (messages, leaving)
     }
 
-    /// A sealed chunk that is longer than its content, to be let go of.
+    /// A sealed chunk whose file is longer than its content, to be unmapped and cut.
     pub(crate) fn retire(&mut self) -> Option<(u64, Retired)> {
         let sealed = self.slots.iter_mut().filter(|slot| slot.phase == Phase::Waiting && !slot.is_busy);
         for slot in sealed {
@@ -581,8 +581,8 @@ impl Shelf {
         None
     }
 
-    /// A file that went on its way before it was cut, and may stay for long: the length of its content is returned too.
-    /// What is being sent is likely to go soon, and only counts `at_the_end`.
+    /// A file that was put in flight before it was cut, and may stay for long, and the length of its content. What is
+    /// being sent will probably go soon, and only counts `at_the_end`.
     pub(crate) fn uncut(&mut self, at_the_end: bool) -> Option<(PathBuf, usize)> {
         let stays = |slot: &&mut Slot| {
             let stays = slot.phase == Phase::Later || at_the_end && slot.phase == Phase::InFlight;
@@ -592,7 +592,8 @@ impl Shelf {
         slot.file.clone().zip(slot.uncut.take())
     }
 
-    /// The file of a slot that was retired is cut. If somebody else had taken it, it is in another file now.
+    /// Notes that the file of a retired slot is cut; or, if another process had taken it, that it is in another file
+    /// now.
     pub(crate) fn cut(&mut self, number: u64, instead: Option<PathBuf>) -> Option<Leaving> {
         let Some(slot) = self.slot(number).filter(|slot| slot.phase != Phase::Leaving) else {
             return instead.map(|file| Leaving { number: 0, file, is_unread: false });
@@ -605,8 +606,8 @@ impl Shelf {
         None
     }
 
-    /// A slot that should be in another place: in memory though there is a disk, or in a file that is not to be
-    /// trusted. The oldest first.
+    /// The oldest slot that is to be written to a new file: it is in memory though there is a disk, or its file is not
+    /// to be trusted.
     pub(crate) fn rescue(&mut self) -> Option<(u64, i64, Taken)> {
         let wants = |slot: &&mut Slot| {
             let is_free = matches!(slot.phase, Phase::Waiting | Phase::InFlight) && slot.is_free();
@@ -629,7 +630,7 @@ impl Shelf {
         Some((slot.number, slot.begun_ms, taken))
     }
 
-    /// A slot that is being rescued has been read: it may be sent while it is written. False if it is gone.
+    /// Notes that a slot that is being rescued was read: it may be sent while it is written. False if it is gone.
     pub(crate) fn rescued_from(&mut self, number: u64, batch: &Arc<Batch>) -> bool {
         let Some(slot) = self.slot(number).filter(|slot| slot.phase == Phase::Reading) else { return false };
         slot.phase = Phase::Waiting;
@@ -638,8 +639,8 @@ impl Shelf {
         true
     }
 
-    /// It is in a new file now, or could not be written. The file that is to be deleted: the old one or, where all
-    /// messages were settled meanwhile, the new one.
+    /// Notes that a slot is in a new file now, or could not be written. Returns the file that is to be deleted: the old
+    /// one or, if all messages were settled meanwhile, the new one.
     pub(crate) fn rescued(&mut self, number: u64, file: Option<PathBuf>) -> Vec<Leaving> {
         let Ok(at) = self.slots.binary_search_by_key(&number, |slot| slot.number) else {
             return file.map(|file| Leaving { number, file, is_unread: false }).into_iter().collect();
@@ -647,7 +648,7 @@ impl Shelf {
         let slot = &mut self.slots[at];
         slot.is_rescued = false;
         if slot.phase == Phase::Leaving {
-            // Its old file, if there was one, is being seen to.
+            // Its old file, if there was one, is being deleted already.
             slot.leaving += u32::from(file.is_some());
             if slot.leaving == 0 {
                 self.slots.remove(at);
@@ -665,18 +666,18 @@ impl Shelf {
             // What is in a file need not be in memory too.
             slot.content = Content::Elsewhere;
         }
-        // Not the slot's own file any more: nobody waits for it.
+        // It is not the slot's file any more, so the slot need not wait for it.
         before.map(|file| Leaving { number: 0, file, is_unread: false }).into_iter().collect()
     }
 
-    /// The disk could not be made to hold this file: what is in it is to be written anew.
+    /// Notes that this file could not be synced: its messages are to be written to a new one.
     pub(crate) fn doubt(&mut self, file: &Path) {
         if let Some(slot) = self.slots.iter_mut().find(|slot| slot.file.as_deref() == Some(file)) {
             slot.is_doubtful = true;
         }
     }
 
-    /// Takes out everything that would be lost with the process.
+    /// Takes out all messages that would be lost with the process.
     pub(crate) fn take_lost(&mut self) -> Vec<(Arc<Batch>, Part)> {
         let _ = self.is_filling_memory().then(|| self.seal());
         let is_lost = |slot: &&Slot| slot.file.is_none() && slot.phase != Phase::Leaving;
@@ -705,7 +706,7 @@ impl Shelf {
         newest.next().map_or(0, |slot| slot.number)
     }
 
-    /// Whether nothing is left of all up to this one, and nothing of what was found.
+    /// Whether nothing is left of the slots up to this one, nor of what was found.
     pub(crate) fn is_settled_up_to(&self, number: u64) -> bool {
         let oldest = self.slots.front().filter(|slot| slot.phase != Phase::Filling || slot.messages > 0);
         oldest.is_none_or(|slot| slot.number > number.max(FIRST_OWN))
@@ -724,9 +725,9 @@ impl Shelf {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Change {
     None,
-    /// So many messages are new.
+    /// This many messages are new.
     Found(u64),
-    /// So many are missing.
+    /// This many are missing.
     Lost(u64),
 }
 

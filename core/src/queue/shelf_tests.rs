@@ -1,4 +1,4 @@
-//! The shelf by itself: each way through it, and a long random walk along all of them at once.
+//! The shelf alone: each way through it, and a long random walk along all of them.
 
 use super::*;
 use crate::queue::chunk::write_lines;
@@ -22,13 +22,13 @@ fn written(name: &str) -> Chunk {
     Chunk::written(Box::new(Nowhere), PathBuf::from(name))
 }
 
-/// What a file holds that these messages were written to.
+/// The content of a file with these messages.
 fn content(messages: &[String]) -> Arc<Batch> {
     Arc::new(Batch::checked(write_lines(messages.iter().map(|message| message.as_bytes()))))
 }
 
 impl Shelf {
-    /// The counts, counted again.
+    /// The counts, computed from the slots.
     fn recount(&self) -> Counts {
         let mut counts = Counts::default();
         for slot in &self.slots {
@@ -51,7 +51,7 @@ impl Shelf {
         assert!(!self.slots.iter().take(before_last).any(is_filling), "only the last is being filled");
         for slot in self.slots.iter().filter(|slot| slot.phase == Phase::Leaving) {
             assert_eq!(slot.messages, 0);
-            assert!(slot.leaving > 0 || slot.is_rescued, "somebody is going to take it away");
+            assert!(slot.leaving > 0 || slot.is_rescued, "a thread is going to remove it");
         }
     }
 
@@ -111,8 +111,8 @@ fn an_empty_chunk_is_given_back_and_a_file_counts_until_it_is_gone() {
     shelf.begin(written("b"), 0);
     let (number, file) = shelf.lend_file().expect("free");
     assert!(shelf.lend_file().is_none() && shelf.is_filling_written(), "one at a time");
-    assert!(shelf.seal().is_none(), "somebody is writing to it");
-    assert!(shelf.next().is_none(), "nor can it be sent meanwhile");
+    assert!(shelf.seal().is_none(), "a caller is writing to it");
+    assert!(shelf.next().is_none(), "it cannot be sent meanwhile");
     assert!(shelf.return_file(number, file, Some(3)));
     assert_eq!(shelf.counts(), counts(1, 3, 0, 0));
     let (number, _) = shelf.fly_next(|_| content(&["{}".to_owned()]));
@@ -133,9 +133,9 @@ fn what_was_found_is_older_than_all_else_and_counted_when_it_is_read() {
     shelf.seal();
     shelf.find([(PathBuf::from("x"), 500), (PathBuf::from("y"), 600)]);
     assert_eq!(shelf.counts(), counts(1, 3, 1, 1100));
-    assert!(!shelf.is_settled_up_to(0), "who waits for anything waits for what was there before");
+    assert!(!shelf.is_settled_up_to(0), "a flush also waits for what was there before");
     let (number, taken) = shelf.next().expect("the oldest");
-    let Taken::Found(path) = taken else { panic!("nobody has read it") };
+    let Taken::Found(path) = taken else { panic!("it was not read yet") };
     assert_eq!(path, Path::new("x"));
     let batch = content(&["{}".to_owned(), "{\"b\":1}".to_owned()]);
     assert_eq!(shelf.fly(number, &batch, ROOM), Some(Change::Found(2)));
@@ -145,7 +145,7 @@ fn what_was_found_is_older_than_all_else_and_counted_when_it_is_read() {
     assert_eq!(
         (dropped.messages, leaving.map(|leaving| leaving.is_unread)),
         (0, Some(true)),
-        "whoever deletes it counts it"
+        "the thread that deletes it counts it"
     );
     shelf.check();
 }
@@ -165,7 +165,7 @@ fn lines_that_are_missing_are_lost() {
 }
 
 #[test]
-fn the_oldest_that_nobody_has_in_hand_is_dropped_those_that_keep_failing_too() {
+fn the_oldest_slot_that_no_thread_uses_is_dropped_even_if_it_keeps_failing() {
     let mut shelf = Shelf::default();
     for name in ["a", "b", "c"] {
         shelf.begin(written(name), 0);
@@ -186,14 +186,14 @@ fn the_oldest_that_nobody_has_in_hand_is_dropped_those_that_keep_failing_too() {
     assert_eq!(leaving.map(|leaving| leaving.number), Some(first));
     assert!(shelf.drop_oldest().is_none(), "one is being sent, one is being filled, one is leaving");
     shelf.set_under_way(second, false);
-    let (_, leaving) = shelf.drop_oldest().expect("nobody is at it between two requests");
+    let (_, leaving) = shelf.drop_oldest().expect("no thread uses it between two requests");
     assert_eq!((leaving.map(|leaving| leaving.number), shelf.bytes_under_way()), (Some(second), 0));
     assert!(shelf.drop_oldest().is_none());
     shelf.check();
 }
 
 #[test]
-fn of_what_is_dropped_the_host_is_told_what_was_left_and_how_it_had_fared() {
+fn the_host_is_told_what_was_left_of_a_dropped_slot_and_of_its_attempts() {
     let all = content(&["{}".to_owned(), "{\"b\":1}".to_owned(), "{\"c\":2}".to_owned()]);
     let mut shelf = Shelf::default();
     shelf.begin(written("a"), 0);
@@ -216,7 +216,7 @@ fn of_what_is_dropped_the_host_is_told_what_was_left_and_how_it_had_fared() {
     let parts = dropped.parts(&all);
     assert_eq!(parts.len(), 1);
     assert_eq!((parts[0].messages.clone(), parts[0].attempts, parts[0].http_status), (1..3, 1, Some(503)));
-    assert!(dropped.parts(&content(&["{}".to_owned()])).is_empty(), "nobody can say which are left");
+    assert!(dropped.parts(&content(&["{}".to_owned()])).is_empty(), "it cannot be told which are left");
     shelf.check();
 }
 
@@ -238,7 +238,7 @@ fn what_a_failed_call_has_left_in_a_dropped_file_is_not_told() {
 }
 
 #[test]
-fn what_is_in_memory_is_sent_while_it_is_being_written_out_and_who_ends_second_cleans_up() {
+fn a_slot_is_sent_while_it_is_written_out_and_whichever_ends_last_cleans_up() {
     for delivered_first in [true, false] {
         let mut shelf = Shelf::default();
         shelf.begin(memory(), 77);
@@ -246,7 +246,7 @@ fn what_is_in_memory_is_sent_while_it_is_being_written_out_and_who_ends_second_c
         shelf.seal();
         let (number, begun_ms, taken) = shelf.rescue().expect("it is in memory");
         assert!(begun_ms == 77 && shelf.rescue().is_none() && shelf.next().is_none());
-        let Taken::Own(chunk) = taken else { panic!("nobody has read it") };
+        let Taken::Own(chunk) = taken else { panic!("it was not read yet") };
         let batch = Arc::new(chunk.into_batch(|_| unreachable!("it is in memory")).expect("memory"));
         assert!(shelf.rescued_from(number, &batch));
         let (same, _) = shelf.fly_next(|_| unreachable!("it is in memory"));
@@ -287,7 +287,7 @@ fn everything_is_thrown_away_wherever_it_is() {
     let (reading, _) = shelf.next().expect("found");
     let (messages, leaving) = shelf.purge();
     assert_eq!((messages, leaving.len()), (3, 3));
-    assert_eq!(shelf.fly(reading, &content(&["{}".to_owned()]), ROOM), None, "it was read for nothing");
+    assert_eq!(shelf.fly(reading, &content(&["{}".to_owned()]), ROOM), None, "it is gone when it was read");
     assert_eq!(shelf.counts(), Counts::default());
     for leaving in leaving {
         shelf.gone(leaving.number);
@@ -295,7 +295,7 @@ fn everything_is_thrown_away_wherever_it_is() {
     assert!(shelf.is_empty());
 }
 
-/// Whatever happens in whatever order: the counts are the sums, and nothing is lost from sight.
+/// In any order of steps the counts are the sums of the slots, and no slot is forgotten.
 #[test]
 fn the_counts_are_the_sums_after_every_step_of_a_random_walk() {
     let mut state = 11u64;
@@ -356,7 +356,7 @@ fn the_counts_are_the_sums_after_every_step_of_a_random_walk() {
                 if let Some((number, _, part)) = shelf.in_flight() {
                     if let Some(part) = part.filter(|_| random(2) == 0) {
                         let _ = shelf.parts(number).expect("there").take_all();
-                        // All that is left of it goes with this part.
+                        // This part is all that is left of it.
                         settled += shelf.settle(number, &[part]);
                     }
                     leaving.extend(shelf.put_back(number, SPOOLED));

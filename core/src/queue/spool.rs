@@ -8,12 +8,12 @@
 //!     rejected/                                       messages given up for good, and why
 //! ```
 //!
-//! An owner is a client in a process. Whoever gets the lock of an owner that is gone adopts its chunks. An adopter
-//! never cuts or rewrites them: should their owner live after all, having lost its lock, it has them mapped. A file of
-//! another version is nobody's business here.
+//! An owner is a client in a process. A client that gets the lock of an owner that is gone adopts its chunks. It never
+//! cuts or rewrites them: an owner that lost its lock may still be alive, with its chunks mapped. Files of another
+//! version are left alone.
 //!
-//! Of the folders beside this one, those of a write key or endpoint that the program has left may be named: what waits
-//! in them is adopted as well, under the same locks. Nothing is ever written there.
+//! The folders beside this one belong to other write keys and endpoints. The settings may name those that the program
+//! used before: what waits in them is adopted too, under the same locks. Nothing is ever written there.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -38,38 +38,38 @@ pub(crate) const REASON: &str = ".reason.txt";
 pub(crate) const REJECTED: &str = "rejected";
 pub(crate) const PACE: &str = "pace";
 
-/// So long nobody takes to write a small file.
+/// An unfinished file older than this was left by a process that died: writing a small file never takes so long.
 const UNFINISHED_MAX_MS: u64 = 60_000;
 
-/// How much is kept of what was given up, beside the quota of what waits; less where that is small.
+/// How many bytes of rejected messages are stored, in addition to the quota; less where the quota is small.
 const REJECTED_MAX_BYTES: u64 = 1 << 20;
 
-/// What an owner that is gone has left is copied together where it is this part of a chunk or less: what a crash leaves
-/// is a few hundred bytes in half a megabyte.
+/// A chunk of an owner that is gone is copied together with others if it fills no more than one part in this many: a
+/// crash leaves a few hundred bytes in half a megabyte.
 const SMALL_PART: usize = 2;
 
 pub(crate) struct Spool {
     storage: Arc<dyn Storage>,
     home: Arc<Home>,
     folder: PathBuf,
-    /// The folders beside it of a write key or endpoint that the program has left.
+    /// The folders beside it of a write key or endpoint that the program used before.
     formers: Vec<PathBuf>,
     /// Bytes of messages in a chunk.
     room: usize,
     /// The size of a chunk's file until it is full.
     file_bytes: usize,
     rejected_max_bytes: u64,
-    /// What was kept up to this time, in milliseconds since 1970, must not be sent: the user opted out then.
+    /// What was stored up to this time, in milliseconds since 1970, must not be sent: the user opted out then.
     discard_up_to_ms: AtomicI64,
-    /// Locked for moments only: nobody is to wait for a disk here.
+    /// Locked for moments only, and never while the disk is used.
     open: Mutex<Option<Open>>,
-    /// What waits beside this for other sources was told.
+    /// Whether the log says what waits for other sources.
     beside_told: Mutex<bool>,
-    /// That a former folder cannot be read was told.
+    /// Whether the log says that a former folder cannot be read.
     formers_told: Mutex<bool>,
 }
 
-/// What there is once the folder could be used.
+/// What exists once the folder is in use.
 struct Open {
     appending: Appending,
     owner: String,
@@ -87,16 +87,16 @@ pub(crate) struct Found {
     pub(crate) bytes: u64,
 }
 
-/// What a look into the folder shows.
+/// What a look into the folder finds.
 #[derive(Debug, Default)]
 pub(crate) struct Look {
     /// Chunks adopted just now, the oldest first.
     pub(crate) found: Vec<Found>,
-    /// What others have in the folder.
+    /// How many bytes other owners have in the folder.
     pub(crate) foreign_bytes: u64,
     /// How many files were deleted because the user has opted out since.
     pub(crate) discarded: usize,
-    /// What a person should know of it.
+    /// Lines for the log.
     pub(crate) log: Vec<String>,
 }
 
@@ -110,7 +110,7 @@ struct Leftover {
 }
 
 impl Spool {
-    /// A spool below a home, for chunks of this many bytes, with this quota. Nothing is done on the disk yet.
+    /// A spool below a home, for chunks of this many bytes, with this quota. Does not touch the disk yet.
     pub(crate) fn new(
         storage: Arc<dyn Storage>,
         home: Arc<Home>,
@@ -135,18 +135,18 @@ impl Spool {
         }
     }
 
-    /// Adopts what waits in the folders of these names too; its own is none of them.
+    /// Also adopts what waits in the folders of these names, which do not include its own.
     pub(crate) fn with_formers(self, names: &[String]) -> Self {
         let formers = names.iter().map(|name| self.home.path().join(name)).collect();
         Spool { formers, ..self }
     }
 
-    /// The folders of which all is delivered here, its own first.
+    /// The folders whose chunks this spool delivers, its own first.
     fn folders(&self) -> impl Iterator<Item = &PathBuf> {
         std::iter::once(&self.folder).chain(&self.formers)
     }
 
-    /// What was kept up to this time is deleted when it is found.
+    /// What was stored up to this time is deleted when it is found.
     pub(crate) fn discard_up_to(&self, ms: i64) {
         self.discard_up_to_ms.store(ms, Ordering::SeqCst);
     }
@@ -160,12 +160,12 @@ impl Spool {
         self.open.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Whether the folder is there and locked.
+    /// Whether the folder exists and our part of it is locked.
     fn is_prepared(&self) -> bool {
         self.open().is_some()
     }
 
-    /// Has the folder there, and our part of it locked.
+    /// Makes the folder, and locks our part of it.
     pub(crate) fn prepare(&self) -> io::Result<()> {
         if self.is_prepared() {
             return Ok(());
@@ -186,8 +186,8 @@ impl Spool {
         Ok(())
     }
 
-    /// A name that nobody has, and its lock. Whoever looks into the folder between the making of the file and its
-    /// locking takes the owner for one that is gone; then another name is needed.
+    /// A new owner's name, and its lock. Another process that looks into the folder after the file is made and before
+    /// it is locked takes the owner for one that is gone; then another name is tried.
     fn take_ownership(&self) -> io::Result<(String, Lock)> {
         for _ in 0..100 {
             let owner = owner();
@@ -195,14 +195,14 @@ impl Spool {
                 return Ok((owner, lock));
             }
         }
-        Err(io::Error::other("no lock could be had"))
+        Err(io::Error::other("no lock could be taken"))
     }
 
     fn lock_path(&self, owner: &str) -> PathBuf {
         self.folder.join(format!("{owner}{LOCK}"))
     }
 
-    /// The path of a new file, and how it takes what is appended.
+    /// The path of a new file, and how to append to it.
     fn next_path(&self, end: &str, begun_ms: i64) -> io::Result<(PathBuf, Appending)> {
         self.prepare()?;
         let mut guard = self.open();
@@ -232,7 +232,7 @@ impl Spool {
         }
     }
 
-    /// Where the folder itself is gone it is made anew at the next try, lock and all.
+    /// If the folder itself is gone, the next try makes it again, and takes a new lock.
     fn lost(&self, error: io::Error) -> io::Error {
         if error.kind() == io::ErrorKind::NotFound {
             drop(self.open().take());
@@ -240,7 +240,7 @@ impl Spool {
         error
     }
 
-    /// Whether somebody took the owner of this chunk, which is ours, for gone, and deleted it.
+    /// Whether another process took this chunk of ours for one of an owner that is gone, and deleted its file.
     pub(crate) fn is_taken(&self, chunk: &Retired) -> bool {
         match self.storage.identity(&chunk.path) {
             Ok(identity) => chunk.identity.is_some_and(|own| own != identity),
@@ -258,7 +258,7 @@ impl Spool {
         self.storage.read(path)
     }
 
-    /// Deletes a chunk; and the lock of its owner, if that is gone and this was its last.
+    /// Deletes a chunk, and the lock of its owner, if the owner is gone and this was its last chunk.
     pub(crate) fn remove(&self, path: &Path) -> io::Result<()> {
         kill::point("remove-before");
         let removed = match self.storage.remove(path) {
@@ -278,8 +278,8 @@ impl Spool {
         removed
     }
 
-    /// Lets go of the lock of an owner of whom nothing is left. First the file, then the lock: nobody can get hold of a
-    /// lock file that is about to be deleted.
+    /// Releases the lock of an owner that has no chunks left. The file is deleted while it is still locked, so that no
+    /// other process can lock a file that is about to be deleted.
     fn unlock(&self, path: &Path, lock: Lock) {
         kill::point("unlock-before");
         let _ = self.storage.remove(path);
@@ -287,8 +287,8 @@ impl Spool {
         drop(lock);
     }
 
-    /// Looks into the folder, which is prepared: adopts the chunks of owners that are gone, and adds up what others
-    /// have.
+    /// Looks into the folder, which is prepared: adopts the chunks of owners that are gone, and adds up the bytes of
+    /// the others.
     pub(crate) fn look(&self) -> io::Result<Look> {
         let mut look = Look::default();
         look.log.extend(self.keep_lock());
@@ -314,7 +314,7 @@ impl Spool {
         Ok(look)
     }
 
-    /// Adopts what is in one folder of owners that are gone.
+    /// Adopts the chunks of owners that are gone in one folder.
     fn look_into(&self, folder: &Path, look: &mut Look, leftovers: &mut Vec<Leftover>) -> io::Result<()> {
         let known: Vec<PathBuf> = match self.open().as_ref() {
             Some(open) => open.adopted.keys().cloned().chain([self.lock_path(&open.owner)]).collect(),
@@ -329,13 +329,13 @@ impl Spool {
             }
             // One owner that cannot be locked must not keep the others from being adopted.
             let Ok(Some(lock)) = self.storage.lock(&lock_path) else {
-                // A chunk in the making is as large as it may become, a number of whole pages, and outside the quota.
+                // A chunk that is still being filled has whole pages, its full size, and is outside the quota.
                 let sealed = chunks.iter().filter(|chunk| chunk.bytes % PAGE_BYTES as u64 != 0);
                 look.foreign_bytes += sealed.map(|chunk| chunk.blocks_bytes).sum::<u64>();
                 continue;
             };
             kill::point("adopted");
-            // What it made between being listed and its end is there too.
+            // Listed again: the owner may have made more chunks before it ended.
             let chunks = self.owners_in(folder)?.remove(&owner).unwrap_or_default();
             if let Some(open) = &mut *self.open() {
                 open.adopted.insert(lock_path, (lock, chunks.len()));
@@ -345,15 +345,15 @@ impl Spool {
         Ok(())
     }
 
-    /// Why what waits in a former folder is not delivered, told once.
+    /// Says once why a former folder's chunks are not delivered.
     fn tell_of_former(&self, former: &Path, error: &io::Error) -> Option<String> {
         let mut told = self.formers_told.lock().unwrap_or_else(PoisonError::into_inner);
         let line = || format!("{}, of the former write key or endpoint, cannot be read: {error}", former.display());
         (!std::mem::replace(&mut *told, true)).then(line)
     }
 
-    /// Has the lock again that was lost: its file was deleted, by a cleaner of old files perhaps, or the host closed
-    /// all descriptors. Where somebody else has it by now we go by another name.
+    /// Takes the lock again if it was lost: a cleaner of old files may have deleted its file, or the host may have
+    /// closed all descriptors. If another process has it by now, takes a new name.
     fn keep_lock(&self) -> Option<String> {
         let (owner, lock) = self.open().as_ref().map(|open| (open.owner.clone(), open.lock.clone()))?;
         if lock.is_held() {
@@ -368,13 +368,13 @@ impl Spool {
                 if let Some(open) = self.open().as_mut() {
                     (open.owner, open.lock) = (owner, Arc::new(lock));
                 }
-                Some("the lock of this process's part of the spool was lost; it is locked anew".to_owned())
+                Some("the lock of this process's part of the spool was lost; it is locked again".to_owned())
             }
-            Err(error) => Some(format!("the lock of the spool was lost and cannot be had again: {error}")),
+            Err(error) => Some(format!("the lock of the spool was lost and cannot be taken again: {error}")),
         }
     }
 
-    /// Takes on what an owner that is gone has left.
+    /// Takes over the chunks of an owner that is gone.
     fn adopt(&self, folder: &Path, chunks: Vec<Entry>, look: &mut Look, leftovers: &mut Vec<Leftover>) {
         for chunk in chunks {
             let path = folder.join(&chunk.name);
@@ -384,7 +384,7 @@ impl Spool {
                 continue;
             }
             let found = Found { path: path.clone(), bytes: chunk.blocks_bytes };
-            // What cannot be read now may be readable when its turn comes, and is told of then.
+            // It may be readable when its turn comes; if not, that is reported then.
             let Ok(content) = self.storage.read(&path) else {
                 look.found.push(found);
                 continue;
@@ -421,11 +421,11 @@ impl Spool {
         self.copy_into_one(some, look);
     }
 
-    /// Copies chunks into one of our own and deletes them; killed in between, both are there, with the same ids.
+    /// Copies chunks into one of our own, then deletes them. A kill in between leaves both, with the same message ids.
     fn copy_into_one(&self, leftovers: Vec<Leftover>, look: &mut Look) {
         let is_worth_it = match &leftovers[..] {
             [] => return,
-            [one] => one.file_bytes > one.lines_bytes as u64, // it is longer than its content
+            [one] => one.file_bytes > one.lines_bytes as u64, // the file is longer than its content
             _ => true,
         };
         let copied = is_worth_it.then(|| self.copy(&leftovers)).and_then(Result::ok);
@@ -435,7 +435,7 @@ impl Spool {
                 look.found.push(copy);
                 leftovers.iter().for_each(|leftover| _ = self.remove(&leftover.file.path));
             }
-            // They are sent from where they are, if there is no room for a copy.
+            // Without room for a copy they are sent from where they are.
             None => look.found.extend(leftovers.into_iter().map(|leftover| leftover.file)),
         }
     }
@@ -450,7 +450,7 @@ impl Spool {
         Ok(Found { path, bytes: lines.len() as u64 })
     }
 
-    /// Lets go of the locks of those who left nothing.
+    /// Releases the locks of owners that left nothing.
     fn let_go_of_the_empty(&self) {
         let empty = match self.open().as_mut() {
             Some(open) => {
@@ -463,7 +463,7 @@ impl Spool {
         empty.into_iter().for_each(|(path, (lock, _))| self.unlock(&path, lock));
     }
 
-    /// What waits beside this queue for another write key or endpoint, told once: only a client of theirs delivers it.
+    /// Says once what waits for other write keys or endpoints: this client does not deliver it.
     fn tell_of_others(&self) -> Option<String> {
         let mut told = self.beside_told.lock().unwrap_or_else(PoisonError::into_inner);
         if *told || self.discard_up_to_ms.load(Ordering::SeqCst) == i64::MAX {
@@ -477,7 +477,7 @@ impl Spool {
                 continue;
             }
             for (owner, chunks) in self.owners_in(&folder).unwrap_or_default() {
-                // Those who run see to their own.
+                // Owners that run deliver their own.
                 let is_gone = matches!(self.storage.lock(&folder.join(format!("{owner}{LOCK}"))), Ok(Some(_)));
                 files += if is_gone { chunks.len() } else { 0 };
             }
@@ -495,7 +495,7 @@ impl Spool {
         })
     }
 
-    /// Who has something in a folder, or had, and which chunks.
+    /// The owners that have a lock or chunks in a folder, each with its chunks.
     fn owners_in(&self, folder: &Path) -> io::Result<BTreeMap<String, Vec<Entry>>> {
         let mut owners: BTreeMap<String, Vec<Entry>> = BTreeMap::new();
         for entry in self.storage.list(folder)? {
@@ -508,7 +508,7 @@ impl Spool {
         Ok(owners)
     }
 
-    /// Deletes what somebody was writing when it died. Who is alive takes a moment for it.
+    /// Deletes files that a process was writing when it died.
     fn remove_unfinished(&self, folder: &Path) {
         for entry in self.storage.list(folder).unwrap_or_default() {
             let age_ms = time::now_ms().saturating_sub(entry.modified_ms.unwrap_or_default());
@@ -518,7 +518,7 @@ impl Spool {
         }
     }
 
-    /// Deletes what was rejected before the user opted out; how many files.
+    /// Deletes what was rejected before the user opted out, and returns how many files that were.
     fn discard_rejected(&self, folder: &Path) -> usize {
         if self.discard_up_to_ms.load(Ordering::SeqCst) == i64::MIN {
             return 0;
@@ -532,8 +532,8 @@ impl Spool {
         discarded.filter(|entry| self.storage.remove(&folder.join(&entry.name)).is_ok()).count()
     }
 
-    /// While the user has opted out, deletes what was kept for other sources beside this one, under an earlier write
-    /// key perhaps; how many files. An owner that lives sees to its own.
+    /// While the user has opted out, deletes what is stored for other sources too, an earlier write key for example,
+    /// and returns how many files that were. Owners that are alive delete their own.
     fn discard_elsewhere(&self) -> usize {
         if self.discard_up_to_ms.load(Ordering::SeqCst) != i64::MAX {
             return 0;
@@ -557,12 +557,12 @@ impl Spool {
         discarded
     }
 
-    /// Keeps messages that are given up for good, and why; the oldest of them go when there are too many.
+    /// Stores messages that are given up for good, and why; the oldest are deleted when there are too many.
     pub(crate) fn reject<'a>(&self, messages: impl Iterator<Item = &'a [u8]>, reason: &str) -> io::Result<()> {
         self.keep_rejected(&chunk::write_lines(messages), reason)
     }
 
-    /// Keeps lines that are not as they were written, as they are.
+    /// Stores damaged lines, as they are.
     pub(crate) fn reject_damaged<'a>(&self, lines: impl Iterator<Item = &'a [u8]>) -> io::Result<()> {
         let mut kept = Vec::new();
         for line in lines {
@@ -582,7 +582,7 @@ impl Spool {
         self.storage.replace(&folder.join(format!("{name}{CHUNK}")), lines)?;
         kill::point("rejected");
         if self.is_discarded(name) {
-            // The user has opted out while it was being written.
+            // The user opted out while it was being written.
             [REASON, CHUNK].iter().for_each(|end| _ = self.storage.remove(&folder.join(format!("{name}{end}"))));
             return Ok(());
         }
@@ -601,7 +601,7 @@ impl Spool {
         Ok(())
     }
 
-    /// Remembers until when nothing is to be sent, and why, in one line; with nothing to remember, forgets.
+    /// Stores until when nothing is sent, and why in one line; none deletes what was stored.
     pub(crate) fn save_pace(&self, pace: Option<SavedPace>, reason: &str) -> io::Result<()> {
         let path = self.folder.join(PACE);
         match pace {
@@ -613,19 +613,18 @@ impl Spool {
         }
     }
 
-    /// What was remembered, if it can be read.
+    /// The stored pace, if it can be read.
     pub(crate) fn load_pace(&self) -> Option<SavedPace> {
         read_pace(&self.storage.read(&self.folder.join(PACE)).ok()?).map(|(pace, _)| pace)
     }
 
-    /// Has a chunk, and its name, survive a loss of power.
+    /// Syncs a chunk and its name, so that they survive a loss of power.
     pub(crate) fn sync(&self, path: &Path) -> io::Result<()> {
         self.storage.sync(path)?;
         self.storage.sync(&self.folder)
     }
 
-    /// Writes messages to a new file, which is as old as they are; and has it survive a loss of power, if that is
-    /// wanted.
+    /// Writes messages to a new file, named by the time at which their chunk was begun; synced, if that is wanted.
     pub(crate) fn write_anew<'a>(
         &self,
         begun_ms: i64,
@@ -635,7 +634,7 @@ impl Spool {
         self.write_lines(begun_ms, &chunk::write_lines(messages), sync)
     }
 
-    /// The same, with the lines of a file.
+    /// The same, with lines as they stand in a file.
     pub(crate) fn write_lines(&self, begun_ms: i64, lines: &[u8], sync: bool) -> io::Result<PathBuf> {
         let (path, _) = self.next_path(CHUNK, begun_ms)?;
         let mut file = self.storage.create(&path).map_err(|error| self.lost(error))?;
@@ -648,7 +647,7 @@ impl Spool {
         Ok(path)
     }
 
-    /// Lets go of the folder: what is left may be adopted. `empty` says that nothing is left of this owner.
+    /// Releases the folder: what is left may be adopted. `empty` says that this owner has left nothing.
     pub(crate) fn close(&self, empty: bool) {
         let open = self.open().take();
         if let Some(open) = open.filter(|_| empty) {
@@ -658,7 +657,7 @@ impl Spool {
 }
 
 impl Open {
-    /// Names sort by age. What is made now is younger than all that was ever to be deleted, whatever the clock says.
+    /// Names sort by age. A new file is always younger than what an opt-out deletes, whatever the clock says.
     fn next_name(&mut self, end: &str, begun_ms: i64, discard_up_to_ms: i64) -> String {
         self.sequence += 1;
         let ms = match discard_up_to_ms {
@@ -677,19 +676,20 @@ fn owner() -> String {
     id.iter().filter(|byte| **byte != b'-').take(16).map(|byte| char::from(*byte)).collect()
 }
 
-/// The name of what one write key has for one endpoint. Not the key itself: file names are seen by many. The endpoint
-/// is part of it, so that what was meant for one region is not sent to another unless the host asks for that.
+/// The name of the queue of one write key and endpoint. A hash, because file names are seen by many, and a write key
+/// should not be. The endpoint is part of it, so that what was meant for one region is not sent to another unless the
+/// host asks for that.
 pub(crate) fn queue_name(endpoint: &str, write_key: &str) -> String {
     let name = uuid::Uuid::new_v5(&uuid::Uuid::NAMESPACE_URL, format!("{endpoint}#{write_key}").as_bytes());
     name.simple().to_string()
 }
 
-/// Whether a folder is called as those of a spool are.
+/// Whether a folder's name is that of a queue.
 pub(crate) fn is_hash(name: &str) -> bool {
     name.len() == 32 && name.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
 }
 
-/// Whose chunk a file is; none if it is no chunk of this version.
+/// The owner of a chunk; none if the file is no chunk of this version.
 fn owner_of(path: &Path) -> Option<&str> {
     stem_of(path.file_name()?.to_str()?.strip_suffix(CHUNK)?)
 }
@@ -710,7 +710,7 @@ pub(crate) fn read_pace(content: &[u8]) -> Option<(SavedPace, Option<String>)> {
     Some((pace, rest.lines().next().filter(|reason| !reason.is_empty()).map(str::to_owned)))
 }
 
-/// The same for a file of `rejected/`.
+/// The owner that wrote a file of `rejected/`.
 fn owner_of_rejected(name: &str) -> Option<&str> {
     stem_of(name.strip_suffix(CHUNK).or_else(|| name.strip_suffix(REASON))?)
 }
@@ -724,12 +724,12 @@ fn stem_of(stem: &str) -> Option<&str> {
     is_ours.then_some(owner)
 }
 
-/// Where the lock of a chunk's owner is.
+/// The path of the lock of a chunk's owner.
 fn lock_beside(chunk: &Path, owner: &str) -> PathBuf {
     chunk.with_file_name(format!("{owner}{LOCK}"))
 }
 
-/// Whether a file was about to take the place of one of ours: `NAME.PROCESS-NUMBER.new`.
+/// Whether a file was to replace one of ours: `NAME.PROCESS-NUMBER.new`.
 fn is_unfinished(name: &str) -> bool {
     let Some((name, tag)) = name.strip_suffix(UNFINISHED).and_then(|name| name.rsplit_once('.')) else { return false };
     let is_tag = tag.split('-').all(|number| number.bytes().all(|byte| byte.is_ascii_digit()));
@@ -745,26 +745,26 @@ pub(crate) fn begun_ms(name: &str) -> Option<i64> {
     name.split('-').next().and_then(|ms| ms.parse().ok())
 }
 
-/// Whether the file system cannot reserve room at all, rather than having none.
+/// Whether the file system cannot reserve room at all, rather than having none left.
 fn cannot_reserve(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::Unsupported | io::ErrorKind::InvalidInput)
 }
 
-/// Files of chunks in the making have whole pages.
+/// The file of a chunk that is being filled consists of whole pages.
 const PAGE_BYTES: usize = 4096;
 
-/// What a file of a chunk with this room may have to hold.
+/// How many bytes a chunk with this room may need in a file.
 fn file_bytes(room: usize) -> usize {
     (room + MAX_BATCH_MESSAGES * (TRAILER_BYTES - 1)).next_multiple_of(PAGE_BYTES)
 }
 
-/// The most room for a chunk whose file may become so large; none if that is too little for a message.
+/// The largest room of a chunk whose file has at most so many bytes; none if that is too little for a message.
 pub(crate) fn room_in_file(bytes: u64) -> Option<usize> {
     let bytes = usize::try_from(bytes).unwrap_or(usize::MAX) / PAGE_BYTES * PAGE_BYTES;
     bytes.checked_sub(MAX_BATCH_MESSAGES * (TRAILER_BYTES - 1)).filter(|room| *room > MAX_MESSAGE_BYTES)
 }
 
-/// How often the folder is looked into: others that use it may have died.
+/// How often the folder is looked into: other owners may have died.
 pub(crate) const LOOK_INTERVAL: Duration = Duration::from_secs(30);
 
 #[cfg(test)]

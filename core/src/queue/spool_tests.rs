@@ -1,4 +1,4 @@
-//! A disk that fails, at every call in turn; and a loss of power, at every moment and in every way.
+//! A disk that fails at each call in turn, and a loss of power at any moment.
 
 use std::collections::HashSet;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -22,7 +22,7 @@ impl Folder {
 }
 
 impl Folder {
-    /// Where everything of the library's stands.
+    /// The folder of the library's files.
     pub(crate) fn home(&self) -> PathBuf {
         self.0.join(HOME)
     }
@@ -54,19 +54,19 @@ impl Transport for Receiver {
     }
 }
 
-/// The real disk, with one call that fails, or all from that one on.
+/// The real disk, on which one call fails, or all from that one on.
 pub(crate) struct Faulty {
     pub(crate) calls: Arc<AtomicUsize>,
     pub(crate) fails_at: usize,
     pub(crate) for_ever: bool,
     pub(crate) errno: i32,
     pub(crate) written: bool,
-    /// Syncs that were asked for, and how many more of them fail.
+    /// How many syncs there were, and how many more of them fail.
     pub(crate) syncs: Arc<AtomicUsize>,
     pub(crate) sync_faults: Arc<AtomicUsize>,
-    /// Folders are listed only while nobody has this.
+    /// Listing a folder takes this lock: a test that holds it holds listings up.
     pub(crate) listing: Arc<Mutex<()>>,
-    /// What somebody else does right after the first listing that shows a chunk.
+    /// What happens right after the first listing that shows a chunk.
     pub(crate) meanwhile: Meanwhile,
 }
 
@@ -194,7 +194,7 @@ struct FaultyFile {
 impl Appended for FaultyFile {
     fn append(&mut self, bytes: &[u8]) -> io::Result<()> {
         self.faulty.fault().inspect_err(|_| {
-            // A short write: half a line stays, and nobody could take it back.
+            // A short write: half a line stays, and cannot be taken back.
             let _ = self.file.append(&bytes[..bytes.len() / 2]);
         })?;
         self.file.append(bytes)
@@ -231,8 +231,8 @@ fn client_takes(client: &Client) -> bool {
     client.stats().refused == 0
 }
 
-/// A whole life on a disk that fails; what was accepted and what arrived, in this life or the next. Returns how many
-/// calls were made.
+/// A whole life of a client on a disk that fails: what was accepted must arrive, in this life or the next. Returns how
+/// many calls were made.
 fn life(fails_at: usize, for_ever: bool, errno: i32, written: bool, sync: bool) -> usize {
     let folder = Folder::new();
     let receiver = Receiver::default();
@@ -263,13 +263,13 @@ fn life(fails_at: usize, for_ever: bool, errno: i32, written: bool, sync: bool) 
         }
         if n % 100 == 99 {
             balanced(&living);
-            // As long as the disk does not say whether the user has opted out, nothing is taken and nothing settles.
+            // While the disk does not say whether the user has opted out, nothing is taken and nothing settles.
             if client_takes(&living) {
                 let _ = living.flush(Duration::from_millis(50));
             }
         }
     }
-    // What no disk takes is delivered; or it would be reported as lost when the client ends.
+    // What the disk does not take is delivered; otherwise it would be reported as lost when the client ends.
     wait_for("nothing is left in memory", || {
         let _ = living.flush(Duration::from_millis(10));
         living.stats().in_memory == 0
@@ -292,15 +292,15 @@ fn life(fails_at: usize, for_ever: bool, errno: i32, written: bool, sync: bool) 
     calls
 }
 
-/// How many there were.
+/// Runs lives with a failure at each call, and returns how many there were.
 fn lives(written: bool, sync: bool) -> usize {
     let mut lives = 0;
     let kinds = [libc::EIO, libc::ENOSPC, libc::EMFILE, libc::EINTR, libc::EDQUOT];
-    // What a disk says most often will do; the rest is tried in the long campaign.
+    // The most frequent errors will do here; the rest is tried in the long campaign.
     for errno in kinds.into_iter().take(if crate::rounds(1) > 1 { 5 } else { 2 }) {
         for for_ever in [false, true] {
             let mut fails_at = 0;
-            // With each round the failure comes one call later, until none is left to fail.
+            // With each round the failure comes one call later, until there is no such call.
             while life(fails_at, for_ever, errno, written, sync) > fails_at {
                 lives += 1;
                 fails_at += if written && fails_at > 20 { 17 } else { 1 };
@@ -334,7 +334,7 @@ pub(crate) fn wait_for(what: &str, condition: impl FnMut() -> bool) {
 }
 
 #[test]
-fn however_long_the_look_into_the_folder_takes_nobody_waits_for_it() {
+fn no_call_waits_for_a_slow_look_into_the_folder() {
     let folder = Folder::new();
     let offline = Receiver { offline: true, ..Receiver::default() };
     let earlier = client(config(&folder), Disk, &offline);
@@ -345,7 +345,7 @@ fn however_long_the_look_into_the_folder_takes_nobody_waits_for_it() {
     let listing = storage.listing.clone();
     let taking_long = listing.lock().expect("no panic");
     let receiver = Receiver::default();
-    // Enough for several chunks: new ones can be had too.
+    // Enough for several chunks: new ones can be made too.
     let client = client(Config { queue_max_bytes: 200_000, ..config(&folder) }, storage, &receiver);
     (0..500).for_each(|n| assert!(track(&client, &format!("{n}"))));
     assert_eq!((client.stats().accepted, client.stats().recovered), (500, 0));
@@ -386,7 +386,7 @@ fn after_a_failed_sync_the_messages_are_written_anew_elsewhere() {
     let client_ = client(Config { sync: true, on_log: Some(on_log), ..config(&folder) }, storage, &offline);
     (0..10).for_each(|n| assert!(track(&client_, &format!("id {n}"))));
     let line = std::iter::from_fn(|| told.recv_timeout(patience()).ok()).find(|line| line.contains("written anew"));
-    let line = line.expect("the failure is said");
+    let line = line.expect("the failure is logged");
     let failed = PathBuf::from(line.split(' ').next().expect("the file"));
     wait_for("the file that failed is gone", || !failed.exists());
     assert!(syncs.load(Ordering::SeqCst) >= 3, "the new file was synced, and the folder");
@@ -402,7 +402,7 @@ fn after_a_failed_sync_the_messages_are_written_anew_elsewhere() {
     assert_eq!(receiver.ids.lock().expect("no panic").len(), 10);
 }
 
-/// What the power takes: of each sector that was not synced, either what it held at the last sync or what it held last.
+/// After a loss of power each sector that was not synced has either its content at the last sync or its last one.
 #[test]
 fn after_a_loss_of_power_what_was_synced_is_there_and_nothing_is_invented() {
     const SECTOR: usize = 512;
@@ -450,7 +450,7 @@ fn after_a_loss_of_power_what_was_synced_is_there_and_nothing_is_invented() {
 struct Mount(Folder);
 
 impl Mount {
-    /// None where nothing can be mounted; in CI it can.
+    /// None if nothing can be mounted; in CI it must be possible.
     fn new(kind: &str, options: impl FnOnce(&Path) -> String) -> Option<Mount> {
         let folder = Folder::new();
         std::fs::create_dir_all(&folder.0).expect("made");
@@ -475,7 +475,7 @@ fn run(program: &str, arguments: &[&str]) -> bool {
 }
 
 #[test]
-fn a_file_system_that_makes_no_promises_is_asked_each_time_and_its_messages_survive() {
+fn messages_survive_on_a_file_system_whose_reservations_are_no_promise() {
     let layers = Folder::new();
     for name in ["lower", "upper", "work"] {
         std::fs::create_dir_all(layers.0.join(name)).expect("made");
@@ -498,7 +498,7 @@ fn a_file_system_that_makes_no_promises_is_asked_each_time_and_its_messages_surv
 }
 
 #[test]
-fn a_file_system_in_memory_is_as_good_as_a_disk_while_the_machine_runs() {
+fn a_file_system_in_memory_works_like_a_disk_while_the_machine_runs() {
     let Some(mount) = Mount::new("ramfs", |_| "mode=0700".to_owned()) else { return };
     let offline = Receiver { offline: true, ..Receiver::default() };
     let first = client(config(&mount.0), Disk, &offline);
@@ -524,7 +524,7 @@ fn on_a_disk_that_can_only_be_read_the_client_works_in_memory() {
 }
 
 #[test]
-fn whoever_came_first_finds_what_later_ones_leave_when_they_die() {
+fn a_running_client_finds_what_later_ones_leave_when_they_die() {
     let folder = Folder::new();
     let offline = Receiver { offline: true, ..Receiver::default() };
     let receiver = Receiver::default();
@@ -533,7 +533,7 @@ fn whoever_came_first_finds_what_later_ones_leave_when_they_die() {
     first.flush(patience()).expect("delivered");
     let later = client(config(&folder), Disk, &offline);
     assert!(track(&later, "later"));
-    drop(later); // which leaves it in the folder, as one that was killed does
+    drop(later); // it stays in the folder, as after a kill
     let queue = &first.process().shared.queue;
     let half_a_minute_ago = std::time::Instant::now().checked_sub(LOOK_INTERVAL).expect("the clock is older");
     queue.lock().look.last = Some(half_a_minute_ago);
@@ -542,7 +542,7 @@ fn whoever_came_first_finds_what_later_ones_leave_when_they_die() {
     assert_eq!(first.stats().recovered, 1);
 }
 
-/// The part of a folder that clients of one key have, as one of them sees it.
+/// The spool of a client.
 fn spool(storage: impl Storage + 'static, folder: &Folder) -> Spool {
     let storage: Arc<dyn Storage> = Arc::new(storage);
     let home = Arc::new(Home::new(storage.clone(), &folder.0));
@@ -573,20 +573,20 @@ fn what_an_owner_makes_after_it_was_listed_is_found_when_it_is_gone() {
     assert_eq!(messages, [r#"{"a":1}"#, r#"{"b":2}"#]);
 }
 
-/// The same folder as clients of another key see it, which the program had before.
+/// The spool of a client with the write key that the program used before, in the same folder.
 fn former_spool(folder: &Folder) -> Spool {
     let storage: Arc<dyn Storage> = Arc::new(Disk);
     let home = Arc::new(Home::new(storage.clone(), &folder.0));
     Spool::new(storage, home, "former", "https://api.segment.io", 400_000, 1 << 20)
 }
 
-/// As this program sees it.
+/// The spool of a client with the present write key.
 fn with_former(storage: impl Storage + 'static, folder: &Folder) -> Spool {
     spool(storage, folder).with_formers(&[queue_name("https://api.segment.io", "former")])
 }
 
 #[test]
-fn of_a_former_key_the_dead_are_adopted_and_the_living_are_not() {
+fn under_a_former_key_owners_that_are_gone_are_adopted_and_running_ones_are_not() {
     let folder = Folder::new();
     let (dead, living) = (former_spool(&folder), former_spool(&folder));
     let left = write(&dead, 1, r#"{"a":1}"#, false).expect("written");
@@ -599,9 +599,9 @@ fn of_a_former_key_the_dead_are_adopted_and_the_living_are_not() {
     assert!(look.foreign_bytes > 0 && look.log.is_empty(), "{look:?}");
     assert!(heir.look().expect("a disk that works").found.is_empty(), "once");
     let of_owner = |path: &Path| lock_beside(path, owner_of(path).expect("a chunk"));
-    assert!(Disk.is_locked(&of_owner(&left)), "nobody else has it meanwhile");
+    assert!(Disk.is_locked(&of_owner(&left)), "no other process can adopt it");
     heir.remove(&left).expect("a disk that works");
-    assert!(!of_owner(&left).exists(), "with the last chunk of an owner its lock goes");
+    assert!(!of_owner(&left).exists(), "the lock of an owner is deleted with its last chunk");
     assert_eq!(std::fs::read_dir(left.with_file_name(REJECTED)).expect("there").count(), 2, "what was given up stays");
 }
 
@@ -623,7 +623,7 @@ fn what_waited_for_a_former_key_before_the_user_opted_out_is_deleted() {
 }
 
 #[test]
-fn a_former_folder_that_cannot_be_read_is_told_once_and_holds_up_nothing() {
+fn a_former_folder_that_cannot_be_read_is_logged_once_and_holds_up_nothing() {
     let none = Folder::new();
     assert!(with_former(Disk, &none).look().expect("a disk that works").log.is_empty(), "there is none");
     let mut told = 0;
@@ -641,7 +641,7 @@ fn a_former_folder_that_cannot_be_read_is_told_once_and_holds_up_nothing() {
         let looks: Vec<Look> = (0..3).filter_map(|_| heir.look().ok()).collect();
         let lines = looks.iter().flat_map(|look| &look.log).filter(|line| line.contains("former write key")).count();
         assert!(lines <= 1, "{looks:?}");
-        // Where the disk fails from the former folder on, what is its own was found before.
+        // If the disk fails from the former folder on, its own chunk was found before.
         told += usize::from(lines > 0 && looks[0].found.len() == 1);
         if calls.load(Ordering::SeqCst) <= fails_at {
             break;
@@ -650,7 +650,7 @@ fn a_former_folder_that_cannot_be_read_is_told_once_and_holds_up_nothing() {
     assert!(told > 0);
 }
 
-/// Else the next start would send it beside the one that was written in its place.
+/// Otherwise the next start would send it as well as the one that was written in its place.
 #[test]
 fn a_chunk_that_cannot_be_written_whole_is_not_left_behind() {
     let folder = Folder::new();
@@ -691,7 +691,7 @@ fn on_a_disk_that_is_full_nothing_is_lost_and_the_spool_is_used_again_when_there
         balanced(&client_);
     }
     assert!(client_.stats().in_memory > 0, "the disk never was full");
-    // Every last block is taken by somebody else.
+    // Another program takes the last blocks.
     let filler = folder.0.join("filler");
     let _ = std::fs::write(&filler, vec![1; 4 << 20]);
     for _ in 0..1_000 {
@@ -709,7 +709,7 @@ fn on_a_disk_that_is_full_nothing_is_lost_and_the_spool_is_used_again_when_there
         sent += 1;
         spooled(&client_) > before
     });
-    // Nothing new has to come for what is in memory to find its way to the disk.
+    // What is in memory is written to the disk without a new message.
     wait_for("nothing is in memory any more", || client_.stats().in_memory == 0);
     assert_eq!(client_.stats().queued, sent);
     drop(client_);
@@ -720,7 +720,7 @@ fn on_a_disk_that_is_full_nothing_is_lost_and_the_spool_is_used_again_when_there
     assert_eq!(next.stats().delivered, sent);
 }
 
-/// The disk, and something that is done before each call of it.
+/// The disk, with something that is done before each call.
 struct Before<F>(F);
 
 macro_rules! before {
@@ -755,7 +755,7 @@ before! {
 }
 
 #[test]
-fn the_disk_is_asked_for_nothing_under_the_queues_lock() {
+fn the_disk_is_never_used_under_the_queues_lock() {
     let folder = Folder::new();
     let offline = Receiver { offline: true, ..Receiver::default() };
     let earlier = client(config(&folder), Disk, &offline);
@@ -764,7 +764,7 @@ fn the_disk_is_asked_for_nothing_under_the_queues_lock() {
     wait_for_the_end(&folder.0);
     let (place, calls) = (Arc::new(std::sync::OnceLock::new()), Arc::new(AtomicUsize::new(0)));
     let (watched, counted) = (place.clone(), calls.clone());
-    // Whoever asks for anything must not hold the lock, which somebody else is asked to take meanwhile.
+    // At each call another thread takes the queue's lock: the thread that makes the call must not hold it.
     let storage = Before(move |call: &str| {
         let Some(client) = watched.get().and_then(std::sync::Weak::<Client>::upgrade) else { return };
         counted.fetch_add(1, Ordering::SeqCst);
@@ -772,7 +772,7 @@ fn the_disk_is_asked_for_nothing_under_the_queues_lock() {
         std::thread::spawn(move || {
             let _ = client.stats();
             drop(client);
-            tell.send(()).expect("the other waits");
+            tell.send(()).expect("the other thread waits");
         });
         assert!(told.recv_timeout(patience()).is_ok(), "{call} is made under the queue's lock");
     });
@@ -799,7 +799,7 @@ fn the_disk_is_asked_for_nothing_under_the_queues_lock() {
     assert!(calls.load(Ordering::SeqCst) > 50, "it was watched");
 }
 
-/// The thread for errands leaves the disk to a caller that is writing, while the delivery thread waits for a chunk.
+/// The errand thread leaves the disk to a caller that is writing, while the delivery thread waits for a chunk.
 #[test]
 fn the_next_chunk_is_made_as_soon_as_a_caller_leaves_the_disk() {
     let folder = Folder::new();
@@ -807,21 +807,21 @@ fn the_next_chunk_is_made_as_soon_as_a_caller_leaves_the_disk() {
     let client = client(config(&folder), Faulty { written: true, ..Faulty::default() }, &offline);
     assert!(track(&client, "first"));
     let queue = &client.process().shared.queue;
-    wait_for("the thread for errands sleeps", || queue.lock().errands.sleeps);
+    wait_for("the errand thread sleeps", || queue.lock().errands.sleeps);
     let mut state = queue.lock();
     assert!(state.ahead.ready.is_empty());
     state.disk.busy_since = Some(std::time::Instant::now());
     state.ahead.seal_wanted = Some(std::time::Instant::now());
     queue.wake_errands(&mut state);
     drop(state);
-    wait_for("it has found a caller at the disk, and sleeps again", || queue.lock().errands.sleeps);
+    wait_for("it has found a caller using the disk, and sleeps again", || queue.lock().errands.sleeps);
     queue.disk_free(&mut queue.lock());
     let is_made = crate::patience::wait_within(LOOK_INTERVAL / 2, || !queue.lock().ahead.ready.is_empty());
-    assert!(is_made, "it was not woken, and would have been at the next look into the folder only");
+    assert!(is_made, "it was not woken before the next look into the folder");
 }
 
 #[test]
-fn who_ends_a_client_that_syncs_has_had_it_synced() {
+fn the_end_of_a_client_waits_for_the_sync() {
     let folder = Folder::new();
     let synced = Arc::new(AtomicUsize::new(0));
     let count = synced.clone();
@@ -839,7 +839,7 @@ fn who_ends_a_client_that_syncs_has_had_it_synced() {
 }
 
 #[test]
-fn what_was_dropped_and_cannot_be_read_is_counted_and_said() {
+fn what_was_dropped_and_cannot_be_read_is_counted_and_logged() {
     let folder = Folder::new();
     let (told, lines) = (Arc::new(AtomicUsize::new(0)), Arc::new(Mutex::new(Vec::new())));
     let (count, log) = (told.clone(), lines.clone());
@@ -851,7 +851,7 @@ fn what_was_dropped_and_cannot_be_read_is_counted_and_said() {
         ..config(&folder)
     };
     let client = client(small, Disk, &Receiver::default());
-    client.pause(); // nothing is read to be sent
+    client.pause(); // so that nothing is read to be sent
     let queue = &client.process().shared.queue;
     let first: Vec<String> = (0..500).map(|n| format!("{n} {}", "x".repeat(60))).collect();
     assert!(first.iter().all(|id| track(&client, id)) && client.stats().dropped == 0);
@@ -870,7 +870,7 @@ fn what_was_dropped_and_cannot_be_read_is_counted_and_said() {
     assert_eq!(client.stats().dropped, gone as u64, "the oldest");
     let what = format!("on_delivery is not told of {gone} messages that were dropped for room: ");
     let said = || lines.lock().expect("no panic").iter().filter(|line| line.starts_with(&what)).cloned().collect();
-    wait_for("it is said", || !Vec::is_empty(&said()));
+    wait_for("it is logged", || !Vec::is_empty(&said()));
     let said: Vec<String> = said();
     assert!(said.len() == 1 && said[0].contains(" cannot be read: "), "{said:?}");
     balanced(&client);
@@ -893,7 +893,7 @@ fn the_mark_of_a_folder_survives_a_loss_of_power() {
 
 #[test]
 fn a_chunk_is_as_small_as_its_file_must_be() {
-    // README names the number.
+    // The number is in README.
     assert_eq!(room_in_file(57_343), None);
     for bytes in [57_344, 204_800, 400_000, u64::MAX] {
         let room = room_in_file(bytes).expect("room for a message");
@@ -904,7 +904,7 @@ fn a_chunk_is_as_small_as_its_file_must_be() {
 
 #[test]
 #[ignore = "a campaign of ./test long"]
-fn a_disk_whose_every_call_takes_300_ms_holds_up_next_to_nobody() {
+fn a_disk_whose_every_call_takes_300_ms_holds_up_almost_no_call() {
     const CALLS: usize = 1_000_000;
     const THREADS: usize = 4;
     let folder = Folder::new();

@@ -1,5 +1,5 @@
-//! What the queue knows: what waits, what was made ahead, how the disk does, and the counts of it all. Everything here
-//! happens under the queue's lock, and nothing of it waits for anything.
+//! The state of the queue: what waits, what was made ahead, how the disk does, and the counts of it all. Everything
+//! here happens under the queue's lock, and nothing here waits.
 
 use std::collections::VecDeque;
 use std::path::PathBuf;
@@ -16,7 +16,7 @@ use crate::queue::reports::Reports;
 use crate::queue::shelf::{Dropped, Leaving, Shelf};
 use crate::user::person::Wish;
 
-/// How many log lines wait for the delivery thread at most.
+/// At most this many log lines wait for the delivery thread.
 const LOG_LINES_MAX: usize = 64;
 
 /// Counts of messages since the client was made. `accepted == delivered + failed + dropped + queued` at every moment.
@@ -37,7 +37,7 @@ pub struct Stats {
     pub queued_bytes: u64,
     /// Calls that failed.
     pub refused: u64,
-    /// Of accepted: found in the spool.
+    /// Of the accepted: those found in the spool.
     pub recovered: u64,
     /// HTTP requests.
     pub requests: u64,
@@ -45,42 +45,41 @@ pub struct Stats {
     pub retries: u64,
     /// Of the queued: those that would not survive the process.
     pub in_memory: u64,
-    /// Of the queued: those that are held until the user has answered, see
-    /// [`Config::ask_first`](crate::Config::ask_first).
+    /// Of the queued: those held until the user has answered, see [`Config::ask_first`](crate::Config::ask_first).
     pub held: u64,
     /// The HTTP status of the last answer to a batch.
     pub last_http_status: Option<u16>,
     /// When a batch was acknowledged last, in milliseconds since 1970.
     pub last_success_ms: Option<i64>,
-    /// Until when nothing is sent because the server demanded a pause, in milliseconds since 1970, if that is not over.
+    /// Until when nothing is sent because the server demanded a pause, in milliseconds since 1970, unless it is over.
     pub paused_until_ms: Option<i64>,
     /// How many requests for messages are under way.
     pub uploads: u32,
-    /// Of the failed: those whose lines in the spool were not as they had been written.
+    /// Of the failed: those whose lines in the spool were damaged.
     pub damaged: u64,
 }
 
-/// What is to be done on the disk by the thread that does such things.
+/// What the errand thread is to do on the disk.
 pub(crate) enum Errand {
-    /// Delete a file, whose slot is gone then.
+    /// Delete a file, and then its slot.
     Remove(Leaving),
-    /// The same, and read it before, for the host to be told of what was dropped.
+    /// The same, but first read the file, so that the host can be told of what was dropped.
     Drop(Leaving, Dropped),
-    /// Delete the file of a chunk in which there is nothing.
+    /// Delete the file of an empty chunk.
     Discard(Chunk),
-    /// Keep lines that are not as they were written, for a person to look at.
+    /// Store damaged lines, for a person to look at.
     KeepDamaged(Arc<Batch>),
 }
 
 pub(crate) struct State {
     pub(crate) began: Instant,
     pub(crate) shelf: Shelf,
-    /// Since when the oldest message of the chunk that is being filled waits.
+    /// When the oldest message of the chunk that is being filled was accepted.
     pub(crate) active_since: Instant,
     pub(crate) ahead: Ahead,
     /// Buffers for chunks in memory, made ahead or used before.
     pub(crate) buffers: Vec<Chunk>,
-    /// Bytes of messages that are being written to files, outside of the lock: they have their room already.
+    /// Bytes of messages that are being written to files, outside of the lock: their room is taken already.
     pub(crate) bytes_written: u64,
     pub(crate) disk: DiskHealth,
     pub(crate) errands: Errands,
@@ -88,48 +87,48 @@ pub(crate) struct State {
     pub(crate) sync: Syncing,
     pub(crate) worker: WorkerState,
     pub(crate) choice: Choice,
-    /// All counts but those of what waits, which the shelf has.
+    /// All counts but those of waiting messages, which are the shelf's.
     pub(crate) stats: Stats,
     pub(crate) news: News,
     /// What was dropped for room, until the host was told of it.
     pub(crate) reports: Reports,
-    /// The host wants nothing to be sent for now.
+    /// The host has paused the client.
     pub(crate) is_paused: bool,
-    /// That the queue is full was said.
+    /// The log says that the queue is full.
     pub(crate) full: bool,
-    /// No message is taken any more.
+    /// No more messages are taken.
     pub(crate) closed: bool,
     /// What is left is sent until then; none: for as long as it takes.
     pub(crate) deliver_until: Option<Instant>,
-    /// Nothing is sent any more.
+    /// Nothing more is sent.
     pub(crate) ended: bool,
     pub(crate) log: Log,
 }
 
-/// Chunks on the disk, made ahead so that no caller pays for it.
+/// Chunks on the disk, made ahead so that no caller has to make them.
 pub(crate) struct Ahead {
     pub(crate) ready: VecDeque<Chunk>,
-    /// How many of them there should be while they are used up.
+    /// How many should be ready while they are used up.
     pub(crate) wanted: usize,
     /// When one was used last.
     pub(crate) used: Instant,
-    /// Since when the worker waits for one of them, to seal the one that is being filled.
+    /// Since when the delivery thread waits for one of them, to seal the chunk that is being filled.
     pub(crate) seal_wanted: Option<Instant>,
 }
 
-/// The thread for errands, and what it is to do.
+/// The errand thread, and what it is to do.
 #[derive(Default)]
 pub(crate) struct Errands {
     pub(crate) list: VecDeque<Errand>,
-    /// It is at one.
+    /// It is doing one.
     pub(crate) is_at_one: bool,
     /// It sleeps until there is one.
     pub(crate) sleeps: bool,
     /// It runs.
     pub(crate) runs: bool,
-    /// Everything is to be left as whoever comes next should find it.
+    /// It is to tidy up the folder for the next owner, and end.
     pub(crate) put_away: bool,
-    /// What is in memory is to be tried once more, whether the disk rests or not.
+    /// It is to try once more to write out what is in memory, whether the disk rests or not.
     pub(crate) last_rescue: bool,
 }
 
@@ -137,30 +136,30 @@ pub(crate) struct Errands {
 pub(crate) struct Look {
     /// When it was looked into last; none before the first time.
     pub(crate) last: Option<Instant>,
-    /// Since when it is to be looked into, if it was not.
+    /// Since when a look is due, if there was none.
     pub(crate) wanted: Instant,
-    /// It could not be looked into, and that was said.
+    /// The last look failed, and the log says so.
     pub(crate) failed: bool,
-    /// What others have in it.
+    /// How many bytes other owners have in it.
     pub(crate) foreign_bytes: u64,
     /// Files that could not be deleted.
     pub(crate) undeleted: Vec<PathBuf>,
-    /// Slots that could not be read just now, and when that was.
+    /// Slots that could not be read for now, and when that was.
     pub(crate) unreadable: Vec<(Instant, u64)>,
 }
 
-/// What the disk was asked to hold whatever happens, with `SEGMENT_SYNC`.
+/// What was synced, with `SEGMENT_SYNC`.
 #[derive(Default)]
 pub(crate) struct Syncing {
-    /// Somebody asks it to.
+    /// The settings ask for it.
     pub(crate) is_on: bool,
     /// The thread runs.
     pub(crate) runs: bool,
-    /// Sealed chunks that it was not asked to hold yet.
+    /// Sealed chunks that were not synced yet.
     pub(crate) sealed: Vec<PathBuf>,
-    /// The number of the chunk that is being filled, and how many of its messages it was asked to hold.
+    /// The number of the chunk that is being filled, and how many of its messages were synced.
     pub(crate) done: (u64, u64),
-    /// The syncing thread sleeps until a message comes.
+    /// The thread sleeps until a message comes.
     pub(crate) sleeps: bool,
 }
 
@@ -172,54 +171,54 @@ pub(crate) struct WorkerState {
     pub(crate) requesting: bool,
     /// It has nothing to do before a request is answered.
     pub(crate) awaits_answers: bool,
-    /// How many requests are under way, its own too.
+    /// How many requests are under way, its own included.
     pub(crate) requests: u32,
-    /// What others have asked for it, and it has not taken in yet.
+    /// Requests that other threads have finished, and that it has not taken in yet.
     pub(crate) landed: VecDeque<Landed>,
-    /// It is at the disk.
+    /// It is using the disk.
     pub(crate) at_disk: bool,
-    /// What is under way was left behind: what comes of that is nobody's business any more.
+    /// The requests under way were left behind: their answers are ignored.
     pub(crate) abandoned: bool,
     /// It sleeps until the chunk that is being filled has so many messages.
     pub(crate) wake_at: u64,
     /// How many messages had been accepted when it last found nothing to do.
     pub(crate) idle_since: u64,
-    /// Chunks up to this number are wanted out without waiting for more messages.
+    /// Chunks up to this number are to be sent without waiting for more messages.
     pub(crate) flush_up_to: u64,
-    /// Who waits wants no wait of our own sat out.
+    /// A caller waits in a flush: the wait after a failure is to be cut short.
     pub(crate) hurry: bool,
-    /// It is the last chance: the same, however often that was wanted.
+    /// The client ends: the same, however often waits were cut short before.
     pub(crate) last_chance: bool,
-    /// What it did last was to tell the host something.
+    /// The last thing it did was to tell the host something.
     pub(crate) has_told: bool,
 }
 
-/// Whether the user wants any of this.
+/// Whether the user wants to be tracked.
 pub(crate) struct Choice {
-    /// What they wanted when that was last seen to.
+    /// The wish that the queue follows now.
     pub(crate) wish: Wish,
-    /// The same when it was last known. Only where that changes anything is thrown away.
+    /// The last wish that was known for certain. Only a change of this throws messages away.
     pub(crate) certain: Option<Wish>,
     /// How many calls are opting out right now. Until their choice is written, an earlier wish does not count.
     pub(crate) opting_out: u32,
     /// How often everything was thrown away: what was made or read before that is not wanted any more.
     pub(crate) purges: u64,
-    /// The worker is to look whether they want something else by now.
+    /// The delivery thread is to check whether the wish has changed.
     pub(crate) asks: bool,
-    /// When it was last asked to.
+    /// When it was last told to.
     pub(crate) asked: Option<Instant>,
-    /// That messages are held until the user has answered was said.
+    /// The log says that messages are held until the user has answered.
     pub(crate) is_told: bool,
 }
 
-/// How the delivery does, for whoever asks why nothing arrives. Times are since the queue began.
+/// How the delivery does, for callers that ask why nothing arrives. Times are since the queue began.
 #[derive(Default)]
 pub(crate) struct News {
-    /// Why the last request delivered nothing, and when that was, in milliseconds since 1970; none since one did.
+    /// Why the last request delivered nothing, and when, in milliseconds since 1970; none if it delivered.
     pub(crate) problem: Option<(String, i64)>,
     /// When the next request may be made.
     pub(crate) next_at: Option<Duration>,
-    /// Until when the server wants to be left alone.
+    /// When the pause that the server demanded ends.
     pub(crate) paused_until: Option<Duration>,
 }
 
@@ -231,13 +230,13 @@ pub(crate) struct Log {
     pub(crate) lost: u64,
 }
 
-/// A disk that took so long once is asked by no caller any more until it is quick again.
+/// If the disk takes this long once, callers do not use it until it is quick again.
 const TOO_LONG: Duration = Duration::from_millis(200);
-/// The same of one that took so long twice in a row.
+/// The same if it takes this long twice in a row.
 const LONG: Duration = Duration::from_millis(100);
-/// So long a caller waits for another that is at the disk; then memory takes the message. It waits in slices of a
-/// millisecond, and none counts for more: where many threads want a processor a slice takes longer, and so does what
-/// the other is at, however quick the disk is. A second is the end of it.
+/// How many slices a caller waits for another that is using the disk; then memory takes the message. Slices are counted
+/// rather than time: where many threads want a processor, a slice takes longer than its millisecond, and so does the
+/// other caller, however quick the disk is. After a second the wait ends in any case.
 const PATIENCE: u32 = 100;
 const PATIENCE_MAX: Duration = Duration::from_secs(1);
 const SLICE: Duration = Duration::from_millis(1);
@@ -246,30 +245,29 @@ const SLICE: Duration = Duration::from_millis(1);
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Waited(u32);
 
-/// For so long the disk is left alone after it failed.
+/// How long the disk is left alone after it failed.
 pub(crate) const DISK_REST: Duration = Duration::from_secs(1);
 
-/// How the disk does. Where it does badly new messages are kept in memory, until it does well again.
+/// How the disk does. While it does badly, new messages are held in memory.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct DiskHealth {
-    /// Since when a caller is making a chunk or writing to one. The thread that makes them ahead is waited for by
-    /// nobody.
+    /// Since when a caller is making a chunk or writing to one. Nothing waits for the thread that makes them ahead.
     pub(crate) busy_since: Option<Instant>,
     /// When it last failed, if it has not worked since.
     pub(crate) failed: Option<Instant>,
-    /// It answers too late for a caller to wait.
+    /// It is too slow for callers to wait for it.
     pub(crate) is_slow: bool,
     is_suspected: bool,
 }
 
-/// What a caller is to do who needs the disk.
+/// What a caller that needs the disk is to do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Advice {
-    /// Ask it.
+    /// Use it.
     Ask,
-    /// Wait for somebody who is at it, for so long, and ask again.
+    /// Another caller is using it: wait for so long, and try again.
     Wait(Duration),
-    /// Do without.
+    /// Do without it.
     Avoid,
 }
 
@@ -297,7 +295,7 @@ impl DiskHealth {
         self.failed.is_some() || self.is_slow
     }
 
-    /// It worked, and took so long; whether it did badly before and does well now.
+    /// Notes that it worked, and how long it took. Returns whether it had failed before and does well now.
     pub(crate) fn worked(&mut self, took: Duration) -> bool {
         let was_failed = self.failed.take().is_some();
         self.is_slow = took > TOO_LONG || took > LONG && (self.is_suspected || self.is_slow);
@@ -363,7 +361,7 @@ impl State {
         }
     }
 
-    /// `in_flight_max` is how many bytes may be on their way at once, beyond the first request.
+    /// `in_flight_max` is how many bytes may be under way at once, beyond the first request.
     pub(crate) fn waiting(&self, in_flight_max: u64) -> Waiting {
         Waiting {
             under_way: self.worker.requests,
@@ -375,13 +373,13 @@ impl State {
         }
     }
 
-    /// What the quota has to hold: what waits, read or not, or is about to, and what others have.
+    /// What counts against the quota: what waits, read or not, what is being written, and what other owners have.
     pub(crate) fn occupied_bytes(&self) -> u64 {
         let counts = self.shelf.counts();
         counts.bytes + counts.unread_bytes + self.bytes_written + self.look.foreign_bytes
     }
 
-    /// Throws away everything that waits, and counts it as dropped. The files go by errands.
+    /// Throws away everything that waits, and counts it as dropped. Errands delete the files.
     pub(crate) fn purge(&mut self) {
         self.choice.purges += 1;
         let unused = self.shelf.seal();
@@ -392,7 +390,7 @@ impl State {
         self.stats.dropped += messages;
     }
 
-    /// Whether nothing is left of the chunks up to this number, nor of what was found, nor to be told of them.
+    /// Whether nothing is left of the chunks up to this number and of what was found, and the host was told of them.
     pub(crate) fn is_settled(&self, number: u64) -> bool {
         self.has_looked() && self.shelf.is_settled_up_to(number) && self.reports.is_settled_up_to(number)
     }
@@ -402,12 +400,12 @@ impl State {
         self.has_looked() && self.shelf.is_empty() && self.reports.is_empty()
     }
 
-    /// The newest chunk that holds anything, or of which the host is still to be told.
+    /// The newest chunk that holds anything, or that the host is still to be told of.
     pub(crate) fn newest(&self) -> u64 {
         self.shelf.newest().max(self.reports.newest())
     }
 
-    /// How many messages were dropped whose files nobody has read yet.
+    /// How many messages were dropped whose files were not read yet.
     pub(crate) fn unread_drops(&self) -> u64 {
         let unread = self.errands.list.iter().map(|errand| match errand {
             Errand::Drop(_, dropped) => dropped.messages,
@@ -422,7 +420,7 @@ impl State {
         !self.log.lines.is_empty() || self.reports.is_anything_unsaid() || is_dropped
     }
 
-    /// Says once that messages are held; whether that was now.
+    /// Logs once that messages are held, and returns whether it did so now.
     pub(crate) fn tell_of_holding(&mut self) -> bool {
         let is_news = self.choice.wish.holds() && !std::mem::replace(&mut self.choice.is_told, true);
         if is_news {
@@ -431,20 +429,20 @@ impl State {
         is_news
     }
 
-    /// Drops what is held because the user has not answered, and counts it. What is in files stays there.
+    /// Drops what is held in memory because the user has not answered, and counts it. What is in files stays there.
     pub(crate) fn drop_held(&mut self) -> u64 {
         let messages = self.shelf.take_lost().iter().map(|(_, part)| part.messages.len() as u64).sum();
         self.stats.dropped += messages;
         messages
     }
 
-    /// Whether nothing is sent for now, so that nobody waits for what is there.
+    /// Whether nothing is sent for now, so that no call needs to wait for it.
     pub(crate) fn keeps_back(&self) -> bool {
         self.is_paused || self.choice.wish.is_unanswered
     }
 
-    /// Whether the folder, if there is one, was looked into. Nobody is kept waiting for that where nobody knows what
-    /// the user wants, since nothing of it could be sent, nor where no thread can be had to look.
+    /// Whether the folder, if there is one, was looked into. It also counts as done while the user's wish is not known,
+    /// because nothing found there could be sent, and where no thread could be started to look.
     fn has_looked(&self) -> bool {
         self.look.last.is_some() || self.choice.wish.may_not_look() || !self.errands.runs
     }
@@ -464,7 +462,7 @@ impl State {
         }
     }
 
-    /// Keeps a line for the log, if there is room; whether there is.
+    /// Adds a line for the log, if there is room, and returns whether there was.
     pub(crate) fn note(&mut self, level: Level, line: String) -> bool {
         let has_room = self.log.lines.len() < LOG_LINES_MAX;
         if has_room {

@@ -1,5 +1,5 @@
-//! What is in a spool folder, for those who look from outside: nothing is locked for longer than a glance, adopted,
-//! changed or made.
+//! What is in a spool folder, for programs that look at it from outside. Nothing is adopted, changed or made, and
+//! nothing is locked for longer than a moment.
 //!
 //! ```no_run
 //! let mut messages = 0;
@@ -22,10 +22,10 @@ use crate::net::endpoint::Endpoint;
 use crate::queue::chunk::Batch;
 use crate::queue::spool::{self, CHUNK, LOCK, PACE, REASON, REJECTED, is_hash};
 
-/// How often a chunk in the making is read again, because its owner may have been seen in the middle of a line.
+/// How often a chunk is read again while its owner fills it, because a read may see a line half written.
 const READ_AGAIN: usize = 3;
 
-/// A folder inside of a `spool_dir`: what one write key has for one endpoint.
+/// A folder inside a `spool_dir`: the messages of one write key for one endpoint.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct Queue {
@@ -33,9 +33,9 @@ pub struct Queue {
     pub name: String,
     /// The folder.
     pub path: PathBuf,
-    /// Its files, the oldest first. What a spool does not make is left out.
+    /// Its files, the oldest first. Files that no spool makes are left out.
     pub files: Vec<File>,
-    /// Until when nothing of it is sent, if that is not over.
+    /// Until when nothing of it is sent, if that time is still to come.
     pub pause: Option<Pause>,
 }
 
@@ -43,9 +43,9 @@ pub struct Queue {
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Pause {
-    /// Until then, in milliseconds since 1970.
+    /// When it ends, in milliseconds since 1970.
     pub until_ms: i64,
-    /// Why: what the last answer was, or why there was none.
+    /// Why: the last answer, or why there was none.
     pub reason: Option<String>,
 }
 
@@ -66,7 +66,7 @@ pub struct File {
     pub kind: Kind,
     /// When it was begun, in milliseconds since 1970, if its name says so.
     pub created_ms: Option<i64>,
-    /// Its size on the disk. A chunk in the making is as large as it may become.
+    /// Its size on the disk. A chunk that is still being filled has its full size.
     pub file_bytes: u64,
 }
 
@@ -81,7 +81,7 @@ pub enum Kind {
         /// Why, if that is known.
         reason: Option<String>,
     },
-    /// It has a format that this version cannot read, and leaves alone.
+    /// It has a format that this version cannot read; it is left alone.
     Newer {
         /// The version of the format.
         version: u32,
@@ -94,16 +94,16 @@ pub enum Kind {
 pub struct Content {
     /// The messages, each as JSON in one line.
     pub messages: Vec<String>,
-    /// How many lines are not as they were written. The line that a running owner is writing is none of them.
+    /// How many lines are damaged. The line that a running owner is just writing does not count.
     pub damaged_lines: usize,
     /// How many bytes the lines have, without the room behind them.
     pub bytes: u64,
-    /// Whether somebody takes care of the file right now: who made it or, if that one is gone, who adopted it.
+    /// Whether a running client takes care of the file: its owner or, if that is gone, its adopter.
     pub owner_runs: bool,
 }
 
 impl File {
-    /// Reads it; none if it is gone, as it is when its messages have been delivered meanwhile.
+    /// Reads it; none if it is gone, because its messages were delivered meanwhile for example.
     pub fn read(&self) -> io::Result<Option<Content>> {
         if self.file_bytes > MAX_FILE_BYTES {
             return Err(io::Error::new(io::ErrorKind::FileTooLarge, "it is larger than a chunk can be"));
@@ -122,7 +122,7 @@ impl File {
     }
 }
 
-/// What a folder holds: a `spool_dir` with its queues, or one queue. An error names the folder it is about.
+/// The queues in a folder, which is a `spool_dir` or one queue. An error names the folder.
 pub fn queues(folder: &Path) -> io::Result<Vec<Queue>> {
     let mut queues = Vec::new();
     let files = files(folder)?;
@@ -132,7 +132,7 @@ pub fn queues(folder: &Path) -> io::Result<Vec<Queue>> {
     if !files.is_empty() || is_hash(&name) {
         queues.push(Queue { name, path: folder.to_owned(), files, pause: pause(folder) });
     }
-    // All of it stands below one name of ours; the very first versions kept it in the folder itself.
+    // All queues are below one folder of ours; the very first versions put them into `folder` itself.
     let home = folder.join(HOME);
     let folders = Disk.folders(folder).map_err(|error| named(folder, &error))?;
     let is_home_there = folders.iter().any(|name| name == HOME);
@@ -154,12 +154,12 @@ fn pause(folder: &Path) -> Option<Pause> {
     Some(Pause { until_ms, reason }).filter(|pause| pause.until_ms > time::now_ms())
 }
 
-/// The name of the queue that a client with these settings has; an error if `endpoint` is no URL.
+/// The name of the queue of a client with these settings; an error if `endpoint` is no URL.
 pub fn queue_name(endpoint: &str, write_key: &str) -> Result<String, Error> {
     Ok(spool::queue_name(&Endpoint::tracking("endpoint", endpoint)?.identity(), write_key))
 }
 
-/// The `spool_dir` that a folder belongs to: one queue, or all that is kept below the one name in a `spool_dir`.
+/// The `spool_dir` that a folder belongs to, which may be a queue or the folder above the queues.
 pub fn spool_dir(folder: &Path) -> io::Result<PathBuf> {
     let mut folder = std::path::absolute(folder)?;
     let is_called =
@@ -173,18 +173,18 @@ pub fn spool_dir(folder: &Path) -> io::Result<PathBuf> {
     Ok(folder)
 }
 
-/// The messages of a file, whatever its name is; only if that says another format it is not read, and that is an error.
+/// The messages of a file, whatever its name is; an error if the name says that it has another format.
 pub fn read(path: &Path) -> io::Result<Content> {
     let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
     if let Some(Kind::Newer { version }) = kind(name, || Kind::Waiting) {
         let sentence = format!("it has format {version}, which this version cannot read");
         return Err(io::Error::new(io::ErrorKind::Unsupported, sentence));
     }
-    // Asked first: whoever ends in between has then ended after the last line that is seen.
+    // Checked before reading: an owner that ends in between has written its last line before the file is read.
     let owner_runs = owner_runs(path);
     let mut content = check(Disk.read(path)?, owner_runs);
-    // Nothing is locked, so the parts of a line may be seen in another order than they were written in. A line that is
-    // damaged stays so.
+    // Nothing is locked, so parts of a line may become visible in another order than they were written in. A line that
+    // is really damaged stays damaged.
     for _ in 0..READ_AGAIN {
         if !owner_runs || content.damaged_lines == 0 {
             break;
@@ -207,10 +207,9 @@ fn check(bytes: Vec<u8>, owner_runs: bool) -> Content {
 
 /// Whether the lock of a chunk's owner is held.
 ///
-/// Asking means to have the lock for an instant, if nobody has it. That harms nobody: an owner has locked it before its
-/// first chunk is there, so that none can be asked for that is about to lock it, and while it runs the attempt fails. A
-/// client that wants to adopt the chunk in this very instant takes the owner for alive, and looks again after
-/// `spool::LOOK_INTERVAL`.
+/// The check takes the lock for an instant if it is free. That does no harm: an owner locks it before it makes its
+/// first chunk, and while the owner runs the attempt fails. A client that tries to adopt the chunk at that very instant
+/// takes the owner for alive, and looks again after `spool::LOOK_INTERVAL`.
 fn owner_runs(path: &Path) -> bool {
     let name = path.file_name().and_then(|name| name.to_str());
     let owner = name.and_then(|name| name.strip_suffix(CHUNK)).and_then(|stem| stem.rsplit('-').next());
@@ -246,7 +245,7 @@ fn file(folder: &Path, entry: &Entry, kind: Kind) -> File {
     }
 }
 
-/// What a file is by its name; none if it is a stranger's. In this version's format, it is `ours`.
+/// What a file is, by its name; none if no spool made it. In this version's format, it is `ours`.
 fn kind(name: &str, ours: impl FnOnce() -> Kind) -> Option<Kind> {
     let (stem, version) = name.strip_suffix(".jsonl")?.rsplit_once(".v")?;
     let (created, owner) = (stem.split('-').next()?, stem.rsplit('-').next()?);
@@ -374,7 +373,7 @@ mod tests {
     }
 
     #[test]
-    fn asking_for_an_owner_keeps_nobody_from_adopting() {
+    fn checking_an_owner_does_not_prevent_adoption() {
         let folder = Folder::new();
         let path = folder.write("0000000000001-000001-abc.v1.jsonl", b"");
         assert!(!owner_runs(&path));

@@ -1,6 +1,6 @@
-//! Surviving a loss of power: the disk is asked in the background to hold what was accepted, several times a second and
-//! for all messages of that time at once. No caller waits for it, and it has a thread of its own: one that takes
-//! seconds must not leave nobody to make chunks.
+//! Surviving a loss of power: what was accepted is synced in the background, several times a second, all messages of
+//! that time at once. No caller waits for it. It has a thread of its own, because a sync may take seconds, in which the
+//! errand thread must go on making chunks.
 
 use std::path::{Path, PathBuf};
 use std::sync::PoisonError;
@@ -11,7 +11,7 @@ use crate::queue::queue::Queue;
 use crate::queue::spool::Spool;
 use crate::queue::state::State;
 
-/// So much of what was accepted may be lost with the power.
+/// What was accepted within this time may be lost with the power.
 const INTERVAL: Duration = Duration::from_millis(100);
 
 impl Queue {
@@ -50,8 +50,8 @@ impl Queue {
         if error.kind() == std::io::ErrorKind::NotFound {
             return; // it was delivered in the meantime
         }
-        // After a sync has failed, the system may take for written what never was: asking again would be answered with
-        // a lie. The messages are still in memory or in the system's own; they are written anew.
+        // After a failed sync the system may consider written what never was, and a second sync would succeed without
+        // writing it. The messages are still in memory, ours or the system's; they are written to a new file.
         let mut state = self.lock();
         let line = format!("{} could not be synced, its messages are written anew: {error}", file.display());
         state.note(Level::Warning, line);
@@ -67,13 +67,13 @@ impl Queue {
 }
 
 impl State {
-    /// Whether the chunk that is being filled holds messages that the disk was not asked to hold yet.
+    /// Whether the chunk that is being filled holds messages that were not synced yet.
     fn is_filling_unsynced(&self) -> bool {
         let mark = self.filling_mark();
         self.shelf.filling_file().is_some() && mark.1 > 0 && self.sync.done != mark
     }
 
-    /// What there is of the chunk that is being filled counts as synced from now on; its file, if it is to be synced.
+    /// Marks the chunk that is being filled as synced so far, and returns its file, if it is to be synced.
     fn mark_filling_synced(&mut self) -> Option<PathBuf> {
         let unsynced = self.is_filling_unsynced();
         self.sync.done = self.filling_mark();

@@ -1,4 +1,4 @@
-//! A user who is asked first: before they have answered nothing is written or sent, a yes lets go what was held, and a
+//! A user who is asked first: before they have answered nothing is written or sent, a yes releases what was held, and a
 //! no erases it.
 
 #![cfg(unix)]
@@ -17,7 +17,7 @@ use crate::server::{Reply, Server};
 use segment_native::{Api, Choice, Client, Config, ErrorKind, Object, OnLog, Overflow, Request, Stats, bindings};
 use serde_json::{Value, json};
 
-/// The programs that are told what the environment says, or that are killed.
+/// The programs that run in another environment, or that are killed.
 #[test]
 fn child_main() {
     match part().as_deref() {
@@ -36,7 +36,7 @@ fn client(server: &Server, folder: &Folder) -> Client {
     Client::new(asking(&server.url(), &folder.0)).expect("good settings")
 }
 
-/// A folder that is not there yet.
+/// A folder that does not exist yet.
 fn nowhere() -> Folder {
     let folder = Folder::new();
     fs::remove_dir(&folder.0).expect("it is empty");
@@ -47,7 +47,7 @@ fn file(folder: &Folder, name: &str) -> Value {
     serde_json::from_slice(&fs::read(folder.home().join(name)).expect("there")).expect("JSON")
 }
 
-/// Everything that a user of a stateful client can say, but yes and no: so many messages.
+/// All calls about the user of a stateful client except yes and no. Returns how many messages they make.
 fn say_everything(client: &Client) -> u64 {
     client.set_consent(&Object::from([("ads", false)])).expect("held");
     client.identify("u", &Object::from([("plan", "pro")]), None).expect("held");
@@ -72,7 +72,7 @@ fn assert_held_after(client: &Client, messages: u64, dropped_before: u64) {
 }
 
 #[test]
-fn before_an_answer_nothing_is_written_or_sent_and_a_yes_lets_everything_go() {
+fn before_an_answer_nothing_is_written_or_sent_and_a_yes_releases_everything() {
     for spooled in [true, false] {
         let (server, folder) = (Server::good(), nowhere());
         let lines = Arc::new(Mutex::new(Vec::new()));
@@ -89,7 +89,7 @@ fn before_an_answer_nothing_is_written_or_sent_and_a_yes_lets_everything_go() {
         let opened = if spooled { 2 } else { 1 };
         let held = say_everything(&client) + opened;
         assert_held(&client, held);
-        let error = client.flush(NEVER).expect_err("nobody waits for what is not sent");
+        let error = client.flush(NEVER).expect_err("nothing is sent, and it does not wait");
         assert_eq!(error.kind(), ErrorKind::Timeout);
         assert_eq!(error.message(), "the user has not answered yet: nothing is sent");
         assert_eq!(client.last_problem(), Some(format!("the user has not answered yet; {held} messages wait")));
@@ -151,7 +151,7 @@ fn a_no_erases_what_is_held_and_is_remembered() {
         assert_eq!(server.connections(), 0);
         if spooled {
             assert!(!folder.home().join("identity.json").exists());
-            assert_eq!(file(&folder, "privacy.json")["consent"], Value::Null, "it waited for a yes");
+            assert_eq!(file(&folder, "privacy.json")["consent"], Value::Null, "it was held until a yes");
             let next = self::client(&server, &folder);
             assert_eq!(next.opt_state(), Choice::Out);
             assert_eq!(next.track("u", "E", None, None).expect_err("refused").kind(), ErrorKind::OptedOut);
@@ -164,7 +164,7 @@ fn a_no_erases_what_is_held_and_is_remembered() {
 }
 
 #[test]
-fn who_never_answers_leaves_nothing_behind_and_keeps_nobody_waiting() {
+fn without_an_answer_nothing_is_left_behind_and_no_call_waits() {
     for spooled in [true, false] {
         let (server, folder) = (Server::good(), nowhere());
         let mut seen = Vec::new();
@@ -189,21 +189,21 @@ fn who_never_answers_leaves_nothing_behind_and_keeps_nobody_waiting() {
         let of = seen.len();
         seen.sort();
         seen.dedup();
-        assert_eq!(seen.len(), of, "no id outlives its process, nor a reset");
+        assert_eq!(seen.len(), of, "no id outlives its process or a reset");
         assert!(!folder.0.exists());
         assert_eq!(server.connections(), 0);
     }
 }
 
-/// Refuses with 503 until it is told to be good.
+/// Refuses with 503 until the flag is set.
 fn refusing() -> (Server, Arc<AtomicBool>) {
     let good = Arc::new(AtomicBool::new(false));
     let is_good = good.clone();
     (Server::new(move |_, _| Reply::status(if is_good.load(Ordering::SeqCst) { 200 } else { 503 })), good)
 }
 
-/// A run of an earlier version, which leaves three messages, a consent and a person; and how long to wait, longer than
-/// any client would.
+/// A run of an earlier version, which leaves three messages, a consent, a person, and a pause that is longer than any
+/// client would wait.
 fn leave_something(server: &Server, folder: &Folder) -> Option<String> {
     let earlier = Client::new(Config { stateful: true, ..child::config(&server.url(), &folder.0) }).expect("good");
     earlier.set_consent(&Object::from([("ads", true)])).expect("kept");
@@ -240,7 +240,7 @@ fn what_waits_from_an_earlier_version_stays_as_it_is_until_there_is_a_yes() {
     client.opt_in().expect("kept");
     client.flush(patience()).expect("delivered");
     let stats = client.stats();
-    // One more of the earlier run tells of the consent.
+    // One more, which the earlier run tracked for the consent.
     assert_eq!((stats.recovered, stats.delivered, client.user_id(), client.anonymous_id()), (4, 5, None, anonymous));
 }
 
@@ -263,7 +263,7 @@ fn the_quota_holds_for_what_is_held_too() {
     }
 }
 
-/// One that writes, and one that is told by the folder.
+/// One client is told the answer and writes it, another reads it from the folder.
 #[test]
 fn the_answer_that_another_process_was_told_counts_and_what_was_known_in_memory_is_kept() {
     let (server, folder) = (Server::good(), nowhere());
@@ -271,7 +271,7 @@ fn the_answer_that_another_process_was_told_counts_and_what_was_known_in_memory_
     let held = say_everything(&other);
     told.opt_in().expect("kept");
     assert_eq!(file(&folder, "privacy.json").get("consent"), None);
-    // Every change of what is known looks first; without one it is looked every 15 seconds.
+    // Every change of what is known reads the folder first; without one it is read every 15 seconds.
     other.identify(None, &Object::from([("seats", 3)]), None).expect("taken");
     assert_eq!(other.opt_state(), Choice::In);
     other.flush(patience()).expect("delivered");
@@ -287,7 +287,7 @@ fn the_answer_that_another_process_was_told_counts_and_what_was_known_in_memory_
     assert_eq!((other.opt_state(), other.stats().dropped), (Choice::Out, held));
     assert!(!folder.home().join("identity.json").exists());
 
-    // A yes that comes after a no is no yes to what was held before.
+    // A yes after a no does not release what was held before.
     let folder = nowhere();
     let (told, other) = (client(&server, &folder), client(&server, &folder));
     let held = say_everything(&other);
@@ -310,7 +310,7 @@ fn without_the_flag_an_answer_is_remembered_and_told_too() {
     assert!(track(&self::client(&server, &folder), "not held"));
     client.opt_out().expect("kept");
     assert_eq!((client.opt_state(), plain().opt_state()), (Choice::Out, Choice::Out));
-    // As earlier versions have written it.
+    // As earlier versions wrote it.
     let privacy = folder.home().join("privacy.json");
     for (text, choice) in [
         (r#"{"optedOut":true,"changes":1,"changedAt":5}"#, Choice::Out),
@@ -323,7 +323,7 @@ fn without_the_flag_an_answer_is_remembered_and_told_too() {
 }
 
 #[test]
-fn no_single_call_says_anything_of_a_user_who_has_not_answered() {
+fn no_single_call_is_made_about_a_user_who_has_not_answered() {
     let (server, folder) = (Server::good(), nowhere());
     let config = Config {
         access_token: Some("T".to_owned()),
@@ -337,7 +337,7 @@ fn no_single_call_says_anything_of_a_user_who_has_not_answered() {
     assert_eq!(error.message(), "the user has not answered yet: opt in or out");
     assert_eq!(server.connections(), 0);
     let public = Request { api: Api::Public, method: "GET", path: "/sources", ..Request::default() };
-    assert_eq!(client.call(&public).expect("it says nothing of the user").status, 200);
+    assert_eq!(client.call(&public).expect("it says nothing about the user").status, 200);
     client.opt_in().expect("kept");
     assert_eq!(client.call(&tracking).expect("a yes").status, 200);
 }
@@ -353,10 +353,10 @@ fn a_folder_that_cannot_be_read_is_a_no() {
     let aside = |folder: &Folder| fs::write(folder.home().join("privacy.json.damaged"), "{").expect("written");
     let foreign = |folder: &Folder| fs::write(folder.home().join("photo.jpg"), "").expect("written");
     let makers: [(&str, Maker); 4] =
-        [("unread", &unread), ("damaged", &damaged), ("set aside", &aside), ("of somebody else", &foreign)];
+        [("unread", &unread), ("damaged", &damaged), ("set aside", &aside), ("of another program", &foreign)];
     for (name, make) in makers {
         let (server, folder) = (Server::good(), Folder::new());
-        if name == "of somebody else" {
+        if name == "of another program" {
             fs::create_dir(folder.home()).expect("made");
         } else {
             drop(Client::new(Config { stateful: true, ..child::config("eu", &folder.0) }));
@@ -382,10 +382,10 @@ fn a_folder_that_cannot_be_read_is_a_no() {
         assert_eq!(client.set_consent(None).expect_err("a no").kind(), ErrorKind::OptedOut);
         client.flush(NEVER).expect("nothing waits");
         assert_eq!(folder.files(), before, "{name}");
-        // Only where it can be written the answer is remembered.
+        // The answer is remembered only where it can be written.
         let kept = client.opt_in();
         assert_eq!(kept.is_ok(), matches!(name, "damaged" | "set aside"), "{name}: {kept:?}");
-        assert_eq!(client.opt_state(), Choice::In, "{name}: it is so in this process");
+        assert_eq!(client.opt_state(), Choice::In, "{name}: it counts in this process");
         assert!(track(&client, "yes"), "{name}");
         client.flush(patience()).expect("delivered");
         assert_eq!(server.events().len(), 1);
@@ -401,12 +401,12 @@ fn what_is_damaged_while_messages_are_held_is_a_no_too() {
     assert!(track(&client, "held"));
     fs::write(folder.home().join("privacy.json"), "{").expect("written");
     let before = folder.files();
-    assert_eq!(client.set_consent(None).expect_err("it looks first").kind(), ErrorKind::OptedOut);
+    assert_eq!(client.set_consent(None).expect_err("it reads the folder first").kind(), ErrorKind::OptedOut);
     let stats = client.stats();
     assert_eq!((client.opt_state(), stats.dropped, stats.queued), (Choice::Out, 1, 0));
-    assert_eq!(folder.files(), before, "nobody knows whether what waits there is to be thrown away");
+    assert_eq!(folder.files(), before, "it is not known whether what waits there is to be thrown away");
     fs::remove_file(folder.home().join("privacy.json")).expect("gone");
-    client.reset().expect("it looks first");
+    client.reset().expect("it reads the folder first");
     assert_eq!(client.opt_state(), Choice::None);
     assert!(track(&client, "held again"));
     assert_held_after(&client, 1, 1);
@@ -433,12 +433,12 @@ fn told_by_the_environment() {
     assert_eq!(client.stats().delivered, if no { 1 } else { 2 });
     drop(client);
     let next = Client::new(asking(&told("URL"), Path::new(&folder))).expect("good settings");
-    assert_eq!(next.opt_state(), Choice::In, "somebody has said yes");
+    assert_eq!(next.opt_state(), Choice::In, "the user has said yes");
     next.opt_out().expect("kept");
 }
 
 #[test]
-fn do_not_track_is_a_no_until_somebody_says_yes() {
+fn do_not_track_is_a_no_until_the_user_says_yes() {
     let server = Server::good();
     for (value, no) in [(Some("1"), "yes"), (Some("true"), "yes"), (Some("0"), "no"), (Some(""), "no"), (None, "no")] {
         let folder = nowhere();
@@ -453,7 +453,7 @@ fn do_not_track_is_a_no_until_somebody_says_yes() {
     }
 }
 
-/// Holds some messages, says yes, and dies in the middle of that or right after.
+/// Holds some messages, opts in, and dies in the middle of that or right after.
 fn say_yes_and_die() {
     let client = Client::new(asking(&told("URL"), Path::new(&told("FOLDER")))).expect("good settings");
     let notes = Notes::open(&told("NOTES"));
@@ -466,7 +466,7 @@ fn say_yes_and_die() {
     kill(std::process::id().try_into().expect("a pid"), libc::SIGKILL);
 }
 
-/// Once the yes has returned, what was held is as safe as everything else.
+/// Once the opt-in has returned, what was held is in the folder.
 #[test]
 fn a_death_in_the_middle_of_a_yes_or_after_it_leaves_what_was_promised() {
     let unreachable = crate::server::nobody();

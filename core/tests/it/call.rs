@@ -79,7 +79,7 @@ fn each_api_has_its_own_credentials() {
     for (api, name) in [(Api::Public, "access_token"), (Api::Profile, "profile_token")] {
         let error = client.call(&Request { api, ..get("/x") }).expect_err("no credentials");
         assert_eq!(error.message(), format!("{name} must be given to call this API"));
-        // Whoever brings their own needs none of ours.
+        // A header of the caller's own replaces the credentials.
         client.call(&Request { api, headers: &[("AUTHORIZATION", "mine")], ..get("/x") }).expect("an answer");
     }
     assert_eq!(server.requests().len(), 5);
@@ -209,7 +209,7 @@ fn messages_do_not_wait_for_the_pause_that_a_call_was_told() {
 }
 
 #[test]
-fn what_is_said_before_the_answer_is_not_the_answer() {
+fn an_interim_answer_is_not_the_answer() {
     for early in [
         "HTTP/1.1 100 Continue\r\n\r\n",
         "HTTP/1.1 103 Early Hints\r\nLink: </x>\r\n\r\n",
@@ -231,7 +231,7 @@ fn bodies_come_back_as_they_are() {
         let reply = body.clone();
         let server = Server::new(move |_, _| answer(200, &reply));
         assert_eq!(client(&server).call(&get("/x")).expect("an answer").body, body);
-        // Without a length it ends with the connection; in chunks it may end with headers.
+        // Without a length the body ends with the connection; in chunks it may end with headers.
         let raw = [b"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n", body.as_slice()].concat();
         let server = Server::new(move |_, _| Reply::Raw(raw.clone()));
         assert_eq!(client(&server).call(&get("/x")).expect("an answer").body, body);
@@ -275,13 +275,13 @@ fn the_timeout_is_for_everything() {
     let quick = Duration::from_millis(300);
     for reply in [Reply::Silence, Reply::Trickle] {
         let server = Server::new(move |_, _| reply.clone());
-        // None of these is waited for in vain: the server would keep them for ever.
+        // The server would never end these; the timeout does.
         let client = Client::new(Config { timeout: quick, ..config(&server) }).expect("good settings");
         for timeout in [None, Some(quick), Some(Duration::from_millis(1)), Some(Duration::ZERO)] {
             let result = client.call(&Request { timeout, ..get("/x") });
             assert_eq!(kind(&result), Some(ErrorKind::Timeout), "{result:?}");
         }
-        // It is not cut short either.
+        // The timeout is not cut short either.
         let start = Instant::now();
         assert_eq!(kind(&client.call(&Request { timeout: Some(quick), ..get("/x") })), Some(ErrorKind::Timeout));
         assert!(start.elapsed() >= quick);
@@ -289,7 +289,7 @@ fn the_timeout_is_for_everything() {
 }
 
 #[test]
-fn a_timeout_of_for_ever_is_fine() {
+fn the_longest_timeout_is_fine() {
     let server = Server::good();
     let answer = client(&server).call(&Request { timeout: Some(Duration::MAX), ..get("/x") });
     assert_eq!(answer.expect("an answer").status, 200);
@@ -327,7 +327,7 @@ fn an_answer_may_have_sixteen_mebibytes() {
 }
 
 #[test]
-fn what_breaks_off_is_no_answer_and_is_asked_for_once() {
+fn an_answer_that_breaks_off_is_an_error_and_the_request_is_not_repeated() {
     let raw = |text: &str| Reply::Raw(text.as_bytes().to_vec());
     for reply in [
         Reply::Close,
@@ -357,7 +357,7 @@ fn what_breaks_off_is_no_answer_and_is_asked_for_once() {
 }
 
 #[test]
-fn nobody_there_is_no_answer() {
+fn an_address_where_nothing_listens_is_a_network_error() {
     let client = Client::new(Config { endpoint: nobody(), ..Config::new("k") }).expect("good settings");
     assert_eq!(kind(&client.call(&get("/x"))), Some(ErrorKind::Network));
     assert_eq!(client.stats().requests, 0);
@@ -375,7 +375,7 @@ fn a_client_that_was_shut_down_makes_no_calls() {
 }
 
 #[test]
-fn about_a_user_who_opted_out_nothing_is_said() {
+fn nothing_is_sent_about_a_user_who_opted_out() {
     let server = Server::good();
     let client = client(&server);
     client.opt_out().expect("no folder to write to");
@@ -458,7 +458,7 @@ fn pages_of_the_profile_api_are_turned_too() {
 }
 
 #[test]
-fn pages_end_where_they_would_go_round_in_circles_or_fail() {
+fn pages_end_at_a_repeated_cursor_or_a_failure() {
     let page = |status| Reply::Body(status, "application/json", r#"{"data":{"pagination":{"next":"a"}}}"#.to_owned());
     let server = Server::new(move |_, _| page(200));
     assert_eq!(client(&server).pages(&Request { api: Api::Public, ..get("/x") }).count(), 2);

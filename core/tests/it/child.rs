@@ -46,7 +46,7 @@ pub fn config(url: &str, folder: &Path) -> Config {
         queue_max_bytes: 1 << 30,
         flush_interval: Duration::from_millis(5),
         timeout: NEVER,
-        gzip: false, // which costs the most by far, unoptimized as tests are
+        gzip: false, // by far the slowest part of an unoptimized test
         shutdown: Duration::from_millis(1),
         ..Config::new("WRITE_KEY")
     }
@@ -56,7 +56,7 @@ pub fn client(url: &str, folder: &Path) -> Client {
     Client::new(config(url, folder)).expect("good settings")
 }
 
-/// Tracks a message with this id, which its content repeats; whether it was taken.
+/// Tracks a message with this id, which its content repeats, and returns whether it was taken.
 pub fn track(client: &Client, id: &str) -> bool {
     let options = Options { message_id: Some(id), ..Options::default() };
     client.track("u", &format!("Event {id}"), None, options).is_ok()
@@ -82,13 +82,13 @@ pub fn deliver_all(sink: &Sink, config: Config) -> Stats {
     stats
 }
 
-/// Of too many to be read, a few.
+/// The first few of many.
 pub fn some<T>(of: &[T]) -> &[T] {
     &of[..of.len().min(10)]
 }
 
-/// Every one of these was received, none of them with two contents. Says which were not. Those that
-/// [`Notes::accepted`] saw in memory may be lost.
+/// Fails unless each of these was received, none of them with two contents. Those that [`Notes::accepted`] saw in
+/// memory may be lost.
 pub fn nothing_is_lost(accepted: &[String], sink: &Sink, kept: &HashSet<String>) {
     let received = sink.received();
     let is_lost = |id: &&String| !kept.contains(*id) && received.get(*id).is_none_or(|message| message.stored == 0);
@@ -99,13 +99,13 @@ pub fn nothing_is_lost(accepted: &[String], sink: &Sink, kept: &HashSet<String>)
 
 // ---- Parts and programs ----
 
-/// The part that this process plays, if it is not the test itself. A test that is broken off leaves no such process
-/// behind, which would go on sending to a port that by then is another test's.
+/// The part that this process plays, if it is not the test itself. A test that is broken off must not leave such a
+/// process behind, because it would go on sending to a port that another test may have by then.
 pub fn part() -> Option<String> {
     let part = std::env::var("SEGMENT_CHILD").ok()?;
     end_with_parent();
     if std::os::unix::process::parent_id() != told_number("PARENT") as u32 {
-        exit_now(1); // it was broken off before that
+        exit_now(1); // the test was broken off before
     }
     Some(part)
 }
@@ -119,8 +119,8 @@ pub fn told_number(name: &str) -> usize {
     told(name).parse().expect("a number")
 }
 
-/// This test binary, to play a part that `child_main` of the calling file knows. What it prints on standard error is
-/// seen; the harness's own words are not.
+/// This test binary, to play a part that `child_main` of the calling file knows. Its standard error is shown, the
+/// harness's output is not.
 #[track_caller]
 pub fn program(part: &str, told: &[(&str, &str)]) -> Command {
     let file = Path::new(std::panic::Location::caller().file()).file_stem().expect("a file").to_string_lossy();
@@ -136,9 +136,9 @@ pub fn program(part: &str, told: &[(&str, &str)]) -> Command {
     command
 }
 
-/// Has this process killed when its parent dies.
+/// Makes the system kill this process when its parent dies.
 pub fn end_with_parent() {
-    // SAFETY: it only concerns this process.
+    // SAFETY: it concerns only this process.
     #[cfg(target_os = "linux")]
     unsafe {
         libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL)
@@ -179,16 +179,16 @@ impl Program {
     }
 
     pub fn succeeded(self) {
-        // Twice as long as the program itself waits, so that it can say for what it did so in vain.
+        // Twice as long as the program itself waits, so that it can report what it waited for in vain.
         let status = self.ended(patience() * 2);
         assert!(status.success(), "{status}");
     }
 
-    /// How it ended, and all that it said on standard error, which is little enough for the pipe.
+    /// How it ended, and its standard error, which is little enough for the pipe.
     pub fn output(mut self) -> (ExitStatus, String) {
         let mut text = String::new();
         let mut stderr = self.0.stderr.take().expect("a pipe");
-        // Twice as long as the program itself waits, so that it can say for what it did so in vain.
+        // Twice as long as the program itself waits, so that it can report what it waited for in vain.
         let status = self.ended(patience() * 2);
         stderr.read_to_string(&mut text).expect("text");
         (status, text)
@@ -208,9 +208,8 @@ pub fn died_by_kill(status: ExitStatus) -> bool {
 
 // ---- What programs report ----
 
-/// Where programs write what was accepted, a line each and one write(2) a line, after the call has returned. A file
-/// takes the place of a pipe: what is written is there whatever becomes of the writer, many can write, and nobody is
-/// ever held up because nobody reads.
+/// Where programs note what was accepted, one line and one write(2) each, after the call has returned. It is a file and
+/// not a pipe: what is written survives the writer, many can write, and no writer waits for a reader.
 pub struct Notes(File);
 
 /// Ends a note that was written whole.
@@ -224,8 +223,8 @@ impl Notes {
         Notes(OpenOptions::new().append(true).create(true).open(path).expect("the notes"))
     }
 
-    /// Takes no lock and asks for no memory: it is used between fork and exec. A kill can cut a write in two where a
-    /// page of the file ends, so a note has a mark at its end, and begins on a line of its own whatever stands before
+    /// Takes no lock and allocates nothing, because it is used between fork and exec. A kill can cut a write where a
+    /// page of the file ends, so a note has a mark at its end, and begins on a line of its own, whatever comes before
     /// it.
     pub fn write(&self, line: &str) {
         let mut bytes = [b'\n'; 128];
@@ -237,8 +236,8 @@ impl Notes {
         assert_eq!(written, end as isize + 2);
     }
 
-    /// Notes a message that was taken, and that a kill may be the end of. Where the disk keeps the first caller for
-    /// longer than others wait, memory takes messages until it answers, and the client says so: a note tells which.
+    /// Notes a message that was taken, and whether it is in memory only, so that a kill may lose it: if the disk holds
+    /// up one caller for longer than others wait, memory takes messages until it answers.
     pub fn accepted(&self, client: &Client, id: &str) {
         match client.stats().in_memory {
             0 => self.write(id),
@@ -258,8 +257,8 @@ pub fn notes_bytes(path: &str) -> u64 {
 
 // ---- The folder ----
 
-/// A folder that goes away with the test. Its file system is one whose files the library maps, if this machine has one:
-/// there a message takes the most steps.
+/// A folder that goes away with the test. It is on a file system where the library maps files, if this machine has one,
+/// because there a message takes the most steps.
 pub struct Folder(pub PathBuf);
 
 impl Folder {
@@ -273,7 +272,7 @@ impl Folder {
         Folder(folder)
     }
 
-    /// Where everything of the library's stands.
+    /// The folder of the library's files.
     pub fn home(&self) -> PathBuf {
         self.0.join("segment-native")
     }
@@ -299,15 +298,15 @@ impl Folder {
         files
     }
 
-    /// Everything but what was given up for good.
+    /// All files but those of rejected messages.
     pub fn left(&self) -> Vec<PathBuf> {
-        // The mark stays: it says whose folder it is.
+        // The mark stays: it says that the folder is ours.
         let mark = self.home().join("mark");
         self.files().into_iter().filter(|path| !is_rejected(path) && *path != mark).collect()
     }
 
-    /// What a process that was killed was about to put in a file's place stays for a minute: it might be that of one
-    /// that lives. That minute is over.
+    /// Makes unfinished files look older than a minute. The file that a killed process was about to put in another's
+    /// place stays that long, because its process might be alive.
     pub fn age_unfinished(&self) {
         for path in self.files().iter().filter(|path| path.extension().is_some_and(|kind| kind == "new")) {
             let Ok(file) = File::options().write(true).open(path) else { continue };
@@ -315,7 +314,7 @@ impl Folder {
         }
     }
 
-    /// The ids of what was given up for good.
+    /// The ids of rejected messages.
     pub fn rejected(&self) -> HashSet<String> {
         let files =
             self.files().into_iter().filter(|path| is_rejected(path) && path.to_string_lossy().ends_with("jsonl"));
@@ -360,7 +359,7 @@ fn maps(_: &Path) -> bool {
 pub enum Mode {
     /// Stores the messages and acknowledges them.
     Good,
-    /// The same, as far away as so many milliseconds.
+    /// The same, with so many milliseconds of delay.
     Far(u64),
     /// Stores nothing, answers with this status.
     Refuse(u16),
@@ -368,7 +367,7 @@ pub enum Mode {
     Pause(u32),
     /// Stores nothing, closes the connection.
     Close,
-    /// Stores the messages, and closes the connection without saying so.
+    /// Stores the messages, and closes the connection without an answer.
     StoreAndClose,
     /// No answer until the mode changes.
     Hang,
@@ -376,18 +375,18 @@ pub enum Mode {
     HangFor(&'static str),
 }
 
-/// A message as the server knows it.
+/// What the server knows of a message.
 #[derive(Debug, Clone)]
 pub struct Received {
     pub event: String,
     /// How often it was stored.
     pub stored: u32,
-    /// How often it came, stored or not.
+    /// How often it arrived, stored or not.
     pub seen: u32,
     content: u64,
 }
 
-/// A server on loopback that remembers of each message only what is needed: some hundred thousands of them come.
+/// A server on loopback that remembers only what is needed of each message, because hundreds of thousands of them come.
 pub struct Sink {
     address: SocketAddr,
     state: Arc<SinkState>,
@@ -436,7 +435,7 @@ impl Sink {
         *self.state.mode.lock().expect("no panic") = mode;
     }
 
-    /// Requests read whole.
+    /// How many requests were read whole.
     pub fn requests(&self) -> usize {
         self.state.requests.load(Ordering::SeqCst)
     }
@@ -445,7 +444,7 @@ impl Sink {
         self.state.received.lock().expect("no panic").clone()
     }
 
-    /// Messages of one id that differ.
+    /// Messages that have the same id and differ.
     pub fn contradictions(&self) -> Vec<String> {
         self.state.contradictions.lock().expect("no panic").clone()
     }
@@ -560,10 +559,10 @@ type Resource = libc::__rlimit_resource_t;
 #[cfg(not(all(target_os = "linux", target_env = "gnu")))]
 type Resource = libc::c_int;
 
-/// Limits what this process may have of something; none: as much as it could have.
+/// Sets a limit of this process; none: the highest one that it may have.
 pub fn limit(resource: Resource, most: Option<u64>) {
     let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
-    // SAFETY: it is written where it can be.
+    // SAFETY: it writes to `limit`, which is ours.
     assert_eq!(unsafe { libc::getrlimit(resource, &raw mut limit) }, 0);
     limit.rlim_cur = most.unwrap_or(limit.rlim_max);
     // SAFETY: it is only read.
@@ -578,8 +577,7 @@ pub enum Forked {
 }
 
 pub fn fork() -> Forked {
-    // SAFETY: what a child may do after it is what the tests are about; all of them end by `exit_now`, exec or a
-    // signal.
+    // SAFETY: the tests are about what a child may do after it; all of them end by `exit_now`, exec or a signal.
     match unsafe { libc::fork() } {
         -1 => panic!("no fork: {}", std::io::Error::last_os_error()),
         0 => Forked::Child,
@@ -612,7 +610,7 @@ pub fn is_alive(pid: i32) -> bool {
     unsafe { libc::kill(pid, 0) == 0 }
 }
 
-/// How a child ended; none, after this time, if it hangs: then it is killed.
+/// How a child ended; none if it has not within this time: then it is killed.
 pub fn ended(pid: i32, time: Duration) -> Option<ExitStatus> {
     let mut status = 0;
     // SAFETY: the status is where it can be written.
@@ -632,7 +630,7 @@ pub fn ended(pid: i32, time: Duration) -> Option<ExitStatus> {
     None
 }
 
-/// Sleeps until a signal ends it, that of an alarm if there is no other.
+/// Sleeps until a signal ends this process, that of an alarm if there is no other.
 pub fn pause() -> ! {
     // SAFETY: it has no preconditions.
     unsafe { libc::alarm(3600) };

@@ -1,4 +1,4 @@
-//! What the user agreed to, and whether they want to be known at all: in messages that a server got, on the disk, in
+//! What the user agreed to, and whether they want to be tracked at all: in messages that a server got, on the disk, in
 //! several processes.
 
 #![cfg(unix)]
@@ -31,7 +31,7 @@ fn child_main() {
     }
 }
 
-/// Says of each message that it is about to be tracked, and then whether it was taken.
+/// Notes that each message is about to be tracked, and then whether it was taken.
 fn track_until_told() {
     let client = Client::new(stateful(&told("URL"), Path::new(&told("FOLDER")))).expect("good settings");
     let (notes, go, run) = (Notes::open(&told("NOTES")), told("GO"), told("RUN"));
@@ -87,14 +87,14 @@ fn client(server: &Server, folder: &Folder) -> Client {
     Client::new(stateful(&server.url(), &folder.0)).expect("good settings")
 }
 
-/// A server that answers with 503 until it is told to be good.
+/// A server that answers with 503 until the flag is set.
 fn refusing() -> (Server, Arc<AtomicBool>) {
     let good = Arc::new(AtomicBool::new(false));
     let is_good = good.clone();
     (Server::new(move |_, _| Reply::status(if is_good.load(Ordering::SeqCst) { 200 } else { 503 })), good)
 }
 
-/// All messages that the server got, in their order.
+/// All messages that the server got, in order.
 fn sent(server: &Server, client: &Client) -> Vec<Value> {
     client.flush(patience()).expect("delivered");
     balanced(&client.stats());
@@ -105,7 +105,7 @@ fn ids(server: &Server) -> HashSet<String> {
     server.requests().iter().flat_map(server::Request::ids).collect()
 }
 
-/// A millisecond since 1970 that is over when this returns: what is sent next has a later one.
+/// A time in milliseconds since 1970 that is over when this returns: what is sent next has a later one.
 fn now() -> i64 {
     let now = || jiff::Timestamp::now().as_millisecond();
     let time = now();
@@ -115,7 +115,7 @@ fn now() -> i64 {
     time
 }
 
-/// The ids of what was sent after this time, by the clients' clock: how late the server came to read it does not count.
+/// The ids of what was sent after this time by the clients' clock, no matter when the server has read it.
 fn sent_after(server: &Server, time: i64) -> Vec<String> {
     let sent_at = |request: &server::Request| {
         let text = request.body["sentAt"].as_str().expect("a batch has one");
@@ -132,7 +132,7 @@ fn privacy(folder: &Folder) -> Value {
     serde_json::from_slice(&fs::read(folder.home().join("privacy.json")).expect("there")).expect("JSON")
 }
 
-/// Everything in the folder but what is remembered of the user, and the locks.
+/// Everything in the folder except what is remembered of the user, and the locks.
 fn kept(folder: &Folder) -> Vec<PathBuf> {
     let is_ours = |path: &PathBuf| {
         path.extension().is_some_and(|kind| kind != "lock")
@@ -175,7 +175,7 @@ fn consent_stands_in_every_later_message() {
 }
 
 #[test]
-fn a_choice_is_told_once_and_survives() {
+fn a_choice_is_tracked_once_and_survives() {
     let (server, folder) = (Server::good(), Folder::new());
     let told_of = |client: &Client| {
         let sent = sent(&server, client);
@@ -198,7 +198,7 @@ fn a_choice_is_told_once_and_survives() {
         }
     });
     assert_eq!(told_of(&second), 2, "eight threads, one change");
-    // Another client that has not looked yet.
+    // Another client that has not read the change yet.
     let third = client(&server, &folder);
     second.set_consent(&choice(false)).expect("kept");
     third.set_consent(&choice(false)).expect("the same");
@@ -206,7 +206,7 @@ fn a_choice_is_told_once_and_survives() {
     assert_eq!(told_of(&second), 3, "two clients, one change");
     second.set_consent(None).expect("kept");
     third.set_consent(None).expect("kept");
-    assert_eq!(told_of(&second), 3, "that nothing is known is not told");
+    assert_eq!(told_of(&second), 3, "removing the consent is not tracked");
     assert_eq!(privacy(&folder)["consent"], Value::Null);
 }
 
@@ -222,13 +222,13 @@ fn a_consent_that_says_nothing_is_refused() {
     assert_eq!(kind(&many), ErrorKind::TooLarge);
     client.set_consent(None).expect("as before");
     assert_eq!((client.stats().accepted, client.stats().refused), (0, 3));
-    // Nor one that leaves no room for a message.
+    // So is one that leaves no room for a message.
     let context = Object::from([("k", "x".repeat(28_000).as_str())]);
     let full = Client::new(Config { context, ..child::config(&server.url(), Path::new("")) }).expect("there is room");
     let categories = Object::from([("c".repeat(4_000).as_str(), true)]);
     assert_eq!(full.set_consent(&categories).expect_err("no room").kind(), ErrorKind::TooLarge);
     full.track("u", "E", None, None).expect("taken as before");
-    // Nor does a file that says nothing.
+    // A file that says nothing counts as a no.
     fs::write(folder.home().join("privacy.json"), r#"{"optedOut":false,"changes":0,"changedAt":0,"consent":{}}"#)
         .expect("written");
     let odd = self::client(&server, &folder);
@@ -239,7 +239,7 @@ fn a_consent_that_says_nothing_is_refused() {
 }
 
 #[test]
-fn a_client_that_does_not_know_its_user_stamps_consent_and_tells_nothing() {
+fn a_stateless_client_stamps_consent_and_tracks_no_choice() {
     let server = Server::good();
     let client = child::client(&server.url(), Path::new(""));
     client.set_consent(&choice(true)).expect("in memory");
@@ -250,7 +250,7 @@ fn a_client_that_does_not_know_its_user_stamps_consent_and_tells_nothing() {
 }
 
 #[test]
-fn who_opts_out_is_left_alone_and_nothing_of_them_stays() {
+fn an_opt_out_stops_everything_and_leaves_nothing_behind() {
     let (server, good) = refusing();
     let folder = Folder::new();
     for run in ["dead1", "dead2"] {
@@ -300,13 +300,13 @@ fn who_opts_out_is_left_alone_and_nothing_of_them_stays() {
     good.store(true, Ordering::SeqCst);
     next.opt_in().expect("kept");
     assert!(track(&next, "wanted again"));
-    assert!(wait_until(|| next.stats().in_memory == 0), "it survives as any other");
+    assert!(wait_until(|| next.stats().in_memory == 0), "it is stored like any other message");
     next.flush(patience()).expect("delivered");
     assert_eq!(sent_after(&server, seen), ["wanted again"]);
 }
 
 #[test]
-fn who_opts_in_again_is_somebody_else() {
+fn a_user_who_opts_in_again_is_a_new_person() {
     let (server, folder) = (Server::good(), Folder::new());
     let client = client(&server, &folder);
     client.identify("u", &Object::from([("a", 1)]), None).expect("taken");
@@ -322,13 +322,13 @@ fn who_opts_in_again_is_somebody_else() {
     client.track(None, "E", None, None).expect("taken");
     let last = sent(&server, &client).last().expect("one").clone();
     assert_eq!((&last["userId"], &last["context"]["traits"]), (&Value::Null, &Value::Null));
-    // One that was there all the time, and has missed it, does not bring the earlier person back.
+    // A client that ran all the time, and has missed it, does not bring the earlier person back.
     other.identify("v", None, None).expect("taken");
     assert_eq!((other.anonymous_id(), self::client(&server, &folder).anonymous_id()), (after.clone(), after));
 }
 
 #[test]
-fn a_client_that_remembers_nobody_can_opt_in_and_the_one_that_does_gets_a_new_person() {
+fn a_stateless_client_can_opt_in_and_a_stateful_one_gets_a_new_person() {
     let (server, folder) = (Server::good(), Folder::new());
     let remembering = client(&server, &folder);
     remembering.identify("u", None, None).expect("taken");
@@ -365,7 +365,7 @@ fn opting_in_without_having_opted_out_loses_nothing() {
 }
 
 #[test]
-fn a_request_under_way_is_broken_off_and_nobody_waits_for_it() {
+fn a_request_under_way_is_broken_off_and_no_call_waits_for_it() {
     for spooled in [true, false] {
         let (server, folder) = (Server::new(|_, _| Reply::Silence), Folder::new());
         let place = if spooled { folder.0.as_path() } else { Path::new("") };
@@ -374,14 +374,14 @@ fn a_request_under_way_is_broken_off_and_nobody_waits_for_it() {
         assert!(wait_until(|| server.requests().len() == 1), "the request is under way");
         assert!(track(&client, "second"));
         client.opt_out().expect("kept");
-        client.flush(patience()).expect("nothing is left, though the server never answers");
+        client.flush(patience()).expect("nothing is left, although the server never answers");
         let stats = client.stats();
         balanced(&stats);
         assert_eq!((stats.dropped, stats.queued), (2, 0), "{stats:?}");
         client.opt_in().expect("kept");
         assert!(track(&client, "wanted again"));
         assert!(wait_until(|| server.requests().len() == 2), "the next request");
-        assert_eq!(server.requests()[1].ids(), ["wanted again"], "and none before it: it is not tried again");
+        assert_eq!(server.requests()[1].ids(), ["wanted again"], "the one before is not tried again");
     }
 }
 
@@ -426,7 +426,7 @@ fn opting_out_while_threads_track_stops_them_all_and_the_counts_add_up() {
         let stats = client.stats();
         balanced(&stats);
         assert_eq!((stats.queued, stats.queued_bytes, stats.in_memory), (0, 0, 0), "{stats:?}");
-        // Who was just making a file sees it deleted a moment later, and not only when the folder is looked into again.
+        // A file that was just being made is deleted a moment later, not only at the next look into the folder.
         assert!(wait_within(patience() / 8, || kept(&folder).is_empty()), "{:?}", kept(&folder));
         assert!(denied.iter().all(|id| !ids(&server).contains(id)));
         accepted += usize::try_from(stats.accepted).expect("few");
@@ -441,7 +441,7 @@ fn what_another_process_tracks_while_the_user_has_opted_out_never_leaves() {
     const PAIRS: usize = 3;
     let times = rounds(1);
     for _ in 0..times {
-        // A process that is refused looks again once in a second: three of them wait together.
+        // A process that is refused checks again once in a second: three of them wait together.
         std::thread::scope(|scope| {
             for round in 0..PAIRS {
                 scope.spawn(move || opt_out_and_in_while_another_process_tracks(round));
@@ -451,7 +451,7 @@ fn what_another_process_tracks_while_the_user_has_opted_out_never_leaves() {
     campaign("opting out while another process tracks", &[(times * PAIRS * TURNS, "times")], None, "0 sent after it");
 }
 
-/// How often somebody opts out and in again.
+/// How often the user opts out and in again.
 const TURNS: usize = 4;
 
 fn opt_out_and_in_while_another_process_tracks(round: usize) {
@@ -468,7 +468,7 @@ fn opt_out_and_in_while_another_process_tracks(round: usize) {
         match (round + turn) % 3 {
             // It has noticed.
             0 => assert!(wait_until(|| noted().last().is_some_and(|note| note.starts_with("refused")))),
-            // It dies, perhaps before it has.
+            // It dies, perhaps before it has noticed.
             1 => {
                 std::thread::sleep(Duration::from_millis(turn as u64 * 2));
                 other.kill();
@@ -485,7 +485,7 @@ fn opt_out_and_in_while_another_process_tracks(round: usize) {
     fs::write(folder.beside("go"), "").expect("written");
     other.succeeded();
     client.flush(patience()).expect("delivered");
-    // Whoever died has left nothing that comes later.
+    // The processes that died have left nothing that is sent later.
     self::client(&server, &folder).flush(patience()).expect("delivered");
 
     let (mut is_out, mut denied, mut tried) = (false, HashSet::new(), HashSet::new());
@@ -503,15 +503,15 @@ fn opt_out_and_in_while_another_process_tracks(round: usize) {
     let _ = fs::remove_file(folder.beside("go"));
 }
 
-/// A client that changes something by itself after the user has opted out elsewhere must not overlook that.
+/// A client that changes something after the user has opted out in another process must notice that.
 #[test]
-fn who_learns_of_it_by_a_change_of_their_own_sends_nothing_either() {
+fn a_client_that_learns_of_an_opt_out_by_its_own_change_sends_nothing_either() {
     for n in 0..4 {
         let (server, good) = refusing();
         let folder = Folder::new();
         let (one, other) = (client(&server, &folder), client(&server, &folder));
         (0..5).for_each(|n| assert!(track(&one, &format!("before {n}"))));
-        // What was sent before anybody opted out has been read by the server, and the next try is some time away.
+        // The server has read what was sent before the opt-out, and the next try is some time away.
         assert!(wait_until(|| one.stats().requests > 0));
         other.opt_out().expect("kept");
         let refusal = match n {
@@ -564,7 +564,7 @@ fn a_death_right_after_opting_out_changes_nothing() {
 }
 
 #[test]
-fn in_a_place_where_no_folder_can_be_it_is_so_in_this_process() {
+fn where_no_folder_can_be_made_an_opt_out_counts_in_this_process() {
     let (server, folder) = (Server::good(), Folder::new());
     let place = folder.0.join("file");
     fs::write(&place, "no folder").expect("written");
@@ -601,9 +601,9 @@ fn opting_out_while_the_client_is_shut_down_ends_both() {
     campaign("opting out while the client ends", &[(clients, "times")], None, "0 files left");
 }
 
-/// What was damaged may have been a no: only the user can say. Until then nothing is sent, and nothing is thrown away.
+/// What was damaged may have been a no, which only the user can tell. Until then nothing is sent or thrown away.
 #[test]
-fn what_was_damaged_is_set_aside_and_nothing_happens_until_the_user_says_what_they_want() {
+fn what_was_damaged_is_set_aside_and_nothing_happens_until_the_user_answers() {
     for (n, damage) in DAMAGED.into_iter().enumerate() {
         let (server, good) = refusing();
         let folder = Folder::new();
@@ -670,7 +670,7 @@ const DAMAGED: [&str; 7] = [
 ];
 
 #[test]
-fn a_client_that_is_running_stops_too_and_goes_on_when_it_knows_again() {
+fn a_running_client_stops_too_and_goes_on_once_the_choice_is_known_again() {
     let (server, good) = refusing();
     let folder = Folder::new();
     let client = client(&server, &folder);
@@ -685,9 +685,9 @@ fn a_client_that_is_running_stops_too_and_goes_on_when_it_knows_again() {
     good.store(true, Ordering::SeqCst);
     assert_eq!(client.flush(Duration::from_millis(300)).expect_err("they wait").kind(), ErrorKind::Timeout);
     let delivered: HashSet<String> = server.requests()[begun..].iter().flat_map(server::Request::ids).collect();
-    assert!(delivered.is_empty(), "nothing begins any more: {delivered:?}");
+    assert!(delivered.is_empty(), "no request begins any more: {delivered:?}");
     assert_eq!((client.stats().queued, client.stats().dropped), (accepted, 0));
-    fs::write(folder.home().join("privacy.json"), privacy).expect("a person has put it right");
+    fs::write(folder.home().join("privacy.json"), privacy).expect("repaired by hand");
     assert!(wait_until(|| track(&client, "again")), "it notices");
     client.flush(patience()).expect("delivered");
     balanced(&client.stats());
@@ -702,19 +702,19 @@ fn log() -> (Arc<Mutex<Vec<String>>>, segment_native::OnLog) {
     (lines, Box::new(move |_, line| log.lock().expect("no panic").push(line.to_owned())))
 }
 
-/// What arrived in requests after so many.
+/// What arrived in requests after the first `seen`.
 fn ids_after(server: &Server, seen: usize) -> HashSet<String> {
     server.requests()[seen..].iter().flat_map(server::Request::ids).collect()
 }
 
-/// Whether the user has opted out cannot be known right now: nothing is taken or sent, and nothing is lost.
+/// While it cannot be read whether the user has opted out, nothing is taken or sent, and nothing is lost.
 #[test]
-fn what_cannot_be_read_right_now_is_waited_for() {
+fn a_choice_that_cannot_be_read_right_now_is_waited_for() {
     let (server, good) = refusing();
     let folder = Folder::new();
     assert!(died_by_kill(start("track and die", &server, &folder, "dead").ended(patience())));
     let file = folder.home().join("privacy.json");
-    fs::create_dir(&file).expect("made"); // reading a folder fails for everybody
+    fs::create_dir(&file).expect("made"); // reading a folder fails for all users
     let seen = now();
     good.store(true, Ordering::SeqCst);
     let (lines, on_log) = log();
@@ -725,18 +725,18 @@ fn what_cannot_be_read_right_now_is_waited_for() {
         let start = format!("{} cannot be read, so it is unknown whether the user has opted out: ", file.display());
         lines.lock().expect("no panic").iter().filter(|line| line.starts_with(&start)).count()
     };
-    assert!(wait_until(|| told() > 0), "it is said why");
+    assert!(wait_until(|| told() > 0), "the reason is logged");
     client.flush(patience()).expect("nothing was accepted");
     assert_eq!(sent_after(&server, seen), Vec::<String>::new());
     assert_eq!(told(), 1);
-    drop(self::client(&server, &folder)); // which has nothing to wait for either
+    drop(self::client(&server, &folder)); // it has nothing to wait for either
     fs::remove_dir(&file).expect("gone");
     assert!(wait_until(|| !client.is_opted_out() && track(&client, "taken")));
     client.flush(patience()).expect("delivered");
     assert_eq!(client.stats().recovered, 5);
 }
 
-/// Nothing can be there: so nobody can have said no there.
+/// Nothing can be stored there, so no opt-out can have been stored there either.
 #[test]
 fn where_the_path_leads_nowhere_the_client_works_in_memory() {
     let server = Server::good();
@@ -767,7 +767,7 @@ fn after_the_clock_was_put_back_what_was_kept_before_is_not_sent_either() {
     let (server, good) = refusing();
     let folder = Folder::new();
     assert!(died_by_kill(start("track and die", &server, &folder, "dead").ended(patience())));
-    // All this was in 2099 and 2100, by this machine's clock at that time.
+    // By this machine's clock at that time, all this was in 2099 and 2100.
     for chunk in kept(&folder) {
         let name = chunk.file_name().expect("a name").to_string_lossy().into_owned();
         let (_, rest) = name.split_once('-').expect("milliseconds");
@@ -777,7 +777,7 @@ fn after_the_clock_was_put_back_what_was_kept_before_is_not_sent_either() {
     fs::write(folder.home().join("privacy.json"), text).expect("written");
     good.store(true, Ordering::SeqCst);
     let seen = now();
-    // Opted in by somebody who does not look at the messages: another write key.
+    // Opted in by a client that does not look at these messages: it has another write key.
     let other_key = Config { write_key: "OTHER".to_owned(), ..stateful(&server.url(), &folder.0) };
     Client::new(other_key).expect("good settings").opt_in().expect("kept");
     let client = client(&server, &folder);
@@ -808,7 +808,7 @@ fn what_is_kept_after_opting_in_is_found_again_whatever_the_clock_says() {
 }
 
 #[test]
-fn after_the_end_of_the_client_it_can_still_be_said_and_nobody_waits() {
+fn after_the_end_of_the_client_the_user_can_still_choose_and_no_call_waits() {
     for good in [true, false] {
         let (server, is_good) = refusing();
         is_good.store(good, Ordering::SeqCst);
@@ -827,7 +827,7 @@ fn after_the_end_of_the_client_it_can_still_be_said_and_nobody_waits() {
 }
 
 #[test]
-fn without_a_spool_it_is_so_until_the_client_ends() {
+fn without_a_spool_a_choice_lasts_until_the_client_ends() {
     let (server, good) = refusing();
     let client = Client::new(stateful(&server.url(), Path::new(""))).expect("good settings");
     assert!(track(&client, "before"));

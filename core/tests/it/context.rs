@@ -1,4 +1,4 @@
-//! What a running program says of itself in every later message: `set_context`.
+//! `set_context`: what a running program says about itself in every later message.
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use segment_native::{Client, Config, Edit, Error, ErrorKind, Object, Options, Value as Member};
 use serde_json::{Value, json};
 
-/// A client that sends nothing, and the messages it was given.
+/// A client that sends nothing, and its messages.
 struct Shown {
     client: Client,
     messages: Arc<Mutex<Vec<Value>>>,
@@ -46,7 +46,7 @@ fn object(json: &str) -> Object {
 }
 
 #[test]
-fn it_goes_over_the_settings_and_under_the_message() {
+fn it_overrides_the_settings_and_is_overridden_by_the_message() {
     let shown = Shown::new(settings());
     let client = &shown.client;
     let before = shown.tracked();
@@ -75,7 +75,7 @@ fn it_goes_over_the_settings_and_under_the_message() {
 }
 
 #[test]
-fn what_depends_on_the_user_stays_and_so_does_what_does_not() {
+fn it_survives_changes_of_the_user_and_does_not_change_what_depends_on_them() {
     let shown = Shown::new(Config { stateful: true, ..settings() });
     let client = &shown.client;
     let context = || {
@@ -146,7 +146,7 @@ fn there_is_room_for_16000_bytes_and_for_a_message() {
     assert_eq!(client.set_context("c", Member::Int(1)).expect_err("full").kind(), ErrorKind::TooLarge);
     assert_eq!(shown.tracked(), before);
 
-    // Beside what the settings have already. What gives room back is never refused.
+    // In addition to what the settings have. A call that makes the context smaller is never refused.
     let context = Object::from([("big", text(20_000).as_str())]);
     let integrations = Object::from([("All", text(3_000).as_str())]);
     let shown = Shown::new(Config { context, integrations, stateful: true, ..Config::new("k") });
@@ -193,7 +193,7 @@ fn no_call_sees_half_of_a_change() {
             }
         });
     });
-    // Nobody's change was lost to somebody else's.
+    // No thread's change was lost to another's.
     client.track(None, "Last", None, None).expect("taken");
     let last = shown.context();
     for thread in ["of 0", "of 1"] {
@@ -225,7 +225,7 @@ fn the_release_of_the_app_is_the_settings() {
     let first = app("1.0");
     assert_eq!(events(&first), ["Application Installed", "Application Opened"]);
     first.client.set_context("app", Member::from(&Object::from([("version", "1.0-modded")]))).expect("set");
-    // Who opts in is remembered with the release that is known by then.
+    // After an opt-in the release from the settings is remembered.
     first.client.opt_out().expect("kept");
     first.client.opt_in().expect("kept");
     drop(first);

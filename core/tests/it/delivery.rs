@@ -1,4 +1,4 @@
-//! Delivery against a real server: what arrives, how often, and what becomes of every message.
+//! Delivery to a real server: what arrives, how often, and what becomes of every message.
 
 use std::collections::HashSet;
 use std::sync::{Arc, Mutex};
@@ -66,7 +66,7 @@ fn balanced(stats: &Stats) {
     assert_eq!(stats.accepted, stats.delivered + stats.failed + stats.dropped + stats.queued, "{stats:?}");
 }
 
-/// Cases of which each waits for a back-off: all at once, they wait for one.
+/// Runs cases that each wait for a back-off in parallel, so that together they take one.
 fn together<T: Send>(cases: impl IntoIterator<Item = T>, test: impl Fn(T) + Sync) {
     std::thread::scope(|scope| {
         for case in cases {
@@ -146,7 +146,7 @@ fn a_path_of_the_endpoint_is_kept() {
 }
 
 #[test]
-fn every_success_is_one() {
+fn every_2xx_is_a_success() {
     for status in [200, 201, 202, 204] {
         let server = Server::new(move |_, _| Reply::status(status));
         let host = Host::new(server.url(), |_| {});
@@ -171,7 +171,7 @@ fn what_is_not_retryable_fails_at_once_and_says_why() {
 }
 
 #[test]
-fn a_redirect_is_a_failure_and_the_other_host_hears_nothing() {
+fn a_redirect_is_a_failure_and_the_other_host_gets_nothing() {
     let other = Server::good();
     for status in [301, 302, 303, 307, 308] {
         let location = format!("{}/v1/batch", other.url());
@@ -188,7 +188,7 @@ fn a_redirect_is_a_failure_and_the_other_host_hears_nothing() {
 fn what_is_retryable_is_tried_again_with_the_same_messages() {
     together([408, 410, 429, 460, 500, 502, 503, 504, 508, 529], |status| {
         let server = Server::new(move |n, _| Reply::status(if n == 0 { status } else { 200 }));
-        // No flush: who flushes wants it sent now.
+        // No flush: that would cut the back-off short.
         let host = Host::new(server.url(), |config| config.flush_at = 3);
         host.track(3);
         assert!(wait_until(|| host.client.stats().delivered == 3), "{status}");
@@ -229,7 +229,7 @@ fn retry_after_is_obeyed_in_seconds_and_as_a_date() {
 }
 
 #[test]
-fn a_retry_after_that_says_nothing_is_a_counted_failure() {
+fn an_unusable_retry_after_is_a_counted_failure() {
     together(["0", "-5", "soon", "", "Wed, 21 Oct 2015 07:28:00 GMT"], |value| {
         let server = Server::new(move |_, _| Reply::retry_after(429, value));
         let host = Host::new(server.url(), |config| config.retry_max = 1);
@@ -259,7 +259,7 @@ fn connections_that_break_off_are_tried_again() {
 }
 
 #[test]
-fn nobody_at_the_address_is_tried_again_until_the_count_is_full() {
+fn an_address_where_nothing_listens_is_tried_again_until_the_count_is_full() {
     let host = Host::new(nobody(), |config| config.retry_max = 1);
     host.track(2);
     let stats = host.settled();
@@ -273,7 +273,7 @@ fn nobody_at_the_address_is_tried_again_until_the_count_is_full() {
 }
 
 #[test]
-fn answers_that_are_none_are_tried_again() {
+fn broken_answers_are_tried_again() {
     let huge = format!("HTTP/1.1 200 OK\r\nX: {}\r\n\r\n", "x".repeat(1 << 20));
     let long = format!("HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n{}", "x".repeat(100_000));
     together(
@@ -316,7 +316,7 @@ fn slow_and_endless_answers_end_at_the_deadline() {
         let host = Host::new(server.url(), |config| config.timeout = Duration::from_millis(300));
         host.track(1);
         let stats = host.settled();
-        // On a slow machine the time may be too short for a good answer too.
+        // On a slow machine the timeout may be too short for a good answer too.
         assert!(stats.delivered == 1 && stats.requests >= 2, "{reply:?}: {stats:?}");
     });
 }
@@ -338,9 +338,9 @@ fn a_web_page_is_no_acknowledgement() {
     });
 }
 
-/// Many gateways call everything HTML.
+/// Some gateways call everything HTML.
 #[test]
-fn what_is_called_html_and_is_none_is_an_answer() {
+fn an_answer_that_is_wrongly_called_html_counts() {
     together([r#"{"success":true}"#, "OK"], |body| {
         let server = Server::new(move |_, _| Reply::Body(200, "text/html", body.into()));
         let host = Host::new(server.url(), |_| {});
@@ -350,7 +350,7 @@ fn what_is_called_html_and_is_none_is_an_answer() {
     });
 }
 
-/// A gateway that is being set up, a filter, a login page: whatever their status, they say nothing of the messages.
+/// A gateway that is being set up, a filter, a login page: with any status they say nothing about the messages.
 #[test]
 fn a_web_page_is_no_refusal() {
     together([400, 401, 403, 404, 413, 451, 501, 505, 511], |status| {
@@ -366,7 +366,7 @@ fn a_web_page_is_no_refusal() {
     });
 }
 
-/// Encoded, cut or in UTF-16: it is found out all the same. And where there is no content there is no page.
+/// A page is recognized even if it is encoded, cut or in UTF-16. An answer without content is no page.
 #[test]
 fn a_web_page_is_known_in_any_form() {
     let head = |status: u16, lines: &str, body: &[u8]| {
@@ -507,7 +507,8 @@ fn a_full_queue_drops_its_oldest_if_that_is_wanted() {
     });
     for n in 0..2_000 {
         host.client.track("u", &format!("Event {n}"), None, None).expect("taken");
-        // The first is to be sent before the queue is full. It is refused for now, and may be dropped while it waits.
+        // The first is sent before the queue is full. It is refused for now, and may be dropped while it waits.
+
         assert!(n > 0 || wait_until(|| server.begun() > 0));
         let stats = host.client.stats();
         balanced(&stats);

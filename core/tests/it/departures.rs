@@ -1,4 +1,4 @@
-//! What must not leave: after an opt-out, and about somebody else than the message says.
+//! What must not be sent: anything after an opt-out, and anything about another user than the message says.
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -62,7 +62,7 @@ fn a_call_heeds_an_opt_out_in_another_process_with_the_folder() {
 #[cfg(feature = "oauth")]
 #[test]
 fn a_call_that_waits_for_its_token_is_not_made_after_an_opt_out() {
-    // The host's HTTP stands for a slow token server, then for Segment.
+    // The host's HTTP plays a slow token server, then Segment.
     let (enter, entered) = mpsc::channel();
     let (leave, left) = mpsc::channel::<()>();
     let (left, sent) = (Mutex::new(left), Arc::new(AtomicUsize::new(0)));
@@ -115,7 +115,7 @@ fn a_message_begun_before_an_opt_out_is_not_taken_after_an_opt_in() {
 }
 
 #[test]
-fn opting_out_stops_at_once_whoever_is_changing_something() {
+fn opting_out_counts_at_once_though_another_thread_is_changing_something() {
     let server = Server::good();
     let (enter, entered) = mpsc::channel();
     let (leave, left) = mpsc::channel::<()>();
@@ -138,10 +138,10 @@ fn opting_out_stops_at_once_whoever_is_changing_something() {
     client.track(None, "E", None, None).expect("taken");
     std::thread::scope(|scope| {
         let identify = scope.spawn(|| client.identify("u", None, None));
-        entered.recv().expect("before_send is at it");
+        entered.recv().expect("before_send is running");
         let opt_out = scope.spawn(|| client.opt_out());
         let is_dropped = wait_until(|| client.stats().dropped > 0);
-        assert!(is_dropped, "what waits is thrown away before anybody else is waited for");
+        assert!(is_dropped, "what waits is thrown away before the opt-out waits for another thread");
         assert!(client.track(None, "F", None, None).is_err());
         leave.send(()).expect("it waits");
         opt_out.join().expect("no panic").expect("no disk, no error");
@@ -239,7 +239,7 @@ fn an_authorization_of_the_callers_own_makes_a_token_needless() {
 }
 
 #[test]
-fn the_hosts_http_is_never_given_no_time() {
+fn the_hosts_http_is_never_given_a_timeout_of_zero() {
     let asked = Arc::new(AtomicUsize::new(0));
     let counted = asked.clone();
     let transport: OnHttp = Box::new(move |_| {

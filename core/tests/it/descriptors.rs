@@ -1,5 +1,4 @@
-//! The files that clients keep open: as many as there are clients, none of them in a forked child, and none but their
-//! own.
+//! The files that clients keep open: one for each client, none of them in a forked child, and never a file of the host.
 
 #![cfg(target_os = "linux")]
 #![allow(unsafe_code)] // descriptors by their numbers, as a host that becomes a daemon treats them
@@ -26,12 +25,12 @@ fn child_main() {
     }
 }
 
-/// A client that asks nothing of the network until it is told to.
+/// The settings of a client that makes no request without a flush.
 fn quiet(url: &str, folder: &Path) -> Config {
     Config { flush_interval: NEVER, ..config(url, folder) }
 }
 
-/// What a forked child found wrong, by its exit code; it runs none of this program's code but this.
+/// Runs a check in a forked child, which reports by its exit code and runs nothing else of this program.
 fn in_child(check: impl FnOnce() -> bool) {
     match fork() {
         Forked::Child => exit_now(i32::from(!check())),
@@ -43,13 +42,13 @@ fn in_child(check: impl FnOnce() -> bool) {
 }
 
 fn is_open(descriptor: &i32) -> bool {
-    // SAFETY: it only asks.
+    // SAFETY: it changes nothing.
     unsafe { libc::fcntl(*descriptor, libc::F_GETFD) != -1 }
 }
 
-// ---- Files of the host's ----
+// ---- Files of the host ----
 
-/// Whether all other threads of this process wait for something to do, and so hold no file for a moment.
+/// Whether all other threads of this process are idle, and so use no file for a moment.
 fn others_are_idle() -> bool {
     // SAFETY: it has no preconditions.
     let own = unsafe { libc::gettid() }.to_string();
@@ -60,7 +59,7 @@ fn others_are_idle() -> bool {
         .all(|task| fs::read_to_string(task.path().join("syscall")).is_ok_and(|call| call.starts_with(&waits)))
 }
 
-/// As those do that become a daemon by hand.
+/// As programs do that turn themselves into a daemon.
 fn close_all_files_and_fork() {
     let client = Client::new(quiet(&told("URL"), Path::new(&told("FOLDER")))).expect("good settings");
     assert!(track(&client, "before"));
@@ -68,7 +67,7 @@ fn close_all_files_and_fork() {
     // SAFETY: this program uses none of them any more; that the library survives it is what the test is about.
     (3..200).for_each(|descriptor| _ = unsafe { libc::close(descriptor) });
     let hosts: Vec<i32> = (0..100).map(|_| File::open("/dev/null").expect("there").into_raw_fd()).collect();
-    assert_eq!(hosts[0], 3, "it has the numbers that the library's had");
+    assert_eq!(hosts[0], 3, "they have the numbers of the library's files");
     in_child(|| hosts.iter().all(is_open));
     assert!(track(&client, "after"));
     drop(client);
@@ -102,7 +101,7 @@ fn have_many_clients() {
         .collect();
     assert!(wait_until(|| clients.iter().all(|client| client.stats().in_memory == 0)), "all of them have a file");
     match fork() {
-        // It outlives its parent, and has no part of what that had.
+        // It outlives its parent, and holds none of its files.
         Forked::Child => pause(),
         Forked::Parent(pid) => {
             Notes::open(&told("NOTES")).write(&pid.to_string());
@@ -123,7 +122,7 @@ fn hundreds_of_clients_have_their_files_and_a_child_has_none_of_their_locks() {
     let free = locks.iter().filter(|path| File::open(path).expect("there").try_lock().is_ok()).count();
     assert!(is_alive(pid), "the child lives");
     kill(pid, libc::SIGKILL);
-    // Two threads of a client may each have made one, and the process have ended before the second was deleted.
+    // Two threads of a client may each have made one, and the process may have ended before the second was deleted.
     assert!(locks.len() >= MANY, "{} locks", locks.len());
     assert_eq!(free, locks.len());
 }
@@ -139,7 +138,7 @@ fn fork_with_a_mapped_file() {
     let client = Arc::new(Client::new(quiet(&told("URL"), Path::new(&told("FOLDER")))).expect("good settings"));
     assert!(track(&client, "parent"));
     if !has_a_map() {
-        return; // this machine has no file system for it
+        return; // this machine has no file system for mapped files
     }
     in_child(|| {
         let parents = has_a_map();
@@ -192,7 +191,7 @@ fn a_child_that_returns_from_before_send_touches_no_map_of_its_parents() {
     let told = [("URL", url.as_str()), ("FOLDER", folder.text())];
     Program::start(program("fork before a message is sent", &told)).succeeded();
     deliver(&sink, &folder);
-    // Parent and child have taken the one, each in a file of its own.
+    // Parent and child have both taken the same message, each in a file of its own.
     let expected = [("first", 1), ("forks", 2), ("child", 1), ("last", 1)];
     assert!(expected.iter().all(|(id, stored)| sink.received()[*id].stored == *stored), "{:?}", sink.received());
 }

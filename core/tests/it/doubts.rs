@@ -1,4 +1,4 @@
-//! Doubtful data: warned about once, or refused; what was said is what Segment gets all the same.
+//! Doubtful data is warned about once, or refused. What is only warned about is sent unchanged.
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -85,13 +85,13 @@ fn strict_refuses_what_is_doubtful_with_the_same_sentence() {
     assert_eq!((stats.accepted, stats.refused), (2, 5));
     client.shutdown(patience()).expect("all out");
     drop(client);
-    // It is not warned of doubts, but of calls that fail.
+    // Strict clients do not warn of doubts, only of calls that fail.
     let warnings = log.warnings();
     assert!(warnings.len() == 5 && warnings.iter().all(|line| line.starts_with("a call failed: ")), "{warnings:?}");
 }
 
 #[test]
-fn what_before_send_puts_in_the_place_of_a_message_is_looked_at_too() {
+fn what_before_send_returns_is_checked_too() {
     let edit = |json: &str| Ok(Edit::Replace(json.replace("19.99", "\"19.99\"")));
     let (strict, _) = client(|config| {
         config.strict = true;

@@ -9,7 +9,7 @@ use crate::patience::{NEVER, patience, wait_until};
 use crate::server::{Reply, Server, nobody};
 use segment_native::{Client, Config, ErrorKind, Level, bindings};
 
-/// A request that nobody answers takes longer than any wait has patience: who waits for it is noticed, and ends.
+/// A request without an answer takes longer than any wait of the tests, so that a test that waits for it fails.
 fn config(endpoint: String) -> Config {
     Config { endpoint, flush_interval: NEVER, timeout: patience() * 5, ..Config::new("WRITE_KEY") }
 }
@@ -86,7 +86,7 @@ fn a_flush_waits_for_what_was_accepted_before_and_not_for_more() {
     assert!(wait_until(|| client.stats().accepted >= 100));
     for _ in 0..5 {
         let before = client.stats().accepted;
-        assert_eq!(client.flush(patience()), Ok(()), "although another thread never stops");
+        assert_eq!(client.flush(patience()), Ok(()), "although another thread goes on tracking");
         assert!(client.stats().delivered >= before);
     }
     stop.store(true, Ordering::SeqCst);
@@ -122,7 +122,7 @@ fn a_shutdown_takes_no_more_and_may_be_repeated() {
     assert!(wait_until(|| server.begun() == 1));
     assert_eq!(kind(client.shutdown(Duration::ZERO)), Some(ErrorKind::Timeout));
     assert_eq!(kind(client.track("u", "E", None, None)), Some(ErrorKind::Closed));
-    assert_eq!(kind(client.enqueue("{}")), Some(ErrorKind::Invalid), "what is wrong anyway is said first");
+    assert_eq!(kind(client.enqueue("{}")), Some(ErrorKind::Invalid), "a wrong argument is reported first");
     release.send(()).expect("it waits");
     assert_eq!(client.shutdown(patience()), Ok(()), "the second call gives it time");
     assert_eq!(client.shutdown(Duration::ZERO), Ok(()));
@@ -186,7 +186,7 @@ fn a_client_dropped_in_its_own_callback_ends_without_a_deadlock() {
     let client = place.clone();
     config.on_delivery = Some(Box::new(move |_| {
         drop(client.lock().expect("no panic").take());
-        ended.send(()).expect("somebody waits");
+        ended.send(()).expect("the test waits");
     }));
     *place.lock().expect("no panic") = Some(Client::new(config).expect("good settings"));
     {
@@ -195,7 +195,7 @@ fn a_client_dropped_in_its_own_callback_ends_without_a_deadlock() {
         client.track("u", "E", None, None).expect("taken");
         let _ = client.flush(Duration::ZERO);
     }
-    wait.recv_timeout(patience()).expect("the callback comes back");
+    wait.recv_timeout(patience()).expect("the callback returns");
 }
 
 #[test]
@@ -233,7 +233,7 @@ fn dropping_waits_for_a_callback_that_is_running() {
     let (leave, left) = channel();
     let left = Mutex::new(left);
     config.on_delivery = Some(Box::new(move |_| {
-        enter.send(()).expect("somebody waits");
+        enter.send(()).expect("the test waits");
         left.lock().expect("no panic").recv_timeout(patience()).expect("the test releases it");
     }));
     let client = client(config);
@@ -279,7 +279,7 @@ fn the_log_says_what_a_person_wants_to_know() {
     client.track("u", "E", None, None).expect("taken");
     let _ = client.flush(Duration::ZERO);
     assert!(wait_until(|| client.stats().requests == 3));
-    drop(client); // which waits neither for the back-off nor for more
+    drop(client); // waits neither for the back-off nor for more messages
     let lines = lines.lock().expect("no panic");
     let has = |level: Level, beginning: &str| lines.iter().any(|(l, line)| *l == level && line.starts_with(beginning));
     assert!(has(Level::Warning, "1 message waits to be sent again: Segment answered with status 503"), "{lines:?}");

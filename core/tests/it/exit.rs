@@ -1,4 +1,4 @@
-//! A process may end in any way it likes: it ends at once, as it would without us and without a word of ours, and with
+//! A process may end in any way: it ends at once, as it would without the library and without output of ours, and with
 //! a spool nothing that was accepted is lost.
 
 #![cfg(unix)]
@@ -19,7 +19,7 @@ use segment_native::Client;
 static CLIENT: OnceLock<Client> = OnceLock::new();
 static NOTES: OnceLock<Notes> = OnceLock::new();
 
-/// Programs that end, each in its own way, with messages that nobody has delivered.
+/// Programs that end, each in its own way, with messages that are not delivered yet.
 #[test]
 fn child_main() {
     let Some(ending) = part() else { return };
@@ -61,7 +61,7 @@ fn child_main() {
         }
         "track in destructors of threads" => {
             let _ = std::thread::spawn(track_in_destructors).join();
-            // And on this thread, whose destructors run in exit.
+            // And on this thread, whose destructors run in exit().
             track_in_destructors();
             std::process::exit(7);
         }
@@ -75,7 +75,7 @@ fn track_and_note(client: &Client, id: &str) {
     }
 }
 
-/// Returns when the threads are in the middle of it. They never end.
+/// Returns while the threads are tracking. They never end.
 fn track_on_threads() {
     static TRACKED: AtomicUsize = AtomicUsize::new(0);
     for thread in 0..8 {
@@ -120,20 +120,20 @@ thread_local! {
     static LATE: RefCell<Option<TracksWhenDropped>> = const { RefCell::new(None) };
 }
 
-/// Values of a thread are dropped in the order in which they were made, or the other way round: one of these two is
-/// dropped after those of the library.
+/// Values of a thread are dropped in the order in which they were made, or in reverse: one of these two is dropped
+/// after those of the library.
 fn track_in_destructors() {
     EARLY.with_borrow_mut(|value| *value = Some(TracksWhenDropped("early")));
     CLIENT.get().expect("made").track("u", "makes the library's own", None, None).expect("taken");
     LATE.with_borrow_mut(|value| *value = Some(TracksWhenDropped("late")));
 }
 
-/// How a program has to end: by this status or signal, with this and no more on standard error.
+/// How a program must end: with this status or signal, and with this and no more on standard error.
 struct End {
     code: Option<i32>,
     signal: Option<i32>,
     says: &'static [&'static str],
-    /// So many messages are accepted at least.
+    /// At least so many messages are accepted.
     accepts: usize,
 }
 
@@ -152,7 +152,7 @@ const OVERFLOW: End = End {
 
 const PANIC: End = End { says: &["child_main'", "a mistake of the host's", "note: run with"], accepts: 1, ..code(101) };
 
-/// Has a program end in this way, with and without a spool, with a server that answers, refuses or hangs.
+/// Runs a program that ends in this way, with and without a spool, with a server that answers, refuses or hangs.
 fn ends(ending: &str, end: &End, times: usize) {
     let mut accepted = 0;
     for n in 0..times {
@@ -181,7 +181,7 @@ fn ends(ending: &str, end: &End, times: usize) {
     campaign(ending, &[(times * 2, "ends"), (accepted, "accepted with a spool")], None, "0 lost");
 }
 
-// S5: the host's own ends of a crash are as they would be without us.
+// S5: a crash of the host ends as it would without the library.
 
 #[test]
 fn a_host_that_aborts_loses_nothing() {
@@ -227,7 +227,7 @@ fn other_ways_out_while_threads_track_are_quick_and_lose_nothing() {
     ends("exit on another thread", &code(7), rounds(10));
 }
 
-// S7: calls when everything is going away.
+// S7: calls while the process is being torn down.
 
 #[test]
 fn a_handler_at_exit_can_track() {

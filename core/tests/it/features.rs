@@ -1,4 +1,4 @@
-//! What a client does besides: it shows messages to its host, tells what became of the app, and describes the machine.
+//! What else a client does: it shows messages to its host, tracks the lifecycle of the app, and describes the machine.
 
 #![cfg(unix)]
 
@@ -31,7 +31,7 @@ fn open_the_app(dies: bool) {
     client.flush(patience()).expect("delivered");
 }
 
-/// All messages that the server got, in their order.
+/// All messages that the server got, in order.
 fn sent(server: &Server, client: &Client) -> Vec<Value> {
     client.flush(patience()).expect("delivered");
     balanced(&client.stats());
@@ -138,7 +138,7 @@ fn what_before_send_refuses_is_not_remembered() {
     assert_eq!(client.user_id().as_deref(), Some("v"));
 }
 
-/// The client as its own `before_send` knows it.
+/// The client as its own `before_send` sees it.
 type Own = Arc<OnceLock<Weak<Client>>>;
 
 /// What it does there.
@@ -153,7 +153,7 @@ fn used_by_itself(server: &Server, using: Using) -> (Arc<Client>, Problems) {
     let client = Arc::new(editing(server, move |_| {
         let client = known.get().and_then(Weak::upgrade).expect("made");
         assert!(bindings::is_in_callback(&client));
-        assert!(client.anonymous_id().is_some() && !client.is_opted_out(), "these ask for nothing");
+        assert!(client.anonymous_id().is_some() && !client.is_opted_out(), "these take no lock");
         if let Err(error) = using(&client) {
             noted.lock().expect("no panic").push(error.kind());
         }
@@ -232,7 +232,7 @@ fn before_send_runs_on_all_threads_at_once() {
 }
 
 #[test]
-fn before_send_sees_nothing_of_those_who_opted_out_or_after_the_end() {
+fn before_send_sees_nothing_after_an_opt_out_or_the_end() {
     let server = Server::good();
     let seen = Arc::new(AtomicUsize::new(0));
     let counting = seen.clone();
@@ -248,7 +248,7 @@ fn before_send_sees_nothing_of_those_who_opted_out_or_after_the_end() {
     assert_eq!((seen.load(Ordering::SeqCst), client.stats().accepted), (0, 0));
 }
 
-// ---- The life of an app ----
+// ---- The lifecycle of an app ----
 
 fn app(url: &str, folder: &Path, version: &str, build: &str) -> Config {
     let app = Object::from([("name", "game"), ("version", version), ("build", build)]);
@@ -256,7 +256,7 @@ fn app(url: &str, folder: &Path, version: &str, build: &str) -> Config {
     Config { stateful: true, lifecycle: true, context, ..child::config(url, folder) }
 }
 
-/// Opens the app, and lets it be; what it said.
+/// Opens and closes the app, and returns what it tracked.
 fn open(server: &Server, folder: &Folder, version: &str, build: &str) -> Vec<Value> {
     let before = server.requests().iter().map(|request| request.events().len()).sum();
     let client = Client::new(app(&server.url(), &folder.0, version, build)).expect("good settings");
@@ -285,7 +285,7 @@ fn an_app_is_installed_once_and_updated_and_opened_each_time() {
 }
 
 #[test]
-fn who_logs_out_does_not_install_the_app_anew() {
+fn a_logout_does_not_install_the_app_again() {
     let (server, folder) = (Server::good(), Folder::new());
     let client = Client::new(app(&server.url(), &folder.0, "1.0", "1")).expect("good settings");
     client.identify("u", None, None).expect("taken");
@@ -306,13 +306,13 @@ fn an_app_without_a_version_or_without_a_folder_is_still_opened() {
         assert_eq!(names(&sent(&server, &client)[before..]), expected);
     }
     let client = Client::new(config(Path::new(""))).expect("good settings");
-    assert_eq!(names(&sent(&server, &client)[3..]), ["Application Opened"], "nobody knows of an earlier time");
+    assert_eq!(names(&sent(&server, &client)[3..]), ["Application Opened"], "without a folder nothing is known");
     let problem = Client::new(Config { stateful: false, ..config(&folder.0) }).expect_err("refused").to_string();
     assert_eq!(problem, "lifecycle needs stateful");
 }
 
 #[test]
-fn an_app_of_somebody_who_opted_out_says_nothing() {
+fn an_app_whose_user_opted_out_tracks_nothing() {
     let (server, folder) = (Server::good(), Folder::new());
     let client = Client::new(app(&server.url(), &folder.0, "1.0", "1")).expect("good settings");
     client.flush(patience()).expect("delivered");
@@ -355,7 +355,7 @@ fn an_app_that_dies_at_once_is_installed_once() {
     }
     good.store(true, Ordering::SeqCst);
     open(&server, &folder, "1.0", "1");
-    // One or the other may have been refused before its app died.
+    // Some may have reached the server, which refused them, before their app died.
     let sent = server.events();
     let installed: HashSet<_> =
         sent.iter().filter(|m| m["event"] == "Application Installed").map(|m| m["messageId"].to_string()).collect();
@@ -363,10 +363,10 @@ fn an_app_that_dies_at_once_is_installed_once() {
     assert_eq!(names(&sent).into_iter().filter(|name| *name == "Application Opened").count(), 4);
 }
 
-/// Between being remembered, tracked, and remembered as tracked.
+/// Dies between remembering the person, tracking the event, and remembering that it was tracked.
 #[test]
 #[cfg(feature = "kill-points")]
-fn an_app_that_dies_while_it_is_being_installed_is_installed_once_and_not_never() {
+fn an_app_that_dies_while_it_is_being_installed_is_installed_exactly_once() {
     for point in ["replaced:1", "replace-written:2", "replaced:2", "append-whole:1", "replace-written:3", "replaced:3"]
     {
         let (server, folder) = (Server::good(), Folder::new());
@@ -384,7 +384,7 @@ fn an_app_that_dies_while_it_is_being_installed_is_installed_once_and_not_never(
 }
 
 #[test]
-fn the_machine_is_described_where_that_is_wanted() {
+fn the_machine_is_described_if_the_settings_say_so() {
     let server = Server::good();
     for device_context in [true, false] {
         let context = Object::from([("locale", "xx-YY")]);

@@ -1,5 +1,4 @@
-//! A program that was given another write key, or another region, delivers what waits in the folder for the one that it
-//! had before.
+//! A program that was given another write key, or another region, delivers what waits in the folder for the former one.
 
 use std::collections::HashSet;
 use std::fs;
@@ -11,7 +10,7 @@ use crate::patience::wait_for_the_end;
 use crate::server::{Reply, Server};
 use segment_native::{Client, Config, Object, Options};
 
-/// The programs of before the change.
+/// The programs from before the change.
 #[test]
 fn child_main() {
     match part().as_deref() {
@@ -25,7 +24,7 @@ fn child_main() {
             pause();
         }
         Some("deliver and die") => {
-            // Its own point of death is in the way.
+            // It is killed in the middle of this.
             let _ = client_of_now(&told("URL"), Path::new(&told("FOLDER"))).flush(patience());
         }
         Some(other) => panic!("no such part: {other}"),
@@ -33,7 +32,7 @@ fn child_main() {
     }
 }
 
-/// A few small messages, or so many large ones that there are full chunks, which are not copied together.
+/// Tracks a few small messages, or enough large ones for full chunks, which are not copied together.
 fn tracked() -> Client {
     let config = Config { write_key: told("KEY"), ..config(&told("URL"), Path::new(&told("FOLDER"))) };
     let client = Client::new(config).expect("good settings");
@@ -63,7 +62,7 @@ fn start(part: &str, key: &str, url: &str, folder: &Folder, run: &str, count: us
     Program::start(program(part, &told))
 }
 
-/// A process of before the change, killed with all that it had taken.
+/// Runs a process from before the change, which is killed with all that it had taken.
 fn leave(key: &str, url: &str, folder: &Folder, run: &str, count: usize) {
     assert!(died_by_kill(start("track and die", key, url, folder, run, count).ended(patience() * 2)));
 }
@@ -72,7 +71,7 @@ fn ids(run: &str, count: usize) -> HashSet<String> {
     (0..count).map(|n| format!("{run}-{n}")).collect()
 }
 
-/// The settings of after the change: another key.
+/// The settings after the change: another key.
 fn config_of_now(url: &str, folder: &Path) -> Config {
     Config { write_key: "NEW".into(), former_write_key: Some("OLD".into()), ..config(url, folder) }
 }
@@ -81,7 +80,7 @@ fn client_of_now(url: &str, folder: &Path) -> Client {
     Client::new(config_of_now(url, folder)).expect("good settings")
 }
 
-/// The ids that the server acknowledged; each message came under the write key of now.
+/// The ids that the server acknowledged; each message must have come with the present write key.
 fn arrived(server: &Server) -> HashSet<String> {
     for request in server.requests() {
         assert_eq!(request.body["writeKey"], "NEW");
@@ -125,7 +124,7 @@ fn what_waits_for_the_former_key_or_endpoint_is_sent_with_the_present_ones() {
         assert!(now.requests()[seen..].iter().all(|request| request.body["writeKey"] == "NEW"));
         drop(client);
         wait_for_the_end(&folder.0);
-        // Of the rest each owner still has its chunk.
+        // The chunks of the other owners are still there.
         assert_eq!(chunks(&folder).len(), all.len() - expected.len(), "{:?}", folder.left());
         if expected.len() == all.len() {
             assert_eq!(folder.left(), Vec::<PathBuf>::new(), "no lock is left either");
@@ -177,7 +176,7 @@ fn of_two_clients_with_the_same_former_key_one_delivers_it() {
 }
 
 #[test]
-fn who_has_opted_out_since_has_nothing_of_it_sent() {
+fn after_an_opt_out_nothing_of_it_is_sent() {
     let (folder, server) = (Folder::new(), Server::good());
     leave("OLD", &server.url(), &folder, "before", SMALL);
     let opted_out = r#"{"optedOut":true,"changes":1,"changedAt":1}"#;
@@ -190,7 +189,7 @@ fn who_has_opted_out_since_has_nothing_of_it_sent() {
     assert_eq!((client.stats().recovered, server.requests().len()), (0, 0));
     drop(client);
 
-    // What was taken before the last opt-in does not come back with it.
+    // What was taken before the last opt-in does not come back.
     leave("OLD", &server.url(), &folder, "again", SMALL);
     let other = Config { former_write_key: None, ..config_of_now(&server.url(), &folder.0) };
     let at = Client::new(other).expect("good settings");
@@ -216,7 +215,7 @@ fn it_counts_for_the_quota() {
         let client = Client::new(now).expect("good settings");
         let (seen, large) = (server.requests().len(), Object::from([("filler", "x".repeat(30_000).as_str())]));
         if !room {
-            // Before the first request it was looked for.
+            // The folder is looked into before the first request.
             assert!(wait_until(|| server.requests().len() > seen), "{:?}", client.stats());
         }
         let taken = (0..8).take_while(|_| client.track("u", "Event", &large, None).is_ok()).count();
@@ -235,7 +234,7 @@ fn killed_at_any_step_of_it_nothing_is_lost() {
     for point in points {
         for time in [1, 2] {
             if point == "copied" && time > 1 {
-                continue; // what several have left is copied in one go
+                continue; // what several owners have left is copied at once
             }
             let (folder, sink) = (Folder::new(), Sink::new(Mode::Good));
             let url = sink.url();

@@ -1,5 +1,4 @@
-//! TLS in front of the scripted server, with certificates made for the occasion; and a client that remembers what it
-//! said.
+//! TLS in front of the scripted server, with certificates made by the tests; and a client that remembers its log.
 
 #![allow(dead_code, unreachable_pub)] // each test program uses a part of it
 
@@ -23,10 +22,10 @@ use crate::server::Server;
 
 // ---- Certificates ----
 
-/// Whoever issues certificates.
+/// A certificate authority.
 pub struct Authority {
     issuer: Issuer<'static, KeyPair>,
-    /// From its own certificate up to, but without, the one that is to be trusted.
+    /// The chain from its own certificate up to the trusted one, which is left out.
     chain: Vec<CertificateDer<'static>>,
     /// Its own certificate.
     pub certificate: CertificateDer<'static>,
@@ -47,7 +46,7 @@ impl Authority {
         Authority { issuer: Issuer::new(params, key), chain, certificate }
     }
 
-    /// What a server of these names shows.
+    /// The identity of a server with these names.
     pub fn identity(&self, names: &[&str]) -> Identity {
         self.identity_with(names, |_| {})
     }
@@ -61,14 +60,14 @@ impl Authority {
     }
 }
 
-/// What a server shows: its certificate first, and its secret.
+/// What a server shows: its chain of certificates, its own first; and its private key.
 pub struct Identity {
     pub chain: Vec<CertificateDer<'static>>,
     pub key: Vec<u8>,
 }
 
 impl Identity {
-    /// Vouched for by nobody but itself.
+    /// With a certificate that it has signed itself.
     pub fn self_signed(names: &[&str], change: impl FnOnce(&mut CertificateParams)) -> Identity {
         let (mut params, key) = (for_names(names), key());
         change(&mut params);
@@ -118,7 +117,7 @@ pub fn file(folder: &Folder, name: &str, content: impl AsRef<[u8]>) -> PathBuf {
 
 // ---- The server ----
 
-/// A TLS server: what comes is handed to the server behind it, and what that one answers is handed back.
+/// A TLS server: it passes what it gets to the server behind it, and the answers back.
 pub struct Front {
     address: SocketAddr,
     state: Arc<State>,
@@ -127,9 +126,9 @@ pub struct Front {
 #[derive(Default)]
 struct State {
     connections: AtomicUsize,
-    /// Connections that began with something else than TLS.
+    /// Connections that did not begin with TLS.
     plain: AtomicUsize,
-    /// The TLS versions that were agreed upon, one for each handshake that came to its end.
+    /// The TLS versions that were agreed upon, one for each handshake that was completed.
     handshakes: Mutex<Vec<ProtocolVersion>>,
     /// Bytes that clients sent through TLS.
     received: AtomicUsize,
@@ -141,7 +140,7 @@ impl Front {
         Front::speaking(ALL_VERSIONS, identity, &behind.url())
     }
 
-    /// In these versions of TLS, in front of whatever listens at `http://address:port`.
+    /// With these versions of TLS, in front of the server at `http://address:port`.
     pub fn speaking(versions: &[&'static SupportedProtocolVersion], identity: &Identity, behind: &str) -> Front {
         let key = PrivateKeyDer::from(PrivatePkcs8KeyDer::from(identity.key.clone()));
         let config = ServerConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
@@ -170,7 +169,7 @@ impl Front {
         Front { address, state }
     }
 
-    /// By the name `localhost`.
+    /// Its URL with the name `localhost`.
     pub fn url(&self) -> String {
         self.url_of("localhost")
     }
@@ -191,11 +190,11 @@ impl Front {
         self.state.handshakes.lock().expect("no panic").clone()
     }
 
-    /// Fails if anybody has said anything but TLS, or anything within TLS.
+    /// Fails if anything but TLS was sent, or anything within TLS.
     pub fn heard_nothing(&self) {
         assert_eq!(self.state.received.load(Ordering::SeqCst), 0, "bytes were sent through TLS");
         assert_eq!(self.state.plain.load(Ordering::SeqCst), 0, "a connection without TLS");
-        assert_eq!(self.handshakes(), [], "a handshake came to its end");
+        assert_eq!(self.handshakes(), [], "a handshake was completed");
     }
 }
 
@@ -206,7 +205,7 @@ impl Drop for Front {
     }
 }
 
-/// The first byte of whatever speaks TLS.
+/// The first byte of a TLS connection.
 pub const TLS: u8 = 0x16;
 
 impl State {
@@ -224,7 +223,7 @@ impl State {
         let version = tls.protocol_version().expect("after the handshake");
         self.handshakes.lock().expect("no panic").push(version);
         let mut behind = TcpStream::connect(behind)?;
-        // Neither side is waited for while the other may have something to say.
+        // Neither side is waited for while the other may send something.
         for stream in [&stream, &behind] {
             stream.set_read_timeout(Some(Duration::from_millis(1)))?;
         }
@@ -244,7 +243,7 @@ impl State {
     }
 }
 
-/// How many bytes were there to be read; none if there will be no more.
+/// How many bytes could be read; none if there will be no more.
 fn available(from: &mut impl Read, bytes: &mut [u8]) -> std::io::Result<Option<usize>> {
     use std::io::ErrorKind::{TimedOut, WouldBlock};
     match from.read(bytes) {
@@ -257,7 +256,7 @@ fn available(from: &mut impl Read, bytes: &mut [u8]) -> std::io::Result<Option<u
 
 // ---- The client ----
 
-/// A client that sends directly, whatever the environment says, and what it said.
+/// A client that sends without a proxy, whatever the environment says, and its log.
 pub struct Host {
     pub client: Client,
     said: Arc<Mutex<Said>>,
@@ -307,7 +306,7 @@ impl Host {
         stats
     }
 
-    /// Tracks a message that is not delivered, by a client that tries once; why not.
+    /// Tracks a message that is not delivered, by a client that tries once. Returns the reason.
     pub fn fails(&self) -> String {
         let stats = self.send();
         assert_eq!((stats.delivered, stats.failed, stats.requests), (0, 1, 1), "{:?}", self.said());
@@ -316,13 +315,13 @@ impl Host {
         sentence.strip_prefix("Segment could not be reached: ").expect("the beginning").to_owned()
     }
 
-    /// The lines of the log of this level.
+    /// The log lines of this level.
     pub fn log(&self, level: Level) -> Vec<String> {
         let said = self.said.lock().expect("no panic");
         said.log.iter().filter(|line| line.0 == level).map(|line| line.1.clone()).collect()
     }
 
-    /// Waits for a line in the log that holds this text.
+    /// Waits for a log line with this text.
     pub fn logged(&self, level: Level, text: &str) -> String {
         let mut line = None;
         let _ = wait_until(|| {
@@ -332,7 +331,7 @@ impl Host {
         line.unwrap_or_else(|| panic!("no line with {text:?}: {}", self.said()))
     }
 
-    /// Everything that the host was told, in the log and of its messages.
+    /// Everything that the host was told, by the log and about its messages.
     pub fn said(&self) -> String {
         let said = self.said.lock().expect("no panic");
         format!("{:?} {:?}", said.log, said.told)

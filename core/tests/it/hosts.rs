@@ -1,5 +1,5 @@
 //! What a host may do to its own process: another root, another user, a mask for new files, locked memory, small
-//! stacks. It lives, and nothing accepted is lost.
+//! stacks. It survives, and nothing accepted is lost.
 
 #![cfg(target_os = "linux")]
 #![allow(unsafe_code)] // what only C's functions do
@@ -14,7 +14,7 @@ use std::time::Duration;
 use crate::child::*;
 use segment_native::{Client, Config, Object, Options};
 
-/// The user of nobody's.
+/// The id of the user `nobody`.
 const NOBODY: u32 = 65_534;
 
 /// The programs that do it.
@@ -30,7 +30,7 @@ fn child_main() {
     }
 }
 
-/// Only root may become somebody else.
+/// Only root may become another user.
 fn is_root() -> bool {
     // SAFETY: it has no conditions.
     let is_root = unsafe { libc::geteuid() } == 0;
@@ -83,9 +83,9 @@ fn as_nobody_deliver() {
     client.flush(patience()).expect("delivered");
 }
 
-/// Daemons set their mask for files of their own; ours are for us alone, and for us to read.
+/// Daemons set their mask for their own files; ours must be readable for us, and only for us.
 #[test]
-fn a_mask_for_new_files_is_no_matter() {
+fn a_mask_for_new_files_makes_no_difference() {
     if !is_root() {
         return;
     }
@@ -144,7 +144,7 @@ fn another_root_another_user_locked_memory_and_small_stacks_lose_nothing() {
             assert!(wait_until(|| accepted().contains(&"after-59".to_owned())), "{change}: it goes on");
             sink.set(Mode::Good);
             program.succeeded();
-            // What lay where the process may not go any more is still there.
+            // What was where the process may not go any more is still there.
             deliver(&sink, &folder);
             nothing_is_lost(&accepted(), &sink, &folder.rejected());
             assert_eq!(root.files(), Vec::<std::path::PathBuf>::new(), "{change}: nothing is begun elsewhere");
@@ -166,7 +166,7 @@ fn have_no_memory_to_compress() {
     };
     let client = Client::new(config).expect("good settings");
     client.track("u", "E", None, None).expect("taken");
-    // From now on nobody gets the 380 kB of a compressor, and everybody what is small.
+    // From now on the 380 kB of a compressor cannot be allocated, but small pieces can.
     // SAFETY: it has no conditions.
     let done = unsafe { libc::mlockall(libc::MCL_FUTURE) };
     assert_eq!(done, 0, "{}", std::io::Error::last_os_error());
@@ -182,16 +182,17 @@ fn have_no_memory_to_compress() {
     exit_now(0);
 }
 
-/// A request waits for memory; nothing breaks off.
+/// A request waits for memory; the process goes on.
 #[test]
-#[cfg(target_env = "gnu")] // by the kernel it would be the same everywhere, by the allocator it is not
+#[cfg(target_env = "gnu")] // it depends on the allocator
 fn where_there_is_no_memory_to_compress_the_request_waits() {
     if !is_root() {
         return;
     }
     let sink = Sink::new(Mode::Good);
     let mut program = program("have no memory to compress", &[("URL", &sink.url())]);
-    program.env("MALLOC_ARENA_MAX", "1"); // of its own a thread would have sixty megabytes
+    program.env("MALLOC_ARENA_MAX", "1"); // an arena of its own would give a thread sixty megabytes
+
     Program::start(program).succeeded();
     assert_eq!(sink.received().len(), 1);
 }

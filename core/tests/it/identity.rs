@@ -1,4 +1,4 @@
-//! Who the user is, as a client remembers it: in messages that a server got, in files on the disk, in several
+//! What a client remembers of who the user is: in messages that a server got, in files on the disk, in several
 //! processes.
 
 #![cfg(unix)]
@@ -23,14 +23,14 @@ use serde_json::{Value, json};
 fn child_main() {
     match part().as_deref() {
         Some("say who you are") => say_who_you_are(),
-        Some("become somebody") => become_somebody(),
+        Some("identify a user") => identify_a_user(),
         Some("move") => move_elsewhere(),
         Some(other) => panic!("no such part: {other}"),
         None => {}
     }
 }
 
-/// Starts when it is told, and says which anonymous id it has.
+/// Starts when it is told to, and notes its anonymous id.
 fn say_who_you_are() {
     let (notes, go) = (Notes::open(&told("NOTES")), told("GO"));
     notes.write("ready");
@@ -39,8 +39,8 @@ fn say_who_you_are() {
     notes.write(&format!("id {}", client.anonymous_id().expect("one")));
 }
 
-/// Identifies somebody, and says so.
-fn become_somebody() {
+/// Identifies a user, and notes it.
+fn identify_a_user() {
     let client = Client::new(stateful(&told("URL"), Path::new(&told("FOLDER")))).expect("good settings");
     let notes = Notes::open(&told("NOTES"));
     for n in 0..50 {
@@ -51,7 +51,7 @@ fn become_somebody() {
     notes.write("done");
 }
 
-/// Has a spool below where it was started, and goes on elsewhere.
+/// Has a spool below its working folder, and changes to another.
 fn move_elsewhere() {
     let elsewhere = told("FOLDER");
     let lines = Arc::new(Mutex::new(Vec::new()));
@@ -102,14 +102,14 @@ fn in_memory(server: &Server) -> Client {
     Client::new(stateful(&server.url(), Path::new(""))).expect("good settings")
 }
 
-/// All messages that the server got, in their order.
+/// All messages that the server got, in order.
 fn sent(server: &Server, client: &Client) -> Vec<Value> {
     client.flush(patience()).expect("delivered");
     child::balanced(&client.stats());
     server.events()
 }
 
-/// Who a message is about, and the traits that travel with it.
+/// Who a message is about, and the traits in its context.
 fn about(message: &Value) -> Value {
     json!([message["userId"], message["anonymousId"], message["context"]["traits"]])
 }
@@ -123,8 +123,8 @@ fn without_the_flag_nothing_is_remembered() {
     let (server, folder) = (Server::good(), Folder::new());
     let client = child::client(&server.url(), &folder.0);
     client.identify("u", &Object::from([("plan", "pro")]), None).expect("taken");
-    assert_eq!(client.track(None, "E", None, None).expect_err("whose?").kind(), ErrorKind::Invalid);
-    assert_eq!(client.enqueue(r#"{"type":"track","event":"E"}"#).expect_err("whose?").kind(), ErrorKind::Invalid);
+    assert_eq!(client.track(None, "E", None, None).expect_err("no id").kind(), ErrorKind::Invalid);
+    assert_eq!(client.enqueue(r#"{"type":"track","event":"E"}"#).expect_err("no id").kind(), ErrorKind::Invalid);
     client.track("v", "E", None, None).expect("taken");
     assert_eq!((client.anonymous_id(), client.user_id()), (None, None));
     assert_eq!(client.reset().expect_err("nothing to forget").to_string(), "reset needs a client that is stateful");
@@ -227,9 +227,9 @@ fn alias_says_who_it_was_and_remembers_who_it_is() {
     assert_eq!(about(&sent[3]), json!(["v", anonymous, {"a": 1}]));
     assert_eq!((&sent[4]["userId"], &sent[4]["previousId"]), (&json!("w"), &json!("given")));
     assert_eq!((client.user_id().as_deref(), file(&folder)["userId"].as_str()), (Some("w"), Some("w")));
-    // Nobody knows yet who an alias without a user would be.
+    // An alias without a user id, from a client that remembers none.
     let nobody = in_memory(&server);
-    assert_eq!(nobody.alias(None, "old", None).expect_err("whose?").kind(), ErrorKind::Invalid);
+    assert_eq!(nobody.alias(None, "old", None).expect_err("no id").kind(), ErrorKind::Invalid);
 }
 
 #[test]
@@ -294,7 +294,7 @@ fn a_damaged_file_gives_a_new_person_and_loses_nothing() {
         assert_eq!(sent(&server, &client).len(), 1);
         assert_eq!(file(&folder)["anonymousId"].as_str().map(str::to_owned), client.anonymous_id());
     }
-    // What is well written and can be in no message.
+    // JSON that is good, but cannot be in a message.
     for odd in [r#"{"anonymousId":"a","userId":""}"#, &long, r#"{"anonymousId":"a","traits":[1],"app":"x"}"#] {
         let (server, folder) = (Server::good(), Folder::new());
         drop(client(&server, &folder));
@@ -371,7 +371,7 @@ fn two_clients_of_one_process_share_the_user() {
     assert_eq!((two.user_id().as_deref(), &file(&folder)["traits"]), (Some("u"), &json!({"a": 1, "b": 2})));
     one.reset().expect("kept");
     two.identify("v", None, None).expect("taken");
-    assert_eq!(two.anonymous_id(), one.anonymous_id(), "what was forgotten in one is not brought back by the other");
+    assert_eq!(two.anonymous_id(), one.anonymous_id(), "what one has forgotten is not brought back by the other");
     assert_eq!(file(&folder)["traits"], Value::Null);
 }
 
@@ -403,7 +403,7 @@ fn what_several_processes_learn_of_one_user_comes_together() {
     let programs: Vec<_> = ["a", "b", "c"]
         .map(|run| {
             let told = [("URL", url.as_str()), ("FOLDER", folder.text()), ("NOTES", &notes), ("RUN", run)];
-            Program::start(program("become somebody", &told))
+            Program::start(program("identify a user", &told))
         })
         .into();
     programs.into_iter().for_each(Program::succeeded);
@@ -447,9 +447,9 @@ fn threads_that_identify_while_others_track_never_mix_two_users() {
         let anonymous = message["anonymousId"].as_str().expect("one").to_owned();
         let Some(user) = message["userId"].as_str().map(str::to_owned) else { continue };
         let known = users.entry(anonymous).or_insert_with(|| user.clone());
-        assert_eq!(*known, user, "two users by one anonymous id: {message}");
+        assert_eq!(*known, user, "two users with one anonymous id: {message}");
         let of = if message["type"] == "identify" { &message["traits"] } else { &message["context"]["traits"] };
-        assert_eq!(of["of"], user.as_str(), "one's traits on another's message: {message}");
+        assert_eq!(of["of"], user.as_str(), "the traits of another user: {message}");
     }
     assert_eq!(users.len(), 8 * calls);
     let size = [(users.len(), "users"), (messages.len(), "messages")];

@@ -1,4 +1,4 @@
-//! A process that is killed at any moment, or at each single step, loses nothing that it had accepted.
+//! A process that is killed, at any moment or at each single step, loses nothing that it had accepted.
 
 #![cfg(unix)]
 
@@ -17,7 +17,7 @@ use segment_native::{Client, Config, Object, Options};
 #[test]
 fn child_main() {
     match part().as_deref() {
-        Some("track for ever") => track_for_ever(),
+        Some("track until killed") => track_until_killed(),
         Some("track much") => track_much(),
         Some("send one by one") => send_one_by_one(),
         Some("recover again and again") => recover_again_and_again(),
@@ -30,7 +30,7 @@ fn child_main() {
 }
 
 /// Tracks on several threads, in bursts, until it is killed.
-fn track_for_ever() {
+fn track_until_killed() {
     let uploads = [0, 8][told_number("THREADS") / 8];
     let config = Config { uploads, ..config(&told("URL"), Path::new(&told("FOLDER"))) };
     let client = Arc::new(Client::new(config).expect("good settings"));
@@ -53,7 +53,7 @@ fn track_for_ever() {
                     if client.track("u", &format!("Event {id}"), filler, options).is_ok() {
                         notes.accepted(&client, &id);
                     }
-                    // As in real programs, not all of the time is spent in the library: the server shall keep up.
+                    // As in real programs, not all of the time is spent in the library, so that the server keeps up.
                     if random.below(10) == 0 {
                         std::thread::sleep(Duration::from_micros(random.below(3_000)));
                     }
@@ -75,11 +75,11 @@ fn track_much() {
         client.track("u", &format!("Event {id}"), &large, options).expect("taken");
         notes.accepted(&client, &id);
     }
-    // What is done behind the scenes may take a moment longer than the tracking: it dies there.
+    // Work in the background may take a moment longer than the tracking: the process dies there.
     let _ = wait_until(|| false);
 }
 
-/// Has every message travel by itself.
+/// Sends every message in a request of its own.
 fn send_one_by_one() {
     let client = client(&told("URL"), Path::new(&told("FOLDER")));
     let notes = Notes::open(&told("NOTES"));
@@ -122,14 +122,14 @@ fn paces(folder: &Path) -> usize {
     inside.filter(|entry| entry.path().join("pace").exists()).count()
 }
 
-/// Is given no disk for a while, several times: what is kept in memory then goes to the disk afterwards.
+/// Has no disk for a while, several times: what is held in memory then is written to the disk afterwards.
 fn be_rescued_from_memory() {
     let client = client(&told("URL"), Path::new(&told("FOLDER")));
     let notes = Notes::open(&told("NOTES"));
     for n in 0..6 {
         let id = format!("{}-{n}", told("RUN"));
-        limit(libc::RLIMIT_FSIZE, Some(0)); // for everybody, root included
-        // What was made before the limit is filled up.
+        limit(libc::RLIMIT_FSIZE, Some(0)); // for all users, root included
+        // Fills up the files that were made before the limit.
         let large = Object::from([("filler", "x".repeat(30_000).as_str())]);
         for more in 0.. {
             if client.stats().in_memory > 0 {
@@ -185,7 +185,7 @@ impl Scene {
         Program::start(command)
     }
 
-    /// Runs a program that must end by SIGKILL, by its own doing.
+    /// Runs a program that must kill itself with SIGKILL.
     fn dies(&self, point: &str, part: &str, run: &str) {
         let status = self.start_to_die_at(point, part, run, &[]).ended(patience());
         assert!(died_by_kill(status), "{point} was not reached by the program \"{part}\": {status}");
@@ -201,13 +201,13 @@ impl Scene {
         read_notes(&self.notes)
     }
 
-    /// Everything that was accepted has arrived, or is where everybody can see that it was refused.
+    /// Everything that was accepted has arrived, or is among the rejected messages.
     fn check(&self) {
         nothing_is_lost(&self.accepted(), &self.sink, &self.folder.rejected());
         let received = self.sink.received();
         let strangers: Vec<_> =
             received.iter().filter(|(id, message)| message.event != format!("Event {id}")).collect();
-        assert!(strangers.is_empty(), "ids with another's content: {strangers:?}");
+        assert!(strangers.is_empty(), "ids with the content of another message: {strangers:?}");
     }
 }
 
@@ -227,7 +227,7 @@ fn what_was_accepted_before_a_kill_arrives_after_it() {
             scene.sink.set(modes[random.below(6) as usize]);
             let before = notes_bytes(&scene.notes);
             let threads = threads.to_string();
-            let program = scene.start("track for ever", &format!("run{run}"), &[("THREADS", &threads)]);
+            let program = scene.start("track until killed", &format!("run{run}"), &[("THREADS", &threads)]);
             assert!(wait_until(|| notes_bytes(&scene.notes) > before), "it tracks");
             std::thread::sleep(Duration::from_micros(1_000 + random.below(39_000)));
             program.kill();
@@ -236,19 +236,24 @@ fn what_was_accepted_before_a_kill_arrives_after_it() {
         assert_eq!(stats.recovered, stats.delivered);
         scene.check();
         assert_eq!(scene.folder.left(), Vec::<PathBuf>::new(), "nothing is left behind");
-        // A thread may be killed between the moment its message is safe and the moment it could tell us so.
+        // A thread may be killed after its message is safe, and before it could note that.
         let noted: HashSet<String> =
             scene.accepted().iter().map(|id| id.trim_start_matches(IN_MEMORY).to_owned()).collect();
         in_memory += scene.accepted().iter().filter(|id| id.starts_with(IN_MEMORY)).count();
         let received = scene.sink.received();
         let more: Vec<_> = received.keys().filter(|id| !noted.contains(*id)).collect();
         let most = threads * KILLS_A_FOLDER;
-        assert!(more.len() <= most, "{} messages arrived that nobody had accepted: {:?}", more.len(), some(&more));
+        assert!(
+            more.len() <= most,
+            "{} messages arrived that were not noted as accepted: {:?}",
+            more.len(),
+            some(&more)
+        );
         accepted += noted.len();
         unnoted += more.len();
         repeated += received.values().filter(|message| message.stored > 1).count();
     }
-    assert!(in_memory * 4 <= accepted, "memory is for a disk that stalls");
+    assert!(in_memory * 4 <= accepted, "memory is only for a disk that stalls");
     let size = [
         (kills, "kills"),
         (accepted, "accepted"),
@@ -267,7 +272,7 @@ fn scene_that_passes(point: &str) -> (Scene, &'static str) {
         "append-before" | "append-text" | "append-whole" | "create-named" | "create-reserved" | "create-mapped" => {
             "track much"
         }
-        // Nothing can be sent, so chunks are sealed because they are full, and wait.
+        // Nothing can be sent, so chunks are sealed when they are full, and wait.
         "sealed" | "cut" => {
             scene.sink.set(Mode::Refuse(503));
             "track much"
@@ -316,7 +321,7 @@ fn a_process_killed_at_any_step_loses_nothing() {
     for point in KILL_POINTS {
         for time in [1, 2, 5] {
             if *point == "copied" && time > 1 {
-                continue; // what six have left is copied in one go
+                continue; // what six owners have left is copied at once
             }
             let (scene, part) = scene_that_passes(point);
             scene.dies(&format!("{point}:{time}"), part, "run");
@@ -331,7 +336,7 @@ fn a_process_killed_at_any_step_loses_nothing() {
     campaign("at each step, when it is passed first, second and fifth", &size, None, "0 lost");
 }
 
-/// So many kills at one step, one after the other; more of them find nothing that these do not.
+/// How many kills at one step, one after the other. More of them would find nothing new.
 #[cfg(feature = "kill-points")]
 fn in_a_row() -> usize {
     rounds(4).min(20)
@@ -368,7 +373,7 @@ fn a_process_killed_again_and_again_at_the_same_step_loses_nothing() {
     for point in KILL_POINTS {
         let (scene, part) = scene_that_passes(point);
         if part == "recover again and again" {
-            continue; // above, where there are more to recover
+            continue; // tested above, with more to recover
         }
         for run in 0..in_a_row() {
             scene.dies(point, part, &format!("run{run}"));
@@ -382,7 +387,7 @@ fn a_process_killed_again_and_again_at_the_same_step_loses_nothing() {
     campaign("again and again at the same step", &size, None, "0 lost");
 }
 
-/// S2: what is half written beside a file is not left there for ever.
+/// S2: what is half written beside a file does not stay there.
 #[test]
 #[cfg(feature = "kill-points")]
 fn a_half_written_pace_is_not_left_behind() {
@@ -392,12 +397,12 @@ fn a_half_written_pace_is_not_left_behind() {
     assert_eq!(scene.folder.left(), Vec::<PathBuf>::new());
 }
 
-/// A program that crashes at each start while there is no network must still be able to track: what its predecessors
-/// left is a few hundred bytes each, not the room they had reserved.
+/// A program that crashes at each start while there is no network must still be able to track: each earlier run counts
+/// for the few hundred bytes that it left, not for the room that it had reserved.
 #[test]
 fn crashes_without_a_network_do_not_fill_the_quota() {
     let scene = Scene::new(Mode::Refuse(503));
-    scene.prepare_dead_owners(150); // who have reserved more than the quota
+    scene.prepare_dead_owners(150); // which have reserved more than the quota
     let normal =
         Config { queue_max_bytes: Config::new("k").queue_max_bytes, ..config(&scene.sink.url(), &scene.folder.0) };
     let client = Client::new(normal).expect("good settings");

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 /// Only these may start threads, use the network or the disk, or write `unsafe`.
 const THREADS: [&str; 4] = ["client::uploads", "client::worker", "client::process", "base::threads"];
 const STD_THREADS: [&str; 2] = ["base::threads", "net::resolver"];
-/// Where the clock is asked without `base::threads`: by what the simulator has no part of.
+/// The files that read the clock without `base::threads`: the simulator does not run them.
 const STD_CLOCK: [&str; 6] =
     ["base::threads", "base::fork", "net::network", "net::oauth", "net::resolver", "net::wire"];
 const NETWORK: [&str; 4] = ["net::network", "net::proxy", "net::resolver", "net::wire"];
@@ -26,7 +26,7 @@ fn rooms() -> Vec<String> {
     text.lines().filter_map(name).collect()
 }
 
-/// The files of a crate by the names of their modules, without what is only there for tests.
+/// The files of a crate by the names of their modules, without those for tests.
 pub(crate) fn modules(source: &str) -> BTreeMap<String, String> {
     let root = repository().join(source);
     let (mut modules, mut folders) = (BTreeMap::new(), vec![root.clone()]);
@@ -68,7 +68,7 @@ fn without_tests(code: &str) -> String {
     code
 }
 
-/// The modules that a file names, of those there are; its own submodules need no `crate::` before them.
+/// The modules of the crate that a file names; its own submodules need no `crate::` before them.
 fn used(own: &str, code: &str, modules: &BTreeMap<String, String>) -> BTreeSet<String> {
     let parent = own.rsplit_once("::").map_or("", |(parent, _)| parent);
     let mut used = BTreeSet::new();
@@ -123,7 +123,7 @@ fn arrows(source: &str) -> BTreeMap<String, BTreeSet<String>> {
     modules.iter().map(|(name, code)| (name.clone(), used(name, code, &modules))).collect()
 }
 
-/// How many floors the modules stand on; an error is a circle, or several with what lies between them.
+/// How many floors the modules stand on. The error is the modules of a circle, or of several and those between them.
 fn floors(arrows: &BTreeMap<String, BTreeSet<String>>) -> Result<usize, Vec<&str>> {
     let mut left: BTreeMap<&str, &BTreeSet<String>> = arrows.iter().map(|(name, used)| (name.as_str(), used)).collect();
     let mut floors = 0;
@@ -131,7 +131,7 @@ fn floors(arrows: &BTreeMap<String, BTreeSet<String>>) -> Result<usize, Vec<&str
         let stands = |used: &BTreeSet<String>| !used.iter().any(|name| left.contains_key(name.as_str()));
         let floor: Vec<&str> = left.iter().filter(|(_, used)| stands(used)).map(|(name, _)| *name).collect();
         if floor.is_empty() {
-            // What merely stands on a circle is no part of it.
+            // Modules that merely stand on a circle are not part of it.
             while let Some(top) = left.keys().copied().find(|name| !left.values().any(|used| used.contains(*name))) {
                 left.remove(top);
             }
@@ -158,7 +158,7 @@ fn between_rooms(files: &BTreeMap<String, BTreeSet<String>>) -> BTreeMap<String,
 }
 
 #[test]
-#[allow(clippy::print_stdout)] // figures, for who asks for them: --nocapture
+#[allow(clippy::print_stdout)] // figures, shown with --nocapture
 fn every_file_uses_its_own_room_and_those_above_it() {
     let (rooms, files) = (rooms(), arrows("core/src"));
     let place = |module: &str| rooms.iter().position(|name| name == room(module));

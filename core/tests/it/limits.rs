@@ -1,4 +1,4 @@
-//! Limits that the system puts on the host, and files that are too large: none of it ends the host, and nothing
+//! Limits that the system sets for the host, and files that are too large: none of it ends the host, and nothing
 //! accepted is lost.
 
 #![cfg(target_os = "linux")]
@@ -39,7 +39,7 @@ fn track_some(client: &Client, name: &str, messages: usize) {
     }
 }
 
-/// A client, and what it has said so far.
+/// A client, and its log so far.
 fn logged(config: Config) -> (Client, impl Fn() -> Vec<String>) {
     let lines: Arc<Mutex<Vec<String>>> = Arc::default();
     let log = lines.clone();
@@ -56,7 +56,7 @@ extern "C" fn count(_: i32) {
     SIGNALS.fetch_add(1, Ordering::SeqCst);
 }
 
-/// Writes more than it may, as a host may do: it gets the signal.
+/// Writes more than the limit, as a host might do: it gets the signal.
 fn write_too_much(beside: &str) {
     let error = File::create(beside).and_then(|mut file| file.write_all(&[0; 600_000])).expect_err("too much");
     assert_eq!(error.raw_os_error(), Some(libc::EFBIG));
@@ -65,7 +65,7 @@ fn write_too_much(beside: &str) {
 
 fn set_of_sigxfsz() -> libc::sigset_t {
     let mut set = std::mem::MaybeUninit::uninit();
-    // SAFETY: it is made empty, and then changed.
+    // SAFETY: the set is made empty, and then changed.
     unsafe {
         libc::sigemptyset(set.as_mut_ptr());
         libc::sigaddset(set.as_mut_ptr(), libc::SIGXFSZ);
@@ -75,7 +75,7 @@ fn set_of_sigxfsz() -> libc::sigset_t {
 
 fn is_pending() -> bool {
     let mut set = set_of_sigxfsz();
-    // SAFETY: it is written where it can be, and looked at.
+    // SAFETY: the set is written, and then read.
     unsafe { libc::sigpending(&raw mut set) == 0 && libc::sigismember(&raw const set, libc::SIGXFSZ) == 1 }
 }
 
@@ -99,7 +99,7 @@ fn track_beyond_the_size_of_a_file() {
     drop(client);
     let is_too_little = told_number("LIMIT") < 50_000;
     assert_eq!(lines().iter().any(|line| line.contains("kept in memory")), is_too_little, "{:?}", lines());
-    assert_eq!(SIGNALS.load(Ordering::SeqCst), 0, "what we write is no business of the host's");
+    assert_eq!(SIGNALS.load(Ordering::SeqCst), 0, "what the library writes gives the host no signal");
     match host.as_str() {
         "handles the signal" => {
             write_too_much(&beside);
@@ -111,12 +111,12 @@ fn track_beyond_the_size_of_a_file() {
 }
 
 #[test]
-fn a_host_that_may_write_small_files_only_lives_and_delivers() {
+fn a_host_that_may_write_small_files_only_survives_and_delivers() {
     let name = format!("segment-limits-{}", std::process::id());
-    // Whether files are mapped or written depends on the place.
+    // Whether files are mapped or written depends on the file system.
     for place in [std::env::temp_dir().join(&name), PathBuf::from("/dev/shm").join(&name)] {
         for host in ["knows of no signal", "handles the signal", "waits for the signal"] {
-            // Nothing at all; a few messages of a chunk that is written; not quite all of a chunk.
+            // Nothing at all; a few messages of a chunk that is written; almost a whole chunk.
             for bytes in [0, 20_000, 400_000] {
                 fs::create_dir_all(&place).expect("made");
                 let (sink, folder) = (Sink::new(Mode::Good), Folder(place.clone()));
@@ -159,7 +159,7 @@ fn where_files_must_be_small_chunks_are_and_nothing_is_lost() {
     }
 }
 
-/// A file that a chunk could be called, of a size that no chunk has.
+/// A file with the name of a chunk, larger than any chunk.
 fn large_file(folder: &Folder) -> PathBuf {
     let queue = fs::read_dir(folder.home()).expect("a folder").flatten().find(|entry| entry.path().is_dir());
     let path = queue.expect("a queue").path().join("1700000000000-000001-0123456789abcdef.v1.jsonl");
@@ -190,7 +190,7 @@ fn a_large_file_with_the_name_of_a_chunk_is_not_read() {
     let path = large_file(&folder);
     Program::start(program("find a large file", &[("URL", &sink.url()), ("FOLDER", folder.text())])).succeeded();
     assert!((0..3).all(|n| sink.received().contains_key(&format!("own-{n}"))));
-    assert!(path.exists(), "nobody knows what it is");
+    assert!(path.exists(), "an unknown file is not deleted");
 }
 
 // ---- Threads ----
@@ -205,7 +205,7 @@ fn threads() -> Vec<String> {
     ours
 }
 
-/// How many there are, and when, is in README.
+/// README says how many there are, and when.
 fn count_threads() {
     let folder = told("FOLDER");
     let expect = |names: &[&str]| assert!(wait_until(|| threads() == names), "{:?}, not {names:?}", threads());
@@ -225,7 +225,7 @@ fn count_threads() {
     expect(&["segment", "segment-disk", "segment-sync"]);
     drop(synced);
     expect(&[]);
-    // Three requests under way have a thread each; without work they end.
+    // Three requests under way have a thread each; without work the threads end.
     let (requests, is_open) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicBool::new(false)));
     let (counting, opening) = (requests.clone(), is_open.clone());
     let transport = move |_: &HttpRequest<'_>| {
@@ -244,7 +244,7 @@ fn count_threads() {
     expect(&[]);
 }
 
-/// Of the moments at which clients end.
+/// The seed of the moments at which clients end.
 const SEED: u64 = 1;
 
 fn end_clients_at_all_moments() {
@@ -291,7 +291,7 @@ fn track_without_descriptors() {
 }
 
 #[test]
-fn a_host_that_has_no_descriptor_left_lives_and_delivers_later() {
+fn a_host_that_has_no_descriptor_left_survives_and_delivers_later() {
     let (sink, folder) = (Sink::new(Mode::Good), Folder::new());
     let url = sink.url();
     let told = [("URL", url.as_str()), ("FOLDER", folder.text())];

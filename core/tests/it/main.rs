@@ -1,5 +1,5 @@
-//! What only the whole shows: clients against real servers, on real folders, in processes that die. One program, for it
-//! is built and linked once; `cargo test --test it kill::` runs one file of it. Forks have a program of their own,
+//! Tests of the whole: clients against real servers, on real folders, in processes that die. It is one program, so that
+//! it is built and linked once; `cargo test --test it kill::` runs one file of it. Forks have a program of their own,
 //! `fork.rs`.
 
 mod ask;

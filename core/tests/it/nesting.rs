@@ -1,4 +1,4 @@
-//! How deep a message may be nested: the same whichever way it is made.
+//! How deep a message may be nested: the same for every way to make it.
 
 use std::path::Path;
 use std::sync::{Arc, Mutex};
@@ -8,7 +8,7 @@ use segment_native::{Client, Config, Edit, Error, ErrorKind, Object, Options, Va
 
 use crate::child;
 
-/// The message itself counted.
+/// The message itself included.
 const DEEPEST: usize = 64;
 
 fn list(depth: usize) -> String {
@@ -46,8 +46,8 @@ fn depth(message: &str) -> usize {
 
 type Depths = Arc<Mutex<Vec<usize>>>;
 
-/// A client, and how deep each message was that was to be sent. A page that has a text in `context.instead` is replaced
-/// by it.
+/// A client, and the depth of each message that was to be sent. A page is replaced by the text in its
+/// `context.instead`, if there is one.
 fn client(context: Object) -> Result<(Client, Depths), Error> {
     let depths = Depths::default();
     let seen = depths.clone();
@@ -68,7 +68,7 @@ fn a_message_is_nested_64_deep_at_most_whichever_way_it_is_made() {
     fn track(client: &Client, properties: &Object) -> Result<(), Error> {
         client.track("u", "E", properties, None)
     }
-    // Each makes a message of this depth: what is around the value is the message, its properties and perhaps a list.
+    // Each makes a message of this depth: around the value are the message, its properties and perhaps a list.
     let ways: [(&str, Way); 17] = [
         ("a list that is set", |c, n| track(c, &Object::new().with("v", Value::Json(&list(n - 2))))),
         ("JSON that is set", |c, n| track(c, &Object::new().with("v", Value::Json(&object(n - 2))))),
@@ -136,7 +136,7 @@ fn the_context_of_a_client_is_nested_as_deep_as_that_of_a_message() {
     assert!(refused.message().contains("context: \"v\" is nested more than 64 deep"), "{refused}");
 }
 
-/// What was replaced is in nobody's way.
+/// A value that was replaced does not count.
 #[test]
 fn only_what_an_object_holds_counts() {
     let mut once_deep = Object::new();
@@ -148,7 +148,7 @@ fn only_what_an_object_holds_counts() {
     assert_eq!(refused.error().map(Error::message), Some("\"o\" is nested more than 64 deep"));
 }
 
-/// A dict of Python's that is a whole message has only itself around its members.
+/// A Python dict that is a whole message has only itself around its members.
 #[test]
 fn an_object_that_is_a_whole_message_is_nested_as_deep_as_one() {
     let message = |depth: usize| {

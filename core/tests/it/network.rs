@@ -1,4 +1,4 @@
-//! Servers and lines as they really are: answers that come early, names that are not found, time that runs out.
+//! Servers and lines as they really are: answers that come early, connections that are cut, time that runs out.
 
 #![cfg(target_os = "linux")]
 #![allow(unsafe_code)] // options of sockets, in a function of its own below
@@ -17,27 +17,27 @@ use crate::child::{Folder, Forked, NEVER, Program, exit_now, fork, kill, part, p
 use crate::front::{Authority, ca_file};
 use segment_native::{Client, Config, ErrorKind, Object, Request};
 
-/// Longer than what a slow line keeps for the other side.
+/// Longer than what the buffers of a slow line hold.
 const LONG: usize = 400_000;
 
-/// A listener with a slow line: little of what is sent to it is on the way, and who sends more has to wait.
+/// A listener with a slow line: its buffers hold little, and a sender of more has to wait.
 fn slow_listener() -> (TcpListener, String) {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
     let address = listener.local_addr().expect("an address").to_string();
     set(&listener, libc::SOL_SOCKET, libc::SO_RCVBUF, 4096);
-    // The other side makes room for so many segments.
+    // The sender's buffer grows with the size of segments.
     set(&listener, libc::IPPROTO_TCP, libc::TCP_MAXSEG, 536);
     (listener, address)
 }
 
 fn set(listener: &TcpListener, level: i32, option: i32, value: i32) {
     let size = u32::try_from(size_of::<i32>()).expect("small");
-    // SAFETY: the value lives, and is as long as is said.
+    // SAFETY: the value is alive, and as long as the given length.
     let result = unsafe { libc::setsockopt(listener.as_raw_fd(), level, option, (&raw const value).cast(), size) };
     assert_eq!(result, 0, "{}", std::io::Error::last_os_error());
 }
 
-/// Reads the head of a request. Its length, and what of the body came with the head.
+/// Reads the head of a request. Returns the length of the body, and the part of it that came with the head.
 fn read_head(stream: &mut impl Read) -> Option<(usize, Vec<u8>)> {
     let (mut head, mut bytes) = (Vec::new(), [0; 512]);
     loop {
@@ -52,12 +52,12 @@ fn read_head(stream: &mut impl Read) -> Option<(usize, Vec<u8>)> {
     }
 }
 
-/// What becomes of the connection after an early answer.
+/// What happens to the connection after an early answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Then {
-    /// Closed: what is unread has the kernel reset it.
+    /// Closed: the kernel resets it, because not everything was read.
     Closed,
-    /// Kept, and nothing is read any more.
+    /// Kept open, but nothing more is read.
     Kept,
 }
 
@@ -90,7 +90,7 @@ fn an_answer_that_comes_before_the_body_was_read_is_seen() {
     for then in [Then::Closed, Then::Kept] {
         for (answer, status) in ANSWERS {
             if then == Then::Kept && !answer.contains("Content-Length") {
-                continue; // it would have no end
+                continue; // without a length, the answer would have no end
             }
             let config = Config { endpoint: hasty(answer, then), proxy: Some(String::new()), ..Config::new("k") };
             let client = Client::new(Config { timeout: patience(), ..config }).expect("good settings");
@@ -131,7 +131,7 @@ fn an_early_answer_that_is_no_refusal_does_not_cut_the_request_short() {
 }
 
 #[test]
-fn a_success_for_half_a_request_is_none() {
+fn a_success_for_half_a_request_does_not_count() {
     let endpoint = hasty("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n", Then::Closed);
     let config = Config { endpoint, proxy: Some(String::new()), timeout: patience(), ..Config::new("k") };
     let client = Client::new(config).expect("good settings");
@@ -217,9 +217,9 @@ fn a_batch_that_is_too_large_for_a_gateway_is_halved_though_it_was_never_read() 
     assert!(stats.requests < 20, "each size is tried once: {stats:?}");
 }
 
-/// What the kernel has of a request is not sent to its end when the user opts out: the connection is reset.
+/// When the user opts out the kernel does not send the rest of what it has: the connection is reset.
 #[test]
-fn an_opt_out_cuts_what_is_on_the_way() {
+fn an_opt_out_breaks_off_what_is_being_sent() {
     for uploads in [1, 4] {
         let (listener, address) = slow_listener();
         let (begun, begins) = std::sync::mpsc::channel();
@@ -227,7 +227,7 @@ fn an_opt_out_cuts_what_is_on_the_way() {
         let server = std::thread::spawn(move || {
             let (mut stream, _) = listener.accept().expect("a connection");
             let (length, body) = read_head(&mut stream).expect("a request");
-            begun.send(()).expect("somebody waits");
+            begun.send(()).expect("the test waits");
             goes_on.recv_timeout(patience()).expect("told");
             let mut rest = Vec::new();
             let _ = stream.read_to_end(&mut rest);
@@ -242,19 +242,19 @@ fn an_opt_out_cuts_what_is_on_the_way() {
         };
         let client = Client::new(config).expect("good settings");
         let large = Object::from([("filler", "x".repeat(15_000).as_str())]);
-        // So little that the kernel has all of it at once.
+        // Small enough for the kernel to take all of it at once.
         client.track("u", "E", &large, None).expect("taken");
         let _ = client.flush(Duration::ZERO);
         begins.recv_timeout(patience()).expect("a request");
         client.opt_out().expect("nothing to keep");
-        assert!(wait_until(|| client.stats().uploads == 0), "its thread has let go of it");
+        assert!(wait_until(|| client.stats().uploads == 0), "its thread has given it up");
         go_on.send(()).expect("it waits");
         let (length, arrived) = server.join().expect("no panic");
-        assert!(arrived < length, "{arrived} of {length}: all of it");
+        assert!(arrived < length, "all of it arrived: {arrived} of {length}");
     }
 }
 
-/// Forks with a connection that is kept for the next request, and ends its client; the child lives on.
+/// Forks with a connection that is kept for the next request, and ends its client, while the child stays alive.
 fn fork_with_a_connection() {
     let client = Client::new(Config { endpoint: told("URL"), ..Config::new("WRITE_KEY") }).expect("good settings");
     client.track("u", "E", None, None).expect("taken");
@@ -283,7 +283,7 @@ fn child_main() {
     }
 }
 
-/// A forked child would keep a connection open that its parent has closed.
+/// A child with a copy of a connection would keep it open after its parent has closed it.
 #[test]
 fn a_child_has_no_connection_of_its_parents() {
     let folder = Folder::new();

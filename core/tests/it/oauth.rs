@@ -1,5 +1,5 @@
-//! OAuth from the outside: a real token server that verifies what it is shown, and a real Tracking API that asks for
-//! its tokens.
+//! OAuth from the outside: a real token server that verifies what it gets, and a real Tracking API that demands its
+//! tokens.
 
 #![cfg(feature = "oauth")]
 
@@ -130,7 +130,7 @@ fn bearers(api: &Server) -> Vec<String> {
 }
 
 #[test]
-fn batches_bear_one_token_and_the_write_key_in_the_body() {
+fn batches_carry_one_token_and_the_write_key_in_the_body() {
     for key in KEYS {
         let (tokens, api, told) = (TokenServer::good(), Server::good(), Told::default());
         let mut config = config(&tokens, &api, &told);
@@ -186,7 +186,7 @@ fn without_a_token_nothing_is_sent_and_messages_in_memory_fail_with_the_reason()
     let deliveries = told.deliveries.lock().expect("no panic").clone();
     let [(Some((kind, reason)), status)] = deliveries.as_slice() else { panic!("{deliveries:?}") };
     assert_eq!((*kind, *status), (ErrorKind::Rejected, Some(401)));
-    assert!(reason.starts_with("no token could be had: ") && reason.contains("invalid_client"), "{reason}");
+    assert!(reason.starts_with("no token could be obtained: ") && reason.contains("invalid_client"), "{reason}");
 }
 
 #[test]
@@ -222,12 +222,12 @@ fn a_token_server_that_fails_is_asked_again() {
     client.flush(patience()).expect("settled");
     assert_eq!((tokens.asked(), api.begun(), client.stats().delivered), (4, 1, 1));
     let lines = told.lines.lock().expect("no panic").clone();
-    assert!(lines.iter().any(|(_, line)| line.contains("no token could be had")), "{lines:?}");
-    assert!(!lines.iter().any(|(_, line)| line.contains("token-")), "a token is no business of a log");
+    assert!(lines.iter().any(|(_, line)| line.contains("no token could be obtained")), "{lines:?}");
+    assert!(!lines.iter().any(|(_, line)| line.contains("token-")), "a token must not get into a log");
 }
 
 #[test]
-fn calls_bear_the_token_too_unless_the_caller_has_one() {
+fn calls_carry_the_token_too_unless_the_caller_has_one() {
     let (tokens, api, told) = (TokenServer::good(), Server::good(), Told::default());
     let client = Client::new(config(&tokens, &api, &told)).expect("good settings");
     let own = [("AUTHORIZATION", "Basic mine")];

@@ -1,4 +1,4 @@
-//! Why nothing arrives, from inside the program; and the switch that has nothing sent.
+//! Why nothing arrives, as the program can find out; and pausing a client.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU16, AtomicUsize, Ordering};
@@ -48,11 +48,11 @@ fn problem(client: &Client) -> String {
 }
 
 #[test]
-fn it_is_said_what_the_last_answer_was_and_when_the_next_try_is_made() {
+fn it_says_what_the_last_answer_was_and_when_the_next_try_is_made() {
     let (server, status) = server(503, None);
     let start = now_ms();
     let client = Client::new(config(&server.url())).expect("good settings");
-    assert_eq!(client.last_problem(), None, "nobody knows of one");
+    assert_eq!(client.last_problem(), None, "none is known");
     let stats = client.stats();
     assert_eq!((stats.last_http_status, stats.last_success_ms, stats.paused_until_ms), (None, None, None));
     track(&client);
@@ -71,7 +71,7 @@ fn it_is_said_what_the_last_answer_was_and_when_the_next_try_is_made() {
 }
 
 #[test]
-fn a_demanded_pause_and_a_server_that_is_not_there_are_said() {
+fn a_demanded_pause_and_a_server_that_is_not_there_are_reported() {
     let (server, _) = server(429, Some("100"));
     let client = Client::new(config(&server.url())).expect("good settings");
     track(&client);
@@ -95,7 +95,8 @@ fn a_demanded_pause_and_a_server_that_is_not_there_are_said() {
     drop(before);
     wait_for_the_end(&folder.0);
     let next = Client::new(spooled()).expect("good settings");
-    let known = |problem: &str| problem.starts_with("the server is left alone for another ");
+    let known = |problem: &str| problem.starts_with("nothing is sent for another ");
+
     assert!(wait_until(|| next.last_problem().is_some_and(|problem| known(&problem))), "{:?}", next.last_problem());
     let client = Client::new(config(&nobody())).expect("good settings");
     track(&client);
@@ -103,11 +104,11 @@ fn a_demanded_pause_and_a_server_that_is_not_there_are_said() {
 }
 
 #[test]
-fn a_full_queue_an_opt_out_and_requests_under_way_are_said() {
+fn a_full_queue_an_opt_out_and_requests_under_way_are_reported() {
     let hang = Server::new(|_, _| Reply::Silence);
     let client = Client::new(Config { queue_max_bytes: 20_000, ..config(&hang.url()) }).expect("good settings");
     while client.track("u", "E", None, None).is_ok() {}
-    assert_eq!(problem(&client), "the queue is full with 20000 bytes");
+    assert_eq!(problem(&client), "the queue is full: queue_max_bytes is 20000");
     assert!(wait_until(|| client.stats().uploads == 1));
     client.opt_out().expect("nothing to keep");
     assert_eq!(problem(&client), "the user has opted out");
@@ -115,7 +116,7 @@ fn a_full_queue_an_opt_out_and_requests_under_way_are_said() {
 }
 
 #[test]
-fn a_paused_client_sends_nothing_and_keeps_all_and_nobody_waits_for_it() {
+fn a_paused_client_sends_nothing_and_keeps_all_and_no_call_waits_for_it() {
     for spooled in [false, true] {
         let (folder, server) = (Folder::new(), Server::good());
         let settings = || Config { spool_dir: spooled.then(|| folder.0.clone()), ..config(&server.url()) };
@@ -129,7 +130,7 @@ fn a_paused_client_sends_nothing_and_keeps_all_and_nobody_waits_for_it() {
         assert_eq!((error.kind(), error.message()), (ErrorKind::Timeout, "the client is paused: nothing is sent"));
         assert!(start.elapsed() < patience());
         assert_eq!(problem(&client), "the client is paused; 500 messages wait");
-        // Whoever already waits is not left to wait.
+        // Calls that already wait return too.
         client.resume();
         client.flush(patience()).expect("delivered");
         assert_eq!((client.is_paused(), client.last_problem(), client.stats().delivered), (false, None, 500));
@@ -149,7 +150,7 @@ fn a_paused_client_sends_nothing_and_keeps_all_and_nobody_waits_for_it() {
 }
 
 #[test]
-fn who_waits_in_a_flush_when_it_is_paused_waits_no_longer_and_what_is_under_way_may_end() {
+fn a_pause_ends_a_flush_and_lets_a_request_under_way_finish() {
     let (inside, open) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
     let (entering, opening) = (inside.clone(), open.clone());
     let server = Server::new(move |_, _| {

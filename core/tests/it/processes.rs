@@ -1,5 +1,5 @@
-//! Many processes share a folder: each delivers its own, nobody takes what belongs to the living, and what the dead
-//! have left is delivered by whoever comes.
+//! Many processes share a folder: each delivers its own messages and takes none of a running process, and what dead
+//! processes have left is delivered by the others.
 
 #![cfg(unix)]
 
@@ -26,8 +26,7 @@ fn child_main() {
     }
 }
 
-/// Tracks until its time is over or everybody is told to end. What it says last is that it ended by itself, with
-/// nothing left.
+/// Tracks until its time is over or all are told to end. Its last note says that it ended normally, with nothing left.
 fn track_until_told() {
     let client = client(&told("URL"), Path::new(&told("FOLDER")));
     let (notes, go, run) = (Notes::open(&told("NOTES")), told("GO"), told("RUN"));
@@ -60,7 +59,7 @@ fn wait_for_the_server() {
     client.flush(patience()).expect("delivered at last");
 }
 
-/// Dies, and leaves a child that has a copy of everything and uses nothing of it.
+/// Dies, and leaves a child that has a copy of everything and uses none of it.
 fn leave_a_child_behind() {
     let client = client(&told("URL"), Path::new(&told("FOLDER")));
     let notes = Notes::open(&told("NOTES"));
@@ -76,8 +75,7 @@ fn leave_a_child_behind() {
     die();
 }
 
-/// The same with children that were forked while this process made its first client, and learned that it has to watch
-/// for forks.
+/// The same with children that were forked while this process made its first client, and registered its fork handler.
 fn leave_children_of_the_first_moment_behind() {
     let notes = Notes::open(&told("NOTES"));
     let made = AtomicBool::new(false);
@@ -141,7 +139,7 @@ fn leave_many_children_behind() {
     die();
 }
 
-/// A child that does nothing. What the library does in it at the fork is done when it has said that it is there.
+/// A child that does nothing. Its note shows that the library's fork handler has run.
 fn be_there(notes: &Notes) -> ! {
     notes.write(&format!("there {}", std::process::id()));
     pause()
@@ -171,12 +169,12 @@ impl Scene {
         Program::start(program(part, &[told.as_slice(), &[("RUN", run), ("LIFE", &life)]].concat()))
     }
 
-    /// The ids of accepted messages, and what else was noted.
+    /// The ids of accepted messages, and the other notes.
     fn noted(&self) -> (Vec<String>, Vec<String>) {
         read_notes(&self.notes).into_iter().partition(|note| !note.contains(' '))
     }
 
-    /// What is noted under this title.
+    /// The notes that begin with this.
     fn noted_as(&self, title: &str) -> HashSet<String> {
         self.noted().1.iter().filter_map(|note| note.strip_prefix(title)).map(str::to_owned).collect()
     }
@@ -185,8 +183,8 @@ impl Scene {
         self.noted_as("child ").iter().map(|pid| pid.parse().expect("a pid")).collect()
     }
 
-    /// Nothing is lost, and messages of processes that ended by themselves were stored once. How many messages there
-    /// were, and how many were stored more often.
+    /// Nothing is lost, and messages of processes that were not killed were stored once. Returns how many messages
+    /// there were, and how many were stored more than once.
     fn check(&self) -> (usize, usize) {
         let (accepted, _) = self.noted();
         nothing_is_lost(&accepted, &self.sink, &HashSet::new());
@@ -197,7 +195,7 @@ impl Scene {
             repeated.iter().filter(|id| id.rsplit_once('-').is_some_and(|(run, _)| ended.contains(run))).collect();
         assert!(
             robbed.is_empty(),
-            "delivered more than once, though their process was never killed: {:?}",
+            "delivered more than once, although their process was never killed: {:?}",
             some(&robbed)
         );
         (accepted.len(), repeated.len())
@@ -265,7 +263,7 @@ fn processes_that_come_and_go_deliver_everything_once() {
     campaign("8 at a time, which come and go", &size, Some(SEED), "0 lost, 0 sent twice");
 }
 
-/// S26: whoever looks into the folder tries all locks, those of clients that are just being made included.
+/// S26: a look into the folder tries all locks, including those of clients that are just being made.
 #[test]
 fn clients_that_start_at_the_same_time_all_keep_their_messages_on_disk() {
     let scene = Scene::new(Mode::Good);
@@ -279,7 +277,7 @@ fn clients_that_start_at_the_same_time_all_keep_their_messages_on_disk() {
                     barrier.wait();
                     let mut config = config(&scene.sink.url(), &scene.folder.0);
                     let counting = refused.clone();
-                    // A disk that stalls is another matter.
+                    // A stalled disk is not what this test is about.
                     config.on_log = Some(Box::new(move |_, line| {
                         let is_refused = line.contains("the spool cannot be written");
                         counting.fetch_add(u64::from(is_refused), Ordering::SeqCst);
@@ -292,13 +290,13 @@ fn clients_that_start_at_the_same_time_all_keep_their_messages_on_disk() {
         }
     });
     let (clients, refused) = (rounds(50) * 6, refused.load(Ordering::SeqCst));
-    assert_eq!(refused, 0, "of {clients} clients so many would have lost a message to a kill");
+    assert_eq!(refused, 0, "of {clients} clients this many would have lost a message by a kill");
     campaign("6 clients at a time, which start at once", &[(clients, "clients")], None, "0 without a file");
 }
 
 /// S27.
 #[test]
-fn nobody_takes_the_messages_of_a_process_that_is_only_stopped() {
+fn the_messages_of_a_process_that_is_only_stopped_are_not_taken() {
     let scene = Scene::new(Mode::HangFor("owner"));
     let owner = scene.start("wait for the server", "owner", NEVER);
     assert!(wait_until(|| scene.noted().0.len() == 5 && scene.sink.requests() > 0));
@@ -324,7 +322,7 @@ fn nobody_takes_the_messages_of_a_process_that_is_only_stopped() {
 
 /// S27.
 #[test]
-fn the_dead_are_inherited_at_once_though_a_child_of_theirs_lives() {
+fn a_dead_process_is_adopted_at_once_though_a_child_of_it_lives() {
     let first = ["leave children of the first moment behind"; 20];
     for part in ["leave a child behind", "leave many children behind"].into_iter().chain(first) {
         let scene = Scene::new(Mode::Refuse(503));
@@ -342,7 +340,7 @@ fn the_dead_are_inherited_at_once_though_a_child_of_theirs_lives() {
     }
 }
 
-/// Ends programs that are nobody's children any more.
+/// Ends programs whose parents are gone.
 struct Ending<'a>(&'a [i32]);
 
 impl Drop for Ending<'_> {

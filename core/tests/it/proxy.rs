@@ -19,7 +19,7 @@ use segment_native::{Api, Client, Config, Level, Request};
 const USER: &str = "burgundy";
 const PASSWORD: &str = "hush-4711";
 
-/// All that has a say in which proxy is used.
+/// All variables that choose the proxy.
 const ENVIRONMENT: [&str; 9] = [
     "ALL_PROXY",
     "all_proxy",
@@ -32,7 +32,7 @@ const ENVIRONMENT: [&str; 9] = [
     "REQUEST_METHOD",
 ];
 
-/// Whether these programs are there. If not, that is said aloud, and in CI it is a failure.
+/// Whether these programs are installed. If not, that is printed, and in CI it is a failure.
 fn have(programs: &[&str]) -> bool {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let is_there = |program: &&str| std::env::split_paths(&path).any(|folder| folder.join(program).is_file());
@@ -41,12 +41,12 @@ fn have(programs: &[&str]) -> bool {
     }
     let sentence = "SKIPPED: tests of proxies: apt-get install tinyproxy-bin microsocks curl\n";
     assert!(std::env::var_os("CI").is_none(), "{sentence}");
-    // Past the harness, which would keep it to itself.
+    // Past the harness, which would not show it.
     std::io::stderr().write_all(sentence.as_bytes()).expect("written");
     false
 }
 
-/// A port that nobody is given by chance, so that a proxy can come back to it.
+/// A port that the system does not give to other programs by chance, so that a proxy can come back to it.
 fn free_port() -> u16 {
     static COUNT: AtomicU32 = AtomicU32::new(0);
     loop {
@@ -58,7 +58,7 @@ fn free_port() -> u16 {
     }
 }
 
-/// A proxy, its files and its log. It ends with this.
+/// A proxy, its files and its log. Dropping this ends it.
 struct Proxy {
     port: u16,
     scheme: &'static str,
@@ -142,7 +142,7 @@ impl Proxy {
         std::fs::read_to_string(self.folder.0.join("log")).unwrap_or_default()
     }
 
-    /// How many connections it has made to this host and port. Both write a line for each.
+    /// How many connections it has made to this host and port. Both kinds log a line for each.
     fn connections_to(&self, host: &str, port: u16) -> usize {
         let line = match self.scheme {
             "http" => format!("opensock: opening connection to {host}:{port}\n"),
@@ -164,7 +164,7 @@ fn through(proxy: &str) -> impl FnOnce(&mut Config) {
     }
 }
 
-/// Neither the user nor the password, however written.
+/// Fails if a text has the user or the password, in any spelling.
 fn tells_no_secrets(text: &str) {
     let encoded = BASE64_STANDARD.encode(format!("{USER}:{PASSWORD}"));
     for secret in [USER, PASSWORD, "wrong-4712", &encoded] {
@@ -172,10 +172,10 @@ fn tells_no_secrets(text: &str) {
     }
 }
 
-/// No proxy is given.
+/// Stands for no proxy in the settings.
 const ENVIRONMENTS: &str = "the environment's";
 
-/// Started again, this program delivers one message, or calls two APIs, and writes down what became of it.
+/// Started again, this program delivers one message, or calls two APIs, and writes down the result.
 #[test]
 fn child_main() {
     match part().as_deref() {
@@ -219,7 +219,7 @@ fn run(part: &str, told: &[(&str, &str)], environment: &[(&str, &str)]) {
     Program::start(command).succeeded();
 }
 
-/// A server with TLS, and what is needed to have a program deliver to it.
+/// A server with TLS, and what a program needs to deliver to it.
 struct Target {
     folder: Folder,
     front: Front,
@@ -243,8 +243,8 @@ impl Target {
         self.folder.0.join("ca.pem")
     }
 
-    /// Delivers in a process whose environment names these proxies and no others. How many were delivered, and what was
-    /// said.
+    /// Delivers in a process whose environment names these proxies and no others. Returns how many were delivered, and
+    /// the log.
     fn deliver_from(&self, environment: &[(&str, &str)], proxy: &str) -> String {
         let (url, report, trusted) = (self.url(), self.folder.0.join("report"), self.trusted());
         let told = [
@@ -259,8 +259,8 @@ impl Target {
         said
     }
 
-    /// Calls this server and its plain twin from a process whose environment says these things. The proxy each went
-    /// through, if it did.
+    /// Calls this server and the one without TLS from a process with this environment. Returns the proxy of each call,
+    /// if there was one.
     fn call_both_from(&self, environment: &[(&str, &str)]) -> [Option<String>; 2] {
         let (url, other, report, trusted) =
             (self.url(), self.server.url(), self.folder.0.join("report"), self.trusted());
@@ -350,7 +350,7 @@ fn tls_reaches_through_the_tunnel() {
         }
         assert_eq!((front.connections(), front.handshakes().len()), (1, 1));
         assert_eq!(proxy.connections_to("127.0.0.1", front.port()), 1, "{}", proxy.log());
-        // The proxy does not make a stranger's certificate any better.
+        // A certificate that is not trusted is not trusted through a proxy either.
         let host = Host::new(&target.url(), through(&proxy.url()));
         let reason = host.fails();
         assert!(reason.starts_with("invalid peer certificate: UnknownIssuer: "), "{reason}");
@@ -361,7 +361,7 @@ fn tls_reaches_through_the_tunnel() {
 }
 
 #[test]
-fn a_proxy_with_tls_is_trusted_like_any_server_or_hears_no_password() {
+fn a_proxy_with_tls_is_trusted_like_any_server_or_gets_no_password() {
     if !have(&["tinyproxy"]) {
         return;
     }
@@ -417,7 +417,7 @@ fn a_proxy_that_refuses_is_named_and_no_secret_is_told() {
         tells_no_secrets(&format!("{} {:?} {:?}", host.said(), call.expect_err("refused"), host.client));
         assert_eq!((server.begun(), server.connections()), (0, 0));
     }
-    // The host that the proxy cannot reach is another matter.
+    // A host that the proxy cannot reach gives another reason.
     for proxy in [&http, &socks] {
         let reason = Host::new(&nobody(), through(&proxy.url())).fails();
         let expected = if proxy.scheme == "http" { "the proxy made no connection: " } else { "connection refused" };
@@ -496,7 +496,7 @@ fn each_scheme_has_its_own_proxy() {
     }
 }
 
-/// Which proxy curl takes in such an environment: the one that it cannot reach.
+/// The proxy that curl uses in this environment: the one that it fails to reach.
 fn curl_goes_through(target: &Target, url: &str, environment: &[(&str, &str)]) -> Option<String> {
     let mut curl = Command::new("curl");
     curl.args(["--silent", "--show-error", "--output", "/dev/null", "--cacert"]).arg(target.trusted()).arg(url);
@@ -510,8 +510,8 @@ fn curl_goes_through(target: &Target, url: &str, environment: &[(&str, &str)]) -
     Some(format!("http://127.0.0.1:{port}"))
 }
 
-/// In every environment of these variables. Two differences are meant: an empty variable is no proxy here, as in
-/// Python, and nothing to curl; and HTTP_PROXY in upper case counts, but in a CGI program.
+/// For many environments of these variables. Two differences are intended: an empty variable means no proxy here, as in
+/// Python, and curl ignores it; and HTTP_PROXY in upper case counts here, except in a CGI program.
 #[test]
 fn the_environments_proxies_are_those_that_curl_takes() {
     if !have(&["curl"]) {
@@ -530,7 +530,7 @@ fn the_environments_proxies_are_those_that_curl_takes() {
         Some("::1,[::1]"),
     ];
     for set in 0..1 << names.len() {
-        // Not all of 32 times 7: each set of proxies with two of the exceptions, each exception with many sets.
+        // Not all of 32 times 7: each set of proxies with two of the exceptions, so each exception with many sets.
         for exception in [exceptions[0], exceptions[1 + set % 6]] {
             let mut environment: Vec<(&str, &str)> = Vec::new();
             for (n, name) in names.iter().enumerate().filter(|(n, _)| set >> n & 1 == 1) {
@@ -594,14 +594,14 @@ fn the_name_is_looked_up_here_or_by_the_socks_proxy() {
         let server = Server::good();
         let reason = Host::new(&format!("http://localhost:{}", port_of(&server)), through(&url)).fails();
         let asked = asked.join().expect("no panic");
-        // Where the first address of the name is of IPv6, SOCKS4 has no way to ask for it.
+        // If the first address of the name is IPv6, SOCKS4 cannot ask for it.
         let is_expected = asked.map_or(reason.contains("IPv6"), |asked| expected.contains(&asked));
         assert!(is_expected, "{scheme}: {asked:?}, {reason}");
         assert_eq!(server.connections(), 0);
     }
 }
 
-/// A proxy that answers with these bytes, one after the other, and says no more.
+/// A proxy that answers with these bytes, one after the other, and nothing more.
 fn slow_proxy(answer: impl Iterator<Item = u8> + Clone + Send + 'static) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
     let url = format!("http://{USER}:{PASSWORD}@{}", listener.local_addr().expect("an address"));
@@ -639,9 +639,9 @@ fn a_proxy_that_stalls_does_not_outlast_the_deadline() {
     }
 }
 
-/// An answer whose header takes longer than any wait has patience.
+/// An answer whose header takes longer than any wait of the tests.
 fn endless() -> impl Iterator<Item = u8> + Clone + Send + 'static {
-    let bytes = usize::try_from(patience().as_millis() / 10).expect("not for ever");
+    let bytes = usize::try_from(patience().as_millis() / 10).expect("a number of bytes");
     b"HTTP/1.1 200 OK\r\nX: ".iter().copied().chain(std::iter::repeat_n(b'x', bytes))
 }
 
@@ -671,7 +671,7 @@ fn a_proxy_that_trickles_does_not_outlast_a_shutdown() {
 }
 
 #[test]
-fn a_proxy_that_is_none_is_refused_and_its_password_not_shown() {
+fn what_is_no_url_of_a_proxy_is_refused_and_its_password_not_shown() {
     for url in [
         "nonsense",
         "127.0.0.1:8080",

@@ -1,5 +1,5 @@
-//! A process that is killed at any moment while it changes what it knows of its user knows all of it afterwards or, of
-//! the one call that was under way, nothing; and whoever has opted out has opted out.
+//! A process is killed at any moment while it changes what it knows of its user. Afterwards it knows the effect of all
+//! calls, the one that was under way wholly or not at all; and an opt-out counts.
 
 #![cfg(unix)]
 
@@ -37,11 +37,11 @@ struct Known {
     out: bool,
 }
 
-/// In the place of what is not there.
+/// Stands for a value that is absent.
 const NONE: &str = "-";
 
 impl Known {
-    /// By what the client says, and by what the folder holds.
+    /// Reads it from the client, and checks that the folder holds the same.
     fn of(client: &Client, folder: &Path) -> Known {
         let file = |name: &str| -> Value {
             fs::read(folder.join("segment-native").join(name))
@@ -78,7 +78,7 @@ impl Known {
         Known { anonymous, user, traits, ads, out: out == "true" }
     }
 
-    /// What a call makes of it. A new anonymous id is taken from what came of it.
+    /// What it is after a call. A new anonymous id is taken from `now`.
     fn after(&self, call: &str, now: &Known) -> Known {
         let new = || now.anonymous.clone();
         let words: Vec<&str> = call.split(' ').collect();
@@ -101,15 +101,15 @@ impl Known {
         }
     }
 
-    /// Whether this came of it: everything as it should be, and a new anonymous id where there should be one.
+    /// Whether it can be the result of this call: everything as expected, and a new anonymous id where one is expected.
     fn came_of(&self, before: &Known, call: &str) -> bool {
         let is_new = call == "reset" && !before.out || call == "in" && before.out;
         *self == before.after(call, self) && !(is_new && self.anonymous == before.anonymous)
     }
 }
 
-/// Changes its mind and tracks until it is killed; says before each call what it is about to do, and afterwards what is
-/// known.
+/// Changes what is known and tracks until it is killed. Notes before each call what it is about to do, and afterwards
+/// what is known.
 fn live() {
     let folder = told("FOLDER");
     let client = Arc::new(Client::new(stateful(&told("URL"), Path::new(&folder))).expect("good settings"));
@@ -125,7 +125,7 @@ fn live() {
                 notes.write(&format!("try {id}"));
                 let options = Options { message_id: Some(&id), ..Options::default() };
                 let taken = client.track(None, &format!("Event {id}"), None, options).is_ok();
-                // What a disk that stalls keeps in memory may go with the process.
+                // A message that is in memory because the disk stalls may be lost with the process.
                 let verdict = if client.stats().in_memory == 0 { "took" } else { "holds" };
                 notes.write(&format!("{} {id}", if taken { verdict } else { "refused" }));
                 std::thread::sleep(Duration::from_micros(random.below(2_000)));
@@ -144,7 +144,7 @@ fn live() {
             _ => format!("consent {}", random.below(2) == 0),
         };
         notes.write(&format!("call {call}"));
-        // While the user has opted out most of it is refused.
+        // While the user has opted out most calls are refused.
         let _ = match call.split(' ').collect::<Vec<_>>()[..] {
             ["out"] => client.opt_out(),
             ["in"] => client.opt_in(),
@@ -159,12 +159,12 @@ fn live() {
     }
 }
 
-/// What the notes of many lives say.
+/// The result of the notes of many lives.
 #[derive(Default)]
 struct Story {
     /// Tracked while the user had opted out.
     denied: HashSet<String>,
-    /// Accepted, and nobody opted out afterwards.
+    /// Accepted, without an opt-out afterwards.
     wanted: HashSet<String>,
     /// Accepted before the user opted out for the last time.
     purged: HashSet<String>,
@@ -181,7 +181,7 @@ struct Story {
 enum Must {
     BeTaken,
     BeRefused,
-    /// The user is changing their mind.
+    /// The choice is changing at this moment.
     Whatever,
 }
 
@@ -191,7 +191,7 @@ fn read(notes: &[String]) -> Story {
     let mut known: Option<Known> = None;
     let mut under_way: Option<&str> = None;
     let mut has_died = false;
-    // Accepted before an opting out of which nobody knows yet how far it comes.
+    // Accepted before an opt-out of which it is not known yet whether it was stored.
     let mut doubtful = HashSet::new();
     let mut tried: HashMap<&str, Must> = HashMap::new();
     for note in notes {
@@ -218,7 +218,7 @@ fn read(notes: &[String]) -> Story {
                 if now.out {
                     story.purged.extend(story.wanted.drain().chain(doubtful.drain()));
                 }
-                doubtful.clear(); // it died, and the user has not opted out: nothing can be said of these
+                doubtful.clear(); // it died without an opt-out stored: these may be either
                 story.is_out = now.out;
                 (known, has_died) = (Some(now), false);
             }
@@ -261,7 +261,7 @@ struct Scene {
 }
 
 impl Scene {
-    /// Offline nothing is delivered before the end: then nothing of before the last opting out may ever arrive.
+    /// Offline nothing is delivered before the end: then nothing from before the last opt-out may ever arrive.
     fn new(is_offline: bool) -> Scene {
         let folder = Folder::new();
         let notes = folder.beside("notes");
@@ -282,7 +282,7 @@ impl Scene {
         Notes::open(&self.notes).write(&format!("died {run}"));
     }
 
-    /// Delivers what there is, and compares what arrived with what the notes say.
+    /// Delivers what is left, and compares what arrived with the notes.
     fn check(&self) -> Story {
         let story = read(&read_notes(&self.notes));
         self.sink.set(Mode::Good);

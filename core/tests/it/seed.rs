@@ -1,5 +1,5 @@
-//! What users of another tool fill in when they send to Segment: the forms of its three modules, field by field, and
-//! byte for byte what arrives for them. (`tests/seed.c` is the same from C.)
+//! What users of another tool fill in to send to Segment: the forms of its three modules, field by field, and byte for
+//! byte what arrives. (`tests/seed.c` does the same from C.)
 
 use crate::patience::{NEVER, patience};
 use crate::server::Server;
@@ -13,8 +13,8 @@ fn client(server: &Server) -> Client {
     Client::new(config).expect("good settings")
 }
 
-/// Sends what waits, and checks that it is this message and nothing else. Its context is ours; only the time of sending
-/// is nobody's to know.
+/// Sends what waits, and checks that it is this message and nothing else. The context is ours; the time of sending is
+/// taken from the request.
 fn assert_sends(client: &Client, server: &Server, message: &str) {
     client.flush(patience()).expect("settled");
     let request = server.requests().pop().expect("a request");
@@ -111,7 +111,7 @@ fn identify_needs_one_id_and_nothing_else() {
         &server,
         r#"{"messageId":"n","type":"identify","timestamp":"2012-12-01T23:30:08.276Z","anonymousId":"a""#,
     );
-    let refused = client.identify(None, None, None).expect_err("nobody");
+    let refused = client.identify(None, None, None).expect_err("no id");
     assert_eq!(refused.message(), "user_id or anonymous_id must be given");
 }
 
@@ -148,7 +148,7 @@ fn track_sends_every_field_of_its_form() {
     client.track("97980cfea0067", "Shirt Bought", &properties, options).expect("taken");
     let expected = format!(r#"{head}{{"revenue":19.99,"currency":"EUR","value":5,"size":"XL","quantity":1}}"#);
     assert_sends(&client, &server, &expected);
-    // Without a currency none is sent: Segment takes it for US dollars.
+    // Without a currency none is sent: Segment assumes US dollars.
     client.track("97980cfea0067", "Shirt Bought", &Object::from([("revenue", 19.99)]), options).expect("taken");
     assert_sends(&client, &server, &format!(r#"{head}{{"revenue":19.99}}"#));
     let refused = client.track("97980cfea0067", "", None, options).expect_err("no name");

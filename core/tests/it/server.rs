@@ -1,4 +1,4 @@
-//! A real HTTP server on loopback that does what a script says, and remembers what it was sent.
+//! A real HTTP server on loopback that does what a script says, and remembers what it got.
 
 #![allow(dead_code, unreachable_pub)] // each test program uses a part of it
 
@@ -20,7 +20,7 @@ pub struct Request {
     /// The body as sent, before decompression.
     pub raw: Vec<u8>,
     pub raw_bytes: usize,
-    /// The body as JSON. A batch is nothing else; what comes by another path may be, and is then null.
+    /// The body as JSON. A batch must be JSON; on other paths a body that is none is null here.
     pub body: Value,
     /// The size of the body after decompression.
     pub body_bytes: usize,
@@ -65,9 +65,9 @@ pub enum Reply {
     Close,
     /// No answer, until the client gives up.
     Silence,
-    /// A good head, then one byte of body now and then, for ever.
+    /// A good head, then one byte of body now and then, without end.
     Trickle,
-    /// A good head, then body without end, as fast as it goes.
+    /// A good head, then body without end, as fast as possible.
     Endless,
 }
 
@@ -85,7 +85,7 @@ impl Reply {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Reading {
     Whole,
-    /// Closes after the head: what is unread makes the kernel reset the connection.
+    /// Closes after the head: the kernel resets the connection, because the body is unread.
     OnlyHead,
     /// Closes in the middle of the body.
     HalfBody,
@@ -98,7 +98,7 @@ struct State {
     requests: Mutex<Vec<Request>>,
     acknowledged: Mutex<HashSet<String>>,
     connections: AtomicUsize,
-    /// Requests begun, those that were never read whole included.
+    /// How many requests were begun, including those that were never read whole.
     begun: AtomicUsize,
     stop: AtomicBool,
     script: Box<Script>,
@@ -111,7 +111,7 @@ pub struct Server {
 }
 
 impl Server {
-    /// A server that answers each request as `script` says; it is given the number of the request, from 0.
+    /// A server that answers each request as `script` says, which is given the number of the request, from 0.
     pub fn new(script: impl Fn(usize, &Request) -> Reply + Send + Sync + 'static) -> Server {
         Server::reading(|_| Reading::Whole, script)
     }
@@ -162,8 +162,8 @@ impl Server {
         self.state.requests.lock().expect("no panic").clone()
     }
 
-    /// All messages in the order in which they came, each once: a client that is ended in the middle of a request
-    /// leaves its messages to the next one, which sends them again.
+    /// All messages in the order in which they came, each once, because the next client sends again what one that was
+    /// ended in the middle of a request has left.
     pub fn events(&self) -> Vec<Value> {
         let mut seen = HashSet::new();
         let events = self.requests().into_iter().flat_map(|request| request.events().to_vec());
@@ -178,7 +178,7 @@ impl Server {
         self.state.connections.load(Ordering::SeqCst)
     }
 
-    /// The ids of all messages that were answered with a success.
+    /// The ids of all messages that were acknowledged.
     pub fn acknowledged(&self) -> HashSet<String> {
         self.state.acknowledged.lock().expect("no panic").clone()
     }
@@ -191,7 +191,7 @@ impl Drop for Server {
     }
 }
 
-/// A loopback address at which nobody listens.
+/// A URL on loopback where nothing listens.
 pub fn nobody() -> String {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
     format!("http://{}", listener.local_addr().expect("an address"))

@@ -1,4 +1,4 @@
-//! The spool: what is accepted arrives, whatever becomes of client, server and folder in between.
+//! The spool: what is accepted arrives, whatever happens to client, server and folder in between.
 
 use std::collections::HashSet;
 use std::fs;
@@ -29,7 +29,7 @@ impl Folder {
                 if entry.path().is_dir() { folders.push(entry.path()) } else { files.push(entry.path()) }
             }
         }
-        files.retain(|path| !path.ends_with("segment-native/mark")); // it stays: it says whose folder it is
+        files.retain(|path| !path.ends_with("segment-native/mark")); // it stays, to mark the folder as ours
         files.sort();
         files
     }
@@ -82,8 +82,8 @@ fn names(server: &Server) -> HashSet<String> {
     requests.iter().flat_map(|request| request.names()).map(str::to_owned).collect()
 }
 
-/// A server that fails until it is told not to. The endpoint is part of the folder's name, so all runs need the same
-/// one.
+/// A server that fails until the flag is set. The endpoint is part of the folder's name, so all runs need the same
+/// server.
 fn server_that_is_down() -> (Server, Arc<AtomicBool>) {
     let up = Arc::new(AtomicBool::new(false));
     let is_up = up.clone();
@@ -151,7 +151,7 @@ fn recovered_messages_come_in_their_order_and_with_their_ids() {
 }
 
 #[test]
-fn a_chunk_is_json_lines_for_everybody() {
+fn a_chunk_is_json_lines() {
     let folder = Folder::new();
     let client = client(&nobody(), &folder.0);
     track(&client, 0..3);
@@ -172,7 +172,7 @@ fn a_chunk_is_json_lines_for_everybody() {
 }
 
 #[test]
-fn several_clients_share_a_folder_and_rob_nobody() {
+fn several_clients_share_a_folder_and_each_delivers_its_own() {
     let folder = Folder::new();
     let server = Server::good();
     let clients: Vec<Client> = (0..4).map(|_| client(&server.url(), &folder.0)).collect();
@@ -182,7 +182,7 @@ fn several_clients_share_a_folder_and_rob_nobody() {
     for client in &clients {
         client.flush(patience()).expect("settled");
         let stats = client.stats();
-        assert_eq!((stats.delivered, stats.recovered), (100, 0), "the chunks of the living are their own");
+        assert_eq!((stats.delivered, stats.recovered), (100, 0), "no client takes chunks of running ones");
     }
     drop(clients);
     assert_eq!(server.requests().iter().map(|request| request.events().len()).sum::<usize>(), 400);
@@ -190,7 +190,7 @@ fn several_clients_share_a_folder_and_rob_nobody() {
 }
 
 #[test]
-fn another_key_or_endpoint_is_another_queue_and_what_waits_there_is_told_once() {
+fn another_key_or_endpoint_is_another_queue_and_what_waits_there_is_logged_once() {
     let folder = Folder::new();
     let (server, up) = server_that_is_down();
     let offline = client(&server.url(), &folder.0);
@@ -212,7 +212,7 @@ fn another_key_or_endpoint_is_another_queue_and_what_waits_there_is_told_once() 
         assert!(wait_until(|| told() == 1), "{:?}", lines.lock().expect("no panic"));
         other.flush(patience()).expect("nothing to do");
         assert_eq!((other.stats().recovered, other.stats().queued), (0, 0));
-        // A request that the first client began in its last moment may be read only now.
+        // The server may read a request of the first client's last moment only now.
         assert!(server.requests().iter().all(|request| request.body["writeKey"] == "WRITE_KEY"));
         drop(other);
         assert_eq!(told(), 1);
@@ -266,7 +266,7 @@ fn damaged_lines_are_skipped_and_all_others_delivered() {
 }
 
 #[test]
-fn files_of_a_newer_format_and_of_strangers_are_left_alone() {
+fn files_of_a_newer_format_and_foreign_files_are_left_alone() {
     let folder = Folder::new();
     let server = Server::good();
     let first = client(&server.url(), &folder.0);
@@ -362,7 +362,7 @@ fn several_that_have_messages_rejected_at_the_same_time_keep_them_all() {
     drop(clients);
     wait_for_the_end(&folder.0);
     let log = log.lock().expect("no panic");
-    let lost: Vec<&String> = log.iter().filter(|line| line.contains("could not be kept")).collect();
+    let lost: Vec<&String> = log.iter().filter(|line| line.contains("could not be stored")).collect();
     assert_eq!(lost, Vec::<&String>::new());
     let all: String = folder.files().iter().filter_map(|path| fs::read_to_string(path).ok()).collect();
     let kept =
@@ -390,13 +390,13 @@ fn the_quota_counts_what_is_in_the_folder() {
 }
 
 #[test]
-fn what_others_keep_ready_takes_no_room_of_a_smaller_queue() {
+fn chunks_that_others_made_ahead_take_no_room_of_a_smaller_queue() {
     let folder = Folder::new();
     let endpoint = nobody();
     let large = client(&endpoint, &folder.0);
     track(&large, 0..3);
     assert!(wait_until(|| !folder.chunks().is_empty()), "half a megabyte, for three messages");
-    // Left by one who is gone: what is recovered shows that the folder was looked into.
+    // Left by an owner that is gone: once it is recovered the folder was looked into.
     let dead = client(&endpoint, &folder.0);
     track(&dead, 3..4);
     drop(dead);
@@ -415,7 +415,7 @@ fn a_full_folder_drops_its_oldest_if_that_is_wanted() {
         || Config { queue_max_bytes: 200_000, overflow: Overflow::DropOldest, ..config(&endpoint, &folder.0) };
     for run in 0..2 {
         let client = Client::new(limited()).expect("good settings");
-        // What is there counts once it was found.
+        // What is in the folder counts once it was found.
         assert!(wait_until(|| run == 0 || client.stats().recovered > 0));
         for n in 0..3_000 {
             client.track("u", &format!("Event {n}"), None, None).expect("taken");
@@ -426,7 +426,7 @@ fn a_full_folder_drops_its_oldest_if_that_is_wanted() {
         drop(client);
         wait_for_the_end(&folder.0);
     }
-    // With the sums of the lines. What was dropped goes from the disk a moment later.
+    // The checksums of the lines included. The files of what was dropped are deleted a moment later.
     let bytes = || folder.chunks().iter().map(|path| fs::metadata(path).map_or(0, |file| file.len())).sum::<u64>();
     assert!(wait_until(|| bytes() <= 220_000), "{}", bytes());
 }
@@ -463,7 +463,7 @@ fn the_end_of_a_client_is_a_last_chance_in_a_backoff() {
     drop(before);
     wait_for_the_end(&folder.0);
     up.store(true, Ordering::SeqCst);
-    // Another failure after many: the next attempt of its own would come after a minute.
+    // Another failure after many: without the last chance the next attempt would come after a minute.
     let inside = folder.chunks()[0].parent().expect("a folder").to_owned();
     let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).expect("later").as_millis();
     fs::write(inside.join("pace"), format!("1 8 {} 0\n", now + 60_000)).expect("written");
@@ -478,7 +478,7 @@ fn the_end_of_a_client_is_a_last_chance_in_a_backoff() {
 }
 
 #[test]
-fn whoever_waits_in_a_flush_sits_out_no_wait_of_our_own() {
+fn a_flush_cuts_a_back_off_short() {
     let folder = Folder::new();
     let (server, up) = server_that_is_down();
     let before = client(&server.url(), &folder.0);
@@ -530,16 +530,16 @@ fn an_owner_that_lost_its_lock_is_not_killed_and_loses_nothing() {
     let server = Server::good();
     let living = client(&server.url(), &folder.0);
     track(&living, 3_000..3_001);
-    living.flush(patience()).expect("delivered: so it has looked into the folder, and does not for half a minute");
+    living.flush(patience()).expect("delivered: it has looked into the folder, and will not for half a minute");
     track(&living, 0..10);
     for lock in folder.files().into_iter().filter(|path| path.extension().is_some_and(|end| end == "lock")) {
-        fs::remove_file(lock).expect("removed"); // as a cleaner of old files does
+        fs::remove_file(lock).expect("removed"); // as a cleaner of old files would
     }
     let other = client(&server.url(), &folder.0);
-    other.flush(patience()).expect("it takes the first for gone, and delivers");
+    other.flush(patience()).expect("it takes the first owner for gone, and delivers");
     assert_eq!(other.stats().recovered, 10);
     drop(other);
-    // Far beyond the page in which the ten stand.
+    // Far beyond the page that holds the ten.
     track(&living, 10..3_000);
     living.flush(patience()).expect("delivered");
     let stats = living.stats();
@@ -549,7 +549,7 @@ fn an_owner_that_lost_its_lock_is_not_killed_and_loses_nothing() {
 }
 
 #[test]
-fn whatever_fails_for_however_long_the_oldest_is_dropped_and_the_newest_taken() {
+fn in_a_long_outage_the_oldest_is_dropped_and_the_newest_taken() {
     let folder = Folder::new();
     let server = Server::new(|_, _| Reply::status(503));
     let max = 200 * 1024;
@@ -566,7 +566,7 @@ fn whatever_fails_for_however_long_the_oldest_is_dropped_and_the_newest_taken() 
     while client.stats().requests < 3 || client.stats().dropped < 100 {
         client.track("u", &format!("Event {sent}"), &filler, None).expect("the newest is always taken");
         sent += 1;
-        let _ = client.flush(Duration::from_millis(1)); // so that nobody sits out a back-off
+        let _ = client.flush(Duration::from_millis(1)); // cuts a back-off short
     }
     let stats = client.stats();
     balanced(&stats);
@@ -578,7 +578,7 @@ fn whatever_fails_for_however_long_the_oldest_is_dropped_and_the_newest_taken() 
 }
 
 #[test]
-fn what_waits_for_its_next_attempt_is_as_old_as_it_is() {
+fn what_waits_for_its_next_attempt_is_dropped_by_its_age() {
     let folder = Folder::new();
     let server = Server::new(|_, _| Reply::status(503));
     let config = Config {
@@ -631,7 +631,7 @@ fn what_was_rejected_never_takes_the_room_of_what_is_new() {
 }
 
 #[test]
-fn a_folder_that_cannot_be_used_is_said_and_the_client_works_in_memory() {
+fn a_folder_that_cannot_be_used_is_logged_and_the_client_works_in_memory() {
     let folder = Folder::new();
     fs::create_dir_all(&folder.0).expect("made");
     let file = folder.0.join("a file");
@@ -668,7 +668,7 @@ fn a_folder_deleted_while_running_costs_no_more_than_what_was_in_it() {
     let server = Server::good();
     let client = client(&server.url(), &folder.0);
     track(&client, 0..100);
-    // A file that is made in it meanwhile keeps it there.
+    // A file that the client makes in it meanwhile keeps the folder from being deleted.
     assert!(wait_until(|| fs::remove_dir_all(&folder.0).is_ok()));
     track(&client, 100..200);
     client.flush(patience()).expect("settled");
@@ -694,7 +694,7 @@ fn an_outage_costs_few_requests_and_no_message() {
         track(&client, sent..sent + 10);
         sent += 10;
         balanced(&client.stats());
-        std::thread::sleep(Duration::from_millis(10)); // other programs do something else too
+        std::thread::sleep(Duration::from_millis(10)); // as a program that also does other things
         server.begun() > failures
     });
     assert!(is_over);
@@ -735,7 +735,7 @@ fn acknowledgements_that_are_lost_cost_repetitions_and_nothing_else() {
     last.flush(patience()).expect("all is delivered");
     let stored = stored.lock().expect("no panic");
     assert_eq!(stored.len(), 500);
-    assert!(stored.values().any(|(_, times)| *times > 1), "some acknowledgement was lost");
+    assert!(stored.values().any(|(_, times)| *times > 1), "at least one acknowledgement was lost");
 }
 
 #[test]

@@ -1,5 +1,5 @@
-//! TLS against a real server: who is trusted and who is not, that whoever is not hears nothing, and what a person reads
-//! then.
+//! TLS with a real server: which servers are trusted, that one that is not gets nothing, and the sentence that a person
+//! reads then.
 
 #![cfg(unix)]
 
@@ -22,7 +22,7 @@ const NAMES: [&str; 2] = ["localhost", "127.0.0.1"];
 const UNKNOWN_ISSUER: &str =
     "invalid peer certificate: UnknownIssuer: neither the system nor ca_file knows who issued it";
 
-/// Tries once, so that a refusal is told at once.
+/// Tries once, so that a refusal is reported at once.
 fn once(ca_file: Option<PathBuf>) -> impl FnOnce(&mut Config) {
     move |config| {
         config.retry_max = 0;
@@ -34,7 +34,7 @@ fn trusting(ca_file: &Path) -> impl FnOnce(&mut Config) {
     once(Some(ca_file.to_owned()))
 }
 
-/// Started again, this program delivers one message and writes down what became of it.
+/// Started again, this program delivers one message and writes down the result.
 #[test]
 fn child_main() {
     if part().is_none() {
@@ -84,7 +84,7 @@ fn without_ca_file_the_message_stays_queued_and_the_log_says_why() {
 }
 
 #[test]
-fn whoever_is_not_trusted_hears_nothing_and_the_reason_is_told() {
+fn a_server_that_is_not_trusted_gets_nothing_and_the_reason_is_reported() {
     let folder = Folder::new();
     let ca = Authority::new("Test CA");
     let file = ca_file(&folder, "ca.pem", &[&ca.certificate]);
@@ -149,7 +149,7 @@ fn intermediate_certificates_and_files_with_many_certificates_work() {
     let certificates = [&others[0].certificate, &ca.certificate, &others[1].certificate];
     let texts = certificates.map(|certificate| format!("Some words\n{}\r\n", pem("CERTIFICATE", certificate)));
     let with_key = pem("PRIVATE KEY", &ca.identity(&NAMES).key);
-    let unknown = pem("CERTIFICATE", b"of a kind that is not known here");
+    let unknown = pem("CERTIFICATE", b"no certificate of a known kind");
     let file = file(&folder, "many.pem", format!("{with_key}{unknown}{}", texts.concat()));
     let server = Server::good();
     let front = Front::new(&ca.below("Intermediate CA").below("Another").identity(&NAMES), &server);
@@ -157,7 +157,7 @@ fn intermediate_certificates_and_files_with_many_certificates_work() {
 }
 
 #[test]
-fn a_ca_file_that_is_none_is_named_before_anything_is_sent() {
+fn an_unusable_ca_file_is_named_before_anything_is_sent() {
     let folder = Folder::new();
     let key = Authority::new("Test CA").identity(&NAMES).key;
     let refused = |file: &Path| {
@@ -188,7 +188,7 @@ fn a_ca_file_that_is_none_is_named_before_anything_is_sent() {
     }
 }
 
-/// A server that does this with each connection; and the first bytes that each has sent.
+/// A server that does this with each connection, and the first bytes of each.
 struct Raw {
     port: u16,
     heard: Arc<Mutex<Vec<Vec<u8>>>>,
@@ -218,7 +218,7 @@ impl Raw {
         format!("https://localhost:{}", self.port)
     }
 
-    /// Fails if a connection began otherwise than with TLS.
+    /// Fails if a connection did not begin with TLS.
     fn heard_only_tls(&self) -> usize {
         let heard = self.heard.lock().expect("no panic");
         assert!(heard.iter().all(|bytes| bytes.first().is_none_or(|byte| *byte == TLS)), "{heard:?}");
@@ -384,13 +384,13 @@ fn plain_http_is_warned_about_once_and_https_is_not() {
     }
 }
 
-/// What the system trusts can be changed for a program, where it stands in a file.
+/// Where the system's certificates are in a file, they can be replaced for a program.
 #[cfg(not(target_vendor = "apple"))]
 mod system {
     use super::*;
 
-    /// Delivers so many messages in a process whose system trusts what is in this file. How many were delivered, and
-    /// what was said.
+    /// Delivers so many messages in a process whose system trusts what is in this file. Returns how many were
+    /// delivered, and the log.
     fn deliver(folder: &Folder, url: &str, system: &Path, ca_file: &str, times: &str) -> String {
         let report = folder.0.join("report");
         let told = [("URL", url), ("CA_FILE", ca_file), ("TIMES", times), ("REPORT", report.to_str().expect("text"))];
@@ -401,13 +401,13 @@ mod system {
     }
 
     #[test]
-    fn whom_the_system_trusts_is_trusted_beside_ca_file() {
+    fn the_systems_certificates_count_beside_ca_file() {
         let folder = Folder::new();
         let (ca, other) = (Authority::new("Test CA"), Authority::new("Other CA"));
         let system = ca_file(&folder, "system.pem", &[&ca.certificate]);
         let other = ca_file(&folder, "other.pem", &[&other.certificate]);
         for (ca_file, refusals) in [("", 0), (other.to_str().expect("text"), 1)] {
-            // Each request has a connection of its own: whom to ask is found out once.
+            // Each request has a connection of its own. Which of the two verifiers is right is found out once.
             let closing = b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 2\r\n\r\n{}";
             let server = Server::new(|_, _| Reply::Raw(closing.to_vec()));
             let front = Front::new(&ca.identity(&NAMES), &server);
@@ -427,7 +427,7 @@ mod system {
         let front = Front::new(&ca.identity(&NAMES), &server);
         let said = deliver(&folder, &front.url(), &none, file.to_str().expect("text"), "1");
         assert!(said.starts_with("1 delivered "), "{said}");
-        // The certificates that are built in are asked then, and do not know it either.
+        // Then the built-in certificates count, which do not include it either.
         let said = deliver(&folder, &front.url(), &none, "", "1");
         assert!(said.starts_with("0 delivered ") && said.contains(UNKNOWN_ISSUER), "{said}");
         assert_eq!((server.begun(), front.handshakes().len()), (1, 1));

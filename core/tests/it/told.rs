@@ -1,4 +1,4 @@
-//! The host is told: of what a full queue drops, and of calls that fail, though it looks at nothing that they return.
+//! The host is told of what a full queue drops, and of calls that fail, even if it ignores what they return.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::mpsc::{Sender, channel};
@@ -19,7 +19,7 @@ struct Told {
     kind: Option<ErrorKind>,
     http_status: Option<u16>,
     attempts: u32,
-    /// The message itself was handed over, whole.
+    /// Whether the message itself was passed, whole.
     has_message: bool,
     thread: ThreadId,
 }
@@ -69,7 +69,7 @@ impl Host {
         }
     }
 
-    /// What the host was told of messages that were dropped, by their ids.
+    /// What the host was told of dropped messages, by their ids.
     fn dropped(&self) -> HashMap<String, Told> {
         let told = self.told.lock().expect("no panic");
         let dropped = told.iter().map(|(id, told)| match told.as_slice() {
@@ -119,7 +119,7 @@ fn what_a_full_queue_drops_is_told_once_and_by_the_delivery_thread() {
 }
 
 #[test]
-fn what_is_dropped_from_the_disk_is_told_too_but_of_what_another_client_took_only_how_much() {
+fn own_messages_dropped_from_the_disk_are_told_too_and_those_of_other_clients_only_counted() {
     let folder = Folder::new();
     let endpoint = nobody();
     let host = || Host::new(endpoint.clone(), |config| config.spool_dir = Some(folder.0.clone()));
@@ -137,7 +137,7 @@ fn what_is_dropped_from_the_disk_is_told_too_but_of_what_another_client_took_onl
 
     let second = host();
     let mut tracked = 0;
-    // All that the first has left is dropped too, and counts.
+    // All that the first client has left is dropped too, and counted.
     let is_told = || {
         second.track(ids("second", tracked..tracked + 100));
         tracked += 100;
@@ -169,9 +169,9 @@ fn what_the_end_of_a_client_finds_dropped_is_told_before_it_ends() {
     }
 }
 
-/// The callback comes back when it is told to: meanwhile more is dropped than is held for the host.
+/// The callback returns when the test lets it: meanwhile more is dropped than is held for the host.
 #[test]
-fn a_host_that_is_slow_to_hear_is_told_a_part_and_how_much_is_missing() {
+fn a_slow_host_is_told_a_part_and_how_much_is_missing() {
     let (enter, entered) = channel();
     let (leave, left) = channel::<()>();
     let (left, named) = (Mutex::new(left), Arc::new(Mutex::new(0)));
@@ -224,11 +224,11 @@ fn a_call_that_fails_is_told_to_the_log_once_for_each_kind_of_error() {
     assert_eq!((host.client.stats().refused, host.client.stats().accepted), (5_000, 0));
     assert!(
         wait_until(|| host.lines("a call failed").len() >= 5),
-        "though nothing was ever taken: {:?}",
+        "although no message was ever taken: {:?}",
         host.lines("")
     );
     host.client.track("u", "Event", None, None).expect("taken");
-    host.client.shutdown(Duration::ZERO).expect_err("nobody listens");
+    host.client.shutdown(Duration::ZERO).expect_err("nothing listens there");
     // These are no mistakes.
     assert_eq!(host.client.track("u", "Event", None, None).map_err(|error| error.kind()), Err(ErrorKind::Closed));
     bindings::end(&host.client);

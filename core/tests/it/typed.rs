@@ -1,11 +1,11 @@
-//! The names that Segment has given a meaning, in every language the same: each writes them as its own programs would,
-//! and the tables of what is doubtful are the one list.
+//! The names that Segment has given a meaning are the same in every language. Each language has code for them in its
+//! own style; the tables of doubts are the list that all are compared with.
 
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 
-/// The code of a file of the repository, without comments and texts for people.
+/// The code of a file of the repository, without comments and documentation.
 fn code(path: &str) -> String {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the repository").join(path);
     let text = fs::read_to_string(path).expect("readable");
@@ -13,7 +13,7 @@ fn code(path: &str) -> String {
     code.lines().map(|line| line.split("//").next().unwrap_or_default().to_owned() + "\n").collect()
 }
 
-/// The names in quotes from each of these beginnings to the end after it.
+/// The quoted names between each of these beginnings and the next `end`.
 fn names(code: &str, beginnings: &[&str], end: &str) -> BTreeSet<String> {
     let mut names = BTreeSet::new();
     for beginning in beginnings {
@@ -36,7 +36,7 @@ fn every_language_has_the_names_that_segment_reserves() {
     let rust = code("core/src/message/typed.rs");
     let cpp = code("include/segment.hpp");
     let python = code("bindings/python/python/segment_native/typed.py");
-    // What is common to both kinds of traits is written once, in the macro and in the template.
+    // What both kinds of traits share is written once, in the macro and in the template.
     let (common_rust, common_cpp) = ("macro_rules! traits", "class NamedTraits");
     for (table, class, in_rust, in_cpp) in [
         (

@@ -1,4 +1,4 @@
-//! Several batches on their way at once.
+//! Several batches under way at once.
 
 use std::collections::HashSet;
 use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
@@ -12,7 +12,7 @@ use crate::server::{Reply, Server};
 use segment_native::bindings::survey;
 use segment_native::{Client, Config, ErrorKind, HttpResponse, Object, Request};
 
-/// How many requests a server has in hand, and the most there ever were.
+/// How many requests a server is handling, and the most there ever were.
 #[derive(Clone, Default)]
 struct Gate {
     inside: Arc<AtomicUsize>,
@@ -33,7 +33,7 @@ impl Gate {
         self.most.load(Ordering::SeqCst)
     }
 
-    /// A server that is a few milliseconds away: two requests that are under way at once meet there.
+    /// A server that is a few milliseconds away, so that two requests under way at once overlap there.
     fn far(&self, reply: impl Fn(usize) -> Reply + Send + Sync + 'static) -> Server {
         let gate = self.clone();
         Server::new(move |n, _| {
@@ -44,8 +44,8 @@ impl Gate {
         })
     }
 
-    /// A server that answers once so many requests are there at once or, of the last ones, all that are left. The first
-    /// is answered by itself.
+    /// A server that answers once `at_once` requests are there or, for the last ones, all that are left. The first is
+    /// answered alone.
     fn server(&self, at_once: usize, requests: usize) -> Server {
         let gate = self.clone();
         Server::new(move |n, _| {
@@ -83,7 +83,7 @@ fn events(server: &Server) -> Vec<String> {
 }
 
 #[test]
-fn as_many_batches_are_on_their_way_as_was_said_and_callbacks_come_one_by_one_on_one_thread() {
+fn as_many_batches_are_under_way_as_the_settings_say_and_callbacks_come_one_by_one_on_one_thread() {
     for spooled in [false, true] {
         let folder = Folder::new();
         let gate = Gate::default();
@@ -113,10 +113,10 @@ fn as_many_batches_are_on_their_way_as_was_said_and_callbacks_come_one_by_one_on
 }
 
 #[test]
-fn where_nobody_says_how_many_there_are_more_as_it_is_worth_it_and_never_more_than_sixteen() {
+fn by_default_there_are_more_uploads_as_needed_and_never_more_than_sixteen() {
     let gate = Gate::default();
     let server_gate = gate.clone();
-    // 1, 2, 4 and 8 at once are answered; then sixteen come together.
+    // Rounds of 1, 2, 4 and 8 requests are answered; then sixteen come together.
     let server = Server::new(move |n, _| {
         server_gate.enter();
         let so_far = [1, 3, 7, 15].into_iter().take_while(|end| n >= *end).count();
@@ -136,7 +136,7 @@ fn where_nobody_says_how_many_there_are_more_as_it_is_worth_it_and_never_more_th
         track(&client, n..n + 1);
         client.flush(patience()).expect("delivered");
     }
-    assert_eq!(quiet.most(), 1, "one carries all there is");
+    assert_eq!(quiet.most(), 1, "one carries all that waits");
 }
 
 #[test]
@@ -157,10 +157,10 @@ fn one_upload_keeps_the_order() {
 }
 
 #[test]
-fn a_small_queue_is_not_all_on_its_way() {
+fn a_small_queue_is_never_wholly_under_way() {
     let gate = Gate::default();
     let server = gate.server(3, 9);
-    // Three batches are a quarter of it, with something to spare.
+    // Three batches are a little less than a quarter of it.
     let client = Client::new(Config { queue_max_bytes: 6_500_000, ..config(&server.url(), 16) });
     let client = client.expect("good settings");
     track(&client, 0..9 * A_BATCH);
@@ -169,12 +169,12 @@ fn a_small_queue_is_not_all_on_its_way() {
 }
 
 #[test]
-fn a_server_that_begins_to_fail_is_asked_by_one_request_at_a_time() {
+fn a_server_that_begins_to_fail_gets_one_request_at_a_time() {
     let gate = Gate::default();
     let seen = gate.clone();
     let bad = Arc::new(AtomicUsize::new(0));
     let failing = bad.clone();
-    // After the first one eight are there at once, and fail; then six more fail, one by one.
+    // After the first one eight arrive at once, and fail; then six more fail, one by one.
     let server = Server::new(move |n, _| {
         seen.enter();
         assert!(n == 0 || n > 8 || wait_until(|| seen.most() >= 8));
@@ -187,7 +187,7 @@ fn a_server_that_begins_to_fail_is_asked_by_one_request_at_a_time() {
     let client = Client::new(Config { spool_dir: Some(folder.0.clone()), ..config(&server.url(), 8) });
     let client = client.expect("good settings");
     track(&client, 0..10 * A_BATCH);
-    // Whoever waits in a flush sits out no wait of ours, so this does not take long.
+    // A flush cuts our waits short, so this does not take long.
     assert!(wait_until(|| client.flush(Duration::from_millis(50)).is_ok()));
     let stats = client.stats();
     assert_eq!((stats.delivered, stats.failed, bad.load(Ordering::SeqCst)), (10 * A_BATCH as u64, 0, 14), "{stats:?}");
@@ -237,7 +237,7 @@ fn a_client_that_ends_leaves_hanging_uploads_behind_and_loses_nothing() {
     }
 }
 
-/// The end of a client waits for a callback that is running, and not for those that answers would have.
+/// The end of a client waits for a callback that is running, but not for those of further answers.
 #[test]
 fn answers_that_wait_behind_a_slow_callback_do_not_hold_up_the_end() {
     let folder = Folder::new();
@@ -269,7 +269,7 @@ fn answers_that_wait_behind_a_slow_callback_do_not_hold_up_the_end() {
 }
 
 #[test]
-fn nothing_that_is_on_its_way_arrives_after_an_opt_out() {
+fn nothing_that_is_under_way_arrives_after_an_opt_out() {
     let gate = Gate::default();
     let seen = gate.clone();
     let server = Server::new(move |n, _| {
@@ -289,7 +289,7 @@ fn nothing_that_is_on_its_way_arrives_after_an_opt_out() {
 }
 
 #[test]
-fn a_host_brings_http_for_as_many_threads_as_it_says() {
+fn the_hosts_http_is_used_by_as_many_threads_as_the_settings_say() {
     for (uploads, expected) in [(0, 1), (1, 1), (3, 3)] {
         let gate = Gate::default();
         let seen = gate.clone();
@@ -329,8 +329,8 @@ fn too_many_are_refused_by_name() {
     assert_eq!((error.kind(), error.message()), (ErrorKind::Invalid, "uploads must be at most 64"));
 }
 
-/// What the host does on sixteen threads while its server is unreliable: the counts add up at every moment, and in the
-/// end every message is settled once.
+/// Random calls on sixteen threads with an unreliable server: the counts add up at every moment, and in the end every
+/// message is settled once.
 #[test]
 fn whatever_sixteen_threads_do_everything_is_settled_once() {
     let (calls, mut accepted) = (rounds(150), 0);

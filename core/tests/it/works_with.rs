@@ -1,4 +1,4 @@
-//! What docs/works-with.md says, against servers that answer as each service's documents say; and whole batch URLs.
+//! What docs/works-with.md says, with servers that answer as each service's documentation says; and whole batch URLs.
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -9,7 +9,7 @@ use crate::server::{Reply, Request as Seen, Server};
 use base64::prelude::{BASE64_STANDARD, Engine};
 use segment_native::{Client, Config, Level, Object, Options, Request, Stats};
 
-/// A client, and what was logged.
+/// A client, and its log.
 struct Host {
     client: Client,
     log: Arc<Mutex<Vec<(Level, String)>>>,
@@ -36,7 +36,7 @@ impl Host {
         }
     }
 
-    /// What has become of all messages.
+    /// The counts once all messages are settled.
     fn settled(&self) -> Stats {
         self.client.flush(patience()).expect("settled in time");
         self.client.stats()
@@ -93,7 +93,7 @@ fn hightouch_takes_the_write_key_as_the_user_of_basic_authentication() {
     assert_eq!(lines(&server), ["POST /v1/batch HTTP/1.1"]);
 }
 
-/// Permissive, unless `X-Strict-Mode: 1` asks for the truth: then 400 for a batch with a message that it does not take.
+/// Accepts everything, unless `X-Strict-Mode: 1` is set: then 400 for a batch with a message that it does not take.
 fn customer_io(_: usize, request: &Seen) -> Reply {
     if request.header("authorization") != Some(basic("API_KEY:").as_str()) {
         return Reply::status(401);
@@ -120,7 +120,7 @@ fn customer_io_says_what_it_does_not_take_only_in_strict_mode() {
     }
 }
 
-/// Its key has two parts; a batch of which it takes a part only is answered with 200.
+/// Its key has two parts; it answers with 200 even if it takes only a part of a batch.
 fn jitsu(number: usize, request: &Seen) -> Reply {
     if request.header("authorization") != Some(basic("keyId:keySecret:").as_str()) {
         return json(401, r#"{"error":"stream not found"}"#);
@@ -138,7 +138,7 @@ fn jitsu(number: usize, request: &Seen) -> Reply {
 }
 
 #[test]
-fn jitsu_denies_a_success_in_its_body_and_that_is_told_once_a_kind() {
+fn jitsu_denies_a_success_in_its_body_and_that_is_logged_once_per_kind() {
     let server = Server::new(jitsu);
     let host = Host::new(server.url(), "keyId", |config| {
         config.headers = vec![("Authorization".to_owned(), basic("keyId:keySecret:"))];
@@ -160,7 +160,7 @@ fn jitsu_denies_a_success_in_its_body_and_that_is_told_once_a_kind() {
 }
 
 #[test]
-fn drengr_lies_below_a_path_of_its_own() {
+fn drengr_is_below_a_path_of_its_own() {
     let server = Server::new(|_, request| match request.header("authorization") {
         Some(value) if value == basic("drengr_pk_KEY:") => Reply::status(200),
         _ => Reply::status(401),
@@ -174,7 +174,7 @@ fn drengr_lies_below_a_path_of_its_own() {
     assert_eq!(lines(&server), ["POST /segment-ingest/v1/batch HTTP/1.1"; 2]);
 }
 
-/// 204 for a batch of what it knows, 400 for one with anything else in it, 401 without its key. It reads no gzip.
+/// 204 for a batch of calls that it knows, 400 for one with any other, 401 without its key. It reads no gzip.
 fn dittofeed(_: usize, request: &Seen) -> Reply {
     const TYPES: [&str; 5] = ["identify", "track", "page", "screen", "group"];
     if !request.line.starts_with("POST /api/public/apps/batch ") {

@@ -1,4 +1,4 @@
-//! What was promised of each message, and what has become of it.
+//! What was promised for each message, and what became of it.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -8,7 +8,7 @@ use crate::base::error::{Error, ErrorKind};
 use crate::simulator::disk::Disk;
 use crate::simulator::threads::World;
 
-/// Ids of messages that the server refuses begin so.
+/// The ids of messages that the server refuses begin with this.
 pub(crate) const REFUSED: &str = "refused";
 
 #[derive(Debug, Default)]
@@ -16,26 +16,27 @@ struct Message {
     process: usize,
     began: Duration,
     waits: bool,
-    /// Its process knew then what the folder had said at this time about the user's choices.
+    /// The user's choices that its process knew then were those in the folder at this time.
     knew: Duration,
     /// When the call returned, and whether the message was taken.
     returned: Option<(Duration, bool)>,
-    /// The bytes that have left, the same each time.
+    /// The bytes that were sent, the same each time.
     content: Option<String>,
     arrived: u32,
-    /// The host was told that it was given up; and how often it was told anything of it.
+    /// Whether the host was told that it was given up; and how often the host was told anything about it.
     failed: bool,
     reports: u32,
-    /// Who has told of it; and who, that it was dropped for room.
+    /// The processes that told of it; and the one that told that it was dropped for room.
     told_by: BTreeSet<usize>,
     dropped_by: Option<usize>,
     /// It was settled when a flush returned.
     settled: Option<Duration>,
-    /// It may be lost: it was kept in memory only, or the power went before it was synced.
+    /// It may be lost: it was in memory only, or the power was lost before it was synced.
     may_be_lost: bool,
 }
 
-/// A choice of the user's: whose, whether it was a no, when the call began and when it came back, kept.
+/// A choice of the user: in which process, whether it was a no, when the call began, and when it returned after storing
+/// it.
 #[derive(Debug, Clone, Copy)]
 struct Choice {
     process: usize,
@@ -48,23 +49,23 @@ struct Choice {
 struct Pages {
     messages: BTreeMap<String, Message>,
     choices: Vec<Choice>,
-    /// So many may be lost, of those of a process.
+    /// How many messages of each process may be lost.
     losses: BTreeMap<usize, u64>,
-    /// So many were dropped by a queue that was full, and the host was not told of them.
+    /// How many were dropped by a full queue without the host being told.
     dropped: u64,
-    /// So many messages the host of a process was told of as dropped for room.
+    /// How many messages the host of each process was told of as dropped for room.
     told: BTreeMap<usize, u64>,
-    /// Somebody was not told of all that was dropped.
+    /// Some host was not told of all that was dropped.
     is_untold: bool,
-    /// Processes that ended as they should, and had everything synced by then.
+    /// Processes that ended normally, with everything synced.
     ended: BTreeSet<usize>,
-    /// Files that were deleted may be back.
+    /// The power was lost: files that were deleted may be back.
     is_powerless: bool,
-    /// Nothing may leave before the user has said yes.
+    /// Nothing may be sent before the user has said yes.
     is_asked_first: bool,
 }
 
-/// What a process may tell its host of messages that the server does not refuse.
+/// What a process may report about messages that the server does not refuse.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct May {
     pub(crate) give_up: bool,
@@ -94,7 +95,7 @@ impl Book {
         self.disk.set_untouchable(true);
     }
 
-    /// A process has ended, and had dropped so many, which it may have held; but none where it was told a yes.
+    /// A process has ended, and had dropped so many. It may have held them, unless the user had said yes to it.
     pub(crate) fn ends_unanswered(&self, process: usize, dropped: u64) {
         let mut pages = self.pages();
         let is_yes = |choice: &Choice| choice.process == process && !choice.out && choice.kept.is_some();
@@ -122,7 +123,7 @@ impl Book {
         }
     }
 
-    /// What a process has been promised so far, as of now, and is settled by a flush.
+    /// The messages that a process has accepted so far, which a flush must settle.
     pub(crate) fn taken_so_far(&self, process: usize) -> Vec<String> {
         let pages = self.pages();
         let is_taken =
@@ -138,7 +139,8 @@ impl Book {
         }
     }
 
-    /// The host of a process was told of some messages. Where the disk is in trouble a message may be in two files.
+    /// The host of a process was told of some messages. With `may.repeat`, because the disk is in trouble, a message
+    /// may be in two files.
     pub(crate) fn told(&self, process: usize, ids: &[String], error: Option<&Error>, may: May) {
         let is_dropped = error.is_some_and(|error| error.kind() == ErrorKind::QueueFull);
         let mut failure = None;
@@ -149,12 +151,12 @@ impl Book {
                 message.reports += 1;
                 let is_again = !message.told_by.insert(process);
                 if is_again && (is_dropped || message.dropped_by == Some(process)) && !may.repeat {
-                    failure.get_or_insert_with(|| format!("{id} was dropped, and told of twice"));
+                    failure.get_or_insert_with(|| format!("{id} was dropped, and reported twice"));
                 }
                 if is_dropped {
                     message.dropped_by = Some(process);
                     if message.process != process {
-                        failure.get_or_insert_with(|| format!("{id} was dropped, and is another's"));
+                        failure.get_or_insert_with(|| format!("{id} was dropped, and is another process's"));
                     }
                 }
             }
@@ -173,13 +175,13 @@ impl Book {
         }
     }
 
-    /// A flush has come back, and nothing that was dropped is untold: the host was told of each of these.
+    /// A flush has returned, and no drop is unreported: the host must have been told of each of these.
     pub(crate) fn is_told(&self, process: usize, ids: &[String]) {
         let pages = self.pages();
         let untold = ids.iter().find(|id| !pages.messages[*id].told_by.contains(&process)).cloned();
         drop(pages);
         if let Some(id) = untold {
-            self.world.fail(&format!("a flush came back before the host was told of {id}"));
+            self.world.fail(&format!("a flush returned before the host was told of {id}"));
         }
     }
 
@@ -187,7 +189,7 @@ impl Book {
         self.pages().ended.insert(process);
     }
 
-    /// A process ends that has dropped so many for room, and does not tell its host of so many of them.
+    /// A process ends. It has dropped `messages` for room, and will not tell its host of `untold` of them.
     pub(crate) fn drops(&self, process: usize, messages: u64, untold: u64) {
         let mut pages = self.pages();
         let told = pages.told.get(&process).copied().unwrap_or_default();
@@ -200,7 +202,7 @@ impl Book {
         self.pages().told.get(&process).copied().unwrap_or_default()
     }
 
-    /// A choice begins; what is returned is to be given back when it is kept.
+    /// A choice begins; the returned number is passed to [`Book::keeps`] when it is stored.
     pub(crate) fn chooses(&self, process: usize, out: bool) -> usize {
         let began = self.world.now();
         self.disk.set_untouchable(false);
@@ -217,7 +219,7 @@ impl Book {
         id_of(message).starts_with(REFUSED)
     }
 
-    /// A request leaves: the messages in it. None of them may be of somebody who has said no since.
+    /// A request is sent: its messages. None of them may be from before a no of the user.
     pub(crate) fn departs(&self, process: usize, body: &[u8]) -> Vec<String> {
         let body: serde_json::Value = serde_json::from_slice(body).expect("the body is JSON");
         let batch = body["batch"].as_array().expect("it has a batch");
@@ -237,12 +239,12 @@ impl Book {
             let refused = message.returned.is_some_and(|(_, taken)| !taken);
             let same = message.content.as_ref().is_none_or(|before| before == text);
             let before = message.content.replace(text.clone());
-            // Who reads the choice of another process before that is made may send what it has in hand.
-            // A yes that could not be written down counts in its process alone, which hears no other's no then.
+            // A process that has read the folder just before another stored a choice may send what it has in hand.
+            // A yes that could not be stored counts in its process alone, which then ignores a no of the others.
             let is_overruled = choices.iter().any(|choice| {
                 [process, message.process].contains(&choice.process) && !choice.out && choice.kept.is_none()
             });
-            // Where a call waits for those that choose, its message is made when it has waited.
+            // A call that waits for the choices of other threads makes its message after waiting.
             let made = if message.waits { message.returned.map_or(now, |(when, _)| when) } else { message.began };
             let forbidden = choices.iter().find(|choice| {
                 let is_known = choice.process == process || looked.is_some_and(|looked| Some(looked) > choice.kept);
@@ -251,10 +253,10 @@ impl Book {
             });
             let (forbidden, settled) = (forbidden.copied(), message.settled.filter(|settled| *settled < now));
             let failure = match () {
-                () if is_early => format!("{id} leaves before anybody has said yes"),
+                () if is_early => format!("{id} is sent before the user has said yes"),
                 () if refused => format!("{id} was refused, and is sent"),
-                () if !same => format!("{id} is another than before: {before:?}, {text}"),
-                () if forbidden.is_some() => format!("{id} leaves after the user said no: {forbidden:?}"),
+                () if !same => format!("{id} has changed: {before:?}, {text}"),
+                () if forbidden.is_some() => format!("{id} is sent after the user said no: {forbidden:?}"),
                 () if settled.is_some() && !is_excused => {
                     format!("{id} is sent again, and was settled at {settled:?}")
                 }
@@ -275,12 +277,12 @@ impl Book {
         }
     }
 
-    /// A process was killed that kept so many in memory only.
+    /// A process was killed that had so many in memory only.
     pub(crate) fn kills(&self, process: usize, in_memory: u64) {
         *self.pages().losses.entry(process).or_default() += in_memory;
     }
 
-    /// The power has gone: all that is not on the disk now may be lost. What was to be synced must be there: all that
+    /// The power was lost: all that is not on the disk now may be lost. What had to be synced must be there: all that
     /// was taken before `synced`, and all of processes that have ended.
     pub(crate) fn loses_power(&self, synced: Option<Duration>) {
         let left: BTreeSet<String> =
@@ -306,8 +308,9 @@ impl Book {
         }
     }
 
-    /// Everything is delivered that ever will be. Any number may have been dropped, or those that were counted. Where
-    /// nothing was in the way, each message has arrived `once` or was dropped, and the host was told of it once.
+    /// All that can be delivered is delivered. Any number may have been dropped, or only those that were counted. With
+    /// `once`, because there was no trouble, each message must have arrived once or been dropped, and the host must
+    /// have been told of it once.
     pub(crate) fn closes(&self, drops_any: bool, once: bool) {
         let pages = self.pages();
         let is_twice =
@@ -316,7 +319,7 @@ impl Book {
         let is_taken = |message: &Message| message.returned.is_some_and(|(_, taken)| taken);
         let twice = pages.messages.iter().find(|(_, message)| once && is_taken(message) && is_twice(message));
         if let Some((id, Message { arrived, reports, .. })) = twice {
-            let failure = format!("{id} has arrived {arrived} times and was told of {reports} times");
+            let failure = format!("{id} has arrived {arrived} times and was reported {reports} times");
             drop(pages);
             self.world.fail(&failure);
         }
@@ -350,8 +353,8 @@ impl Book {
 }
 
 impl Message {
-    /// Whether it may have been thrown away: the user said no after it was begun, or in another process before that
-    /// which its own had not learned yet, or their yes could not be written down.
+    /// Whether it may have been thrown away: the user said no after it was begun, or before that in another process, of
+    /// which its own had not learned yet, or a yes could not be stored.
     fn is_void(&self, choices: &[Choice]) -> bool {
         choices.iter().any(|choice| match (choice.out, choice.kept) {
             (true, Some(kept)) if choice.process == self.process => kept >= self.began,

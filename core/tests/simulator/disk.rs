@@ -1,5 +1,5 @@
-//! A disk in memory: slow, stuck, full, broken or busy for others as the seed wants it, and what is left of it when the
-//! power goes.
+//! A disk in memory: slow, stuck, full, broken or used by others as the seed wants it, and what is left of it after a
+//! loss of power.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fs::File;
@@ -19,7 +19,7 @@ use crate::simulator::threads::{self, Random, World};
 pub(crate) enum Trouble {
     /// Calls take up to this many milliseconds.
     Slow(u64),
-    /// Calls do not come back before it is over.
+    /// Calls do not return before it is over.
     Stuck,
     Full,
     /// Every third call fails.
@@ -76,11 +76,11 @@ impl Content {
 struct Node {
     content: Content,
     modified_ms: i64,
-    /// What is on the platter: none before it was ever synced.
+    /// What a loss of power leaves: none before it was ever synced.
     durable: Option<Vec<u8>>,
-    /// A sync failed: what later ones say is a lie.
+    /// A sync failed: later ones report a success without syncing.
     is_lost: bool,
-    /// Which process has it locked, by which of its locks.
+    /// The process that has it locked, and by which of its locks.
     lock: Option<(usize, u64)>,
 }
 
@@ -93,34 +93,34 @@ struct State {
     next: u64,
     trouble: Option<Trouble>,
     until: Duration,
-    /// When the delivery thread of each process began to read whether the user opted out: last, and before that.
+    /// When the delivery thread of each process last began to read whether the user opted out, and the time before.
     privacy_reads: HashMap<usize, (Duration, Duration)>,
 }
 
-/// Whether a file holds messages that wait.
+/// Whether a file holds waiting messages.
 pub(crate) fn is_chunk(path: &Path) -> bool {
     path.to_string_lossy().ends_with(".v1.jsonl") && !is_rejected(path)
 }
 
-/// Whether a file is kept of what was given up.
+/// Whether a file is one of rejected messages.
 pub(crate) fn is_rejected(path: &Path) -> bool {
     path.components().any(|part| part.as_os_str() == "rejected")
 }
 
 pub(crate) struct Disk {
     world: Arc<World>,
-    /// What may happen to it.
+    /// The troubles that may happen to it.
     troubles: Vec<Trouble>,
-    /// How it takes what is appended.
+    /// How files on it are appended to.
     pub(crate) appending: Appending,
-    /// What is mapped can be neither deleted nor cut.
+    /// Mapped files can be neither deleted nor cut.
     pub(crate) holds_mapped: bool,
-    /// Nothing may be changed on it: the user is to be asked first, and nobody has.
+    /// Nothing may be changed on it: the user is to be asked first, and has not answered.
     is_untouchable: AtomicBool,
     state: Mutex<State>,
 }
 
-/// What a process sees of it.
+/// The disk as a process sees it.
 pub(crate) struct Access {
     pub(crate) disk: Arc<Disk>,
     pub(crate) process: usize,
@@ -137,7 +137,7 @@ impl Disk {
         Disk { world, troubles, appending, holds_mapped, is_untouchable, state: Mutex::new(state) }
     }
 
-    /// From now on nothing may be changed on it, or again.
+    /// Forbids or allows all changes on it from now on.
     pub(crate) fn set_untouchable(&self, is_untouchable: bool) {
         self.is_untouchable.store(is_untouchable, Ordering::SeqCst);
     }
@@ -179,7 +179,7 @@ impl Disk {
         state.trouble
     }
 
-    /// What every call begins with.
+    /// The beginning of every call.
     fn call(&self, what: &str, path: &Path, grows: bool, moves: bool) -> io::Result<()> {
         if threads::is_ghost() {
             return error(io::ErrorKind::NotConnected);
@@ -216,26 +216,26 @@ impl Disk {
         state.names.iter().map(|(path, node)| (path.clone(), state.nodes[node].content.read())).collect()
     }
 
-    /// What waits in the folders of queues: messages, as they were written.
+    /// The messages that wait in the folders of queues, as they were written.
     pub(crate) fn messages(&self) -> Vec<Vec<u8>> {
         let files = self.files().into_iter().filter(|(path, _)| is_chunk(path));
         files.flat_map(|(_, content)| Batch::checked(content).all().map(<[u8]>::to_vec).collect::<Vec<_>>()).collect()
     }
 
-    /// Since when a process has taken in what stands there: it has read it, and begun another turn since.
+    /// Since when a process knows what is there: it has read it, and begun another turn since.
     pub(crate) fn knows_privacy_of(&self, process: usize) -> Option<Duration> {
         self.state().privacy_reads.get(&process).map(|(_, before)| *before)
     }
 
-    /// A process is gone: nobody has its locks any more.
+    /// A process is gone: its locks are free.
     pub(crate) fn kill(&self, process: usize) {
         for node in self.state().nodes.values_mut() {
             node.lock.take_if(|(owner, _)| *owner == process);
         }
     }
 
-    /// What is left when the power goes: all that was synced; of the rest each sector as it was or as it is, and each
-    /// name.
+    /// Leaves what a loss of power leaves: all that was synced; each other sector and each name as it was then or as it
+    /// is now.
     pub(crate) fn lose_power(&self) {
         const SECTOR: usize = 512;
         let mut state = self.state();
@@ -451,7 +451,7 @@ impl Storage for Access {
         }
         let number = state.names.remove(path).ok_or(io::ErrorKind::NotFound)?;
         if let Some(node) = state.nodes.get_mut(&number).filter(|node| !node.content.is_mapped()) {
-            node.content = Content::Bytes(node.content.read()); // a descriptor less
+            node.content = Content::Bytes(node.content.read()); // one descriptor less
         }
         Ok(())
     }
@@ -526,7 +526,7 @@ impl Storage for Access {
     }
 }
 
-/// A file that is written to, whatever its name has become.
+/// A file that is written to, whatever name it has now.
 struct Written {
     access: Access,
     node: u64,
@@ -536,7 +536,7 @@ struct Written {
 impl Appended for Written {
     fn append(&mut self, bytes: &[u8]) -> io::Result<()> {
         self.access.grow("append", &self.path)?;
-        // Killed in the middle, half a line is there.
+        // A kill in the middle leaves half a line.
         let (first, rest) = bytes.split_at(bytes.len() / 2);
         for part in [first, rest] {
             let mut state = self.access.disk.state();

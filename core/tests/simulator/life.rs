@@ -1,5 +1,5 @@
-//! Lifetimes: processes that begin, are used by several threads, end or are killed, on one disk and with one server;
-//! and then peace, in which everything that was promised must be found to be true.
+//! Lifetimes: processes that begin, are used by several threads, end or are killed, on one disk and with one server.
+//! Then everything works, and all that was promised must turn out to be true.
 
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -24,13 +24,13 @@ const TROUBLES: [Trouble; 7] = [
     Trouble::NoDescriptors,
 ];
 
-/// The server demands no longer one.
+/// The server demands no longer pause than this.
 const LONGEST_PAUSE: Duration = Duration::from_secs(20);
 
 /// The process that delivers all that is left.
 const LAST: usize = 1_000;
 
-/// What a world is like.
+/// The properties of a world.
 #[derive(Debug, Clone)]
 struct Plan {
     troubles: Vec<Trouble>,
@@ -44,7 +44,7 @@ struct Plan {
     queue_max_bytes: u64,
     stateful: bool,
     ask_first: bool,
-    /// One call in so many is a choice of the user's; 0: none.
+    /// One call in so many is a choice of the user; 0: none.
     choices: usize,
     kills: bool,
     loses_power: bool,
@@ -90,14 +90,14 @@ impl Plan {
     }
 }
 
-/// What the threads of one machine have in common.
+/// What the threads of one machine share.
 struct Machine {
     world: Arc<World>,
     plan: Plan,
     disk: Arc<Disk>,
     server: Arc<Server>,
     book: Arc<Book>,
-    /// The clients that live, by their processes.
+    /// The clients that are alive, by their processes.
     clients: Mutex<Vec<(usize, Arc<Client>)>>,
     /// No client has ended before all was delivered.
     is_once: AtomicBool,
@@ -139,7 +139,7 @@ impl Machine {
         self.clients.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Several lives of several processes.
+    /// Several processes, each with several lives, and all kinds of trouble.
     fn turmoil(self: &Arc<Self>) {
         let mut process = 0;
         for _ in 0..self.draw(|random| 1 + random.below(3)) {
@@ -152,7 +152,7 @@ impl Machine {
             let longest = Duration::from_secs(self.draw(|random| random.pick(&[1, 10, 60])));
             self.world.sleep(self.draw(|random| random.up_to(longest)));
             if self.plan.sets_clock {
-                // Where it is set back, what came back with the power can be younger than a yes: see README's Limits.
+                // If it is set back, files that come back with the power may be younger than a yes: see README, Limits.
                 let hours = self.draw(|random| random.below(400)) as i64;
                 let hours =
                     if self.plan.choices == 0 { hours - 200 } else { self.world.clock_ms() / 3_600_000 + hours };
@@ -180,8 +180,9 @@ impl Machine {
             let at = clients.iter().position(|(number, _)| *number == process);
             at.map(|at| clients.swap_remove(at).1)
         };
-        // On a disk that takes everything nothing is in memory only, unless the user is asked first, and it dies in the
-        // middle of whatever it does. Else it takes no step from here to the death of its threads.
+        // On a disk that takes everything nothing is in memory only, unless the user is asked first: then the process
+        // is killed in the middle of any step. Otherwise it takes no step from here to the death of its threads, so
+        // that its counts stay true.
         let is_asked = !self.takes_everything() || self.plan.overflow == Overflow::DropOldest || self.plan.ask_first;
         let stats = client.as_ref().filter(|_| is_asked || self.draw(|random| random.once_in(2)));
         let stats = stats.map(|client| client.stats());
@@ -199,24 +200,24 @@ impl Machine {
     }
 
     fn lose_power(&self, running: &[(usize, usize)]) {
-        // What was taken so long ago was to be synced by now, if nothing has gone wrong.
+        // What was taken so long ago must be synced by now, if nothing has gone wrong.
         let now = self.world.now();
         let refuses = self.plan.overflow == Overflow::Refuse;
         let is_sound = self.plan.sync && self.takes_everything() && refuses && !self.plan.ask_first;
         let synced = is_sound.then(|| now.saturating_sub(Duration::from_secs(2)));
-        self.world.note(|| "the power goes".to_owned());
+        self.world.note(|| "the power is lost".to_owned());
         running.iter().for_each(|(process, _)| self.kill(*process));
         self.disk.lose_power();
         self.book.loses_power(synced);
     }
 
-    /// Where the queue refuses what is too much, nothing is dropped but for the user's choices. What was found and is
-    /// dropped only counts.
+    /// If a full queue refuses messages, only the user's choices drop any. Dropped messages that were found in the
+    /// folder are only counted.
     fn drops(&self, process: usize, stats: &Stats, untold: u64) {
         if self.plan.overflow == Overflow::DropOldest {
             let known = self.book.told_dropped(process) + untold;
             let is_plausible = known <= stats.dropped;
-            self.world.check(is_plausible, || format!("of {known} dropped messages the host knows: {stats:?}"));
+            self.world.check(is_plausible, || format!("the host knows of {known} dropped messages: {stats:?}"));
             self.book.drops(process, stats.dropped, untold);
         }
     }
@@ -234,7 +235,7 @@ impl Machine {
         let is_held_right = [0, queued].contains(&stats.held) && stats.held <= stats.in_memory;
         self.world.check(is_held_right, || format!("it is held and not held: {stats:?}"));
         self.world.check(stats.in_memory <= queued, || format!("more in memory than there is: {stats:?}"));
-        // What was found does not count against what is taken, and is not refused.
+        // Messages that were found are never refused.
         let is_own = stats.recovered == 0;
         self.world.check(!is_own || stats.queued_bytes <= max, || format!("the queue holds over {max}: {stats:?}"));
     }
@@ -242,7 +243,7 @@ impl Machine {
     fn client(&self, process: usize) -> Result<Client, crate::Error> {
         let plan = &self.plan;
         let (book, world) = (self.book.clone(), self.world.clone());
-        // Where the disk takes everything, nothing but what the server refuses is given up.
+        // If the disk takes everything, only what the server refuses is given up.
         let is_troubled = !self.takes_everything();
         let may = May { give_up: is_troubled, drop: plan.overflow == Overflow::DropOldest, repeat: is_troubled };
         let on_delivery: crate::OnDelivery = Box::new(move |delivery| {
@@ -304,7 +305,7 @@ impl Machine {
         self.end(process, client);
     }
 
-    /// Where nothing is in the way, all is delivered though nobody asks for it.
+    /// Without any trouble all is delivered without a flush.
     fn await_delivery(&self, client: &Client) {
         let began = self.world.now();
         loop {
@@ -357,8 +358,8 @@ impl Machine {
         let taken = client.track("user", "Event", &Object::from([("text", text.as_str())]), options);
         let took = (self.world.now() - began).saturating_sub(threads::take_disk_time());
         self.book.returns(&id, taken.is_ok());
-        // Who is at the disk itself waits for that; everybody else for a second at most.
-        self.world.check(took <= Duration::from_millis(1_300), || format!("a call took {took:?} and more at the disk"));
+        // A call that uses the disk itself waits for that; all others for a second at most.
+        self.world.check(took <= Duration::from_millis(1_300), || format!("a call took {took:?} without the disk"));
     }
 
     fn identify(&self, process: usize, user: usize, call: usize, client: &Client) {
@@ -393,13 +394,13 @@ impl Machine {
         }
     }
 
-    /// Lets go of a client, as hosts do.
+    /// Ends a client, as hosts do.
     fn end(&self, process: usize, client: Arc<Client>) {
         let time = self.draw(|random| Duration::from_millis(random.pick(&[0, 500, 5_000])));
         if self.draw(|random| random.once_in(2)) {
             let _ = client.shutdown(time);
         }
-        // Another process that ends meanwhile may leave something to be done.
+        // Another process that ends meanwhile may leave something to do.
         let is_alone = self.plan.beside == 1 && self.disk.messages().is_empty();
         let Stats { queued, held, .. } = client.stats();
         let is_done = queued == held && is_alone && !self.disk.has_troubles();
@@ -410,7 +411,7 @@ impl Machine {
         threads::take_disk_time();
         client.end();
         let took = (self.world.now() - began).saturating_sub(threads::take_disk_time());
-        self.world.check(took <= bound, || format!("the end took {took:?}, and {bound:?} are the most"));
+        self.world.check(took <= bound, || format!("the end took {took:?}, {bound:?} are allowed"));
         let stats = client.stats();
         self.world.note(|| format!("ended with {stats:?}"));
         self.check(&stats);
@@ -426,12 +427,12 @@ impl Machine {
         self.book.ends(process);
         self.clients().retain(|(number, _)| *number != process);
         drop(client);
-        // The process ends, and with it whatever thread of its was left behind.
+        // The process ends, and with it any thread that was left behind.
         self.world.kill(process);
         self.disk.kill(process);
     }
 
-    /// Everything works, and the user has said yes: all that was kept is delivered.
+    /// Everything works, and the user has said yes: all that was stored is delivered.
     fn peace(self: &Arc<Self>) {
         let long = Duration::from_secs(86_400);
         self.world.note(|| "peace".to_owned());
@@ -439,7 +440,7 @@ impl Machine {
         self.world.set_clock(10_000 * 3_600_000);
         self.disk.make_peace(long);
         self.server.make_peace(long);
-        // A disk that fails to sync the mark, and then loses power: nobody knows any more whose the folder is.
+        // If the disk failed to sync the mark, and then lost power, it is not known any more whose folder it is.
         let is_marked = self.disk.files().iter().any(|(path, _)| path.ends_with("segment-native/mark"));
         if !is_marked && self.plan.loses_power && self.plan.troubles.contains(&Trouble::Broken) {
             return;
@@ -455,12 +456,12 @@ impl Machine {
                 self.disk.files().iter().filter(|(path, _)| is_rejected(path)).map(|(_, c)| c.len()).sum();
             let queues = if self.plan.moves { 2 } else { 1 };
             let most = queues * (1 << 20).min(self.plan.queue_max_bytes / 8);
-            // Who is killed right after it kept something has not deleted the oldest.
+            // A process that was killed right after it stored something has not deleted the oldest.
             let is_cut_short = self.plan.kills || self.plan.loses_power || self.disk.has_troubles();
             let holds = rejected as u64 <= most || is_cut_short;
             self.world.check(holds, || format!("{rejected} bytes are kept of what was rejected, {most} are the most"));
         }
-        // Where the disk is slow, a process may end before it has counted what was dropped unread.
+        // On a slow disk a process may end before it has counted what was dropped unread.
         let drops_any = self.plan.overflow == Overflow::DropOldest && self.disk.has_troubles();
         let Plan { moody, kills, loses_power, choices, latency, .. } = self.plan;
         let is_easy = self.takes_everything() && moody == 0 && !kills && !loses_power && choices == 0;
@@ -478,7 +479,7 @@ impl Machine {
             let choice = self.book.chooses(process, false);
             match client.opt_in() {
                 Ok(()) => self.book.keeps(choice),
-                Err(error) => self.world.fail(&format!("nobody can opt in: {error}")),
+                Err(error) => self.world.fail(&format!("opting in failed: {error}")),
             }
         }
         let began = self.world.now();
@@ -486,21 +487,21 @@ impl Machine {
         let (took, stats) = (self.world.now() - began, client.stats());
         self.world
             .check(flushed.is_ok(), || format!("not all could be delivered: {:?}, {stats:?}", client.last_problem()));
-        // It does not wait for anything but answers, and a pause that the server demanded of somebody before.
+        // It waits only for answers, and for a pause that the server demanded of an earlier process.
         let most = LONGEST_PAUSE + (self.plan.latency + Duration::from_millis(100)) * stats.requests as u32;
-        self.world.check(took <= most, || format!("all is delivered after {took:?}, {most:?} are the most: {stats:?}"));
+        self.world.check(took <= most, || format!("delivered after {took:?}, {most:?} are allowed: {stats:?}"));
         self.drops(process, &client.stats(), untold(&client));
         self.check(&client.stats());
     }
 }
 
-/// Of how many dropped messages a client has not told its host, and never will.
+/// How many dropped messages a client has not told its host of, and never will.
 fn untold(client: &Client) -> u64 {
     client.process().shared.queue.lock().reports.untold()
 }
 
-/// A client that waits for the answer that another process is told: it knows within half a minute, whether messages
-/// come meanwhile or not.
+/// A client waits for an answer that another process is told: it must know it within half a minute, with or without
+/// messages in the meantime.
 pub(crate) fn wait_for_an_answer(seed: u64) -> Result<u64, String> {
     World::run(seed, move |world| {
         let mut plan = world.draw(Plan::draw);
@@ -526,7 +527,7 @@ const ANSWER_MAX: Duration = Duration::from_secs(100);
 const FOLLOWS_WITHIN: Duration = Duration::from_secs(30);
 
 impl Machine {
-    /// The one that waits, until the answer must count.
+    /// The process that waits until the answer must count.
     fn hold(&self, out: bool, tracks: bool) {
         let Ok(client) = self.client(1) else { self.world.fail("no client") };
         self.track(1, 0, 0, &client);
@@ -542,11 +543,11 @@ impl Machine {
         }
         let (choice, stats) = (client.opt_state(), client.stats());
         let expected = if out { Choice::Out } else { Choice::In };
-        self.world.check(choice == expected && stats.held == 0, || format!("{choice:?} is known, and {stats:?}"));
+        self.world.check(choice == expected && stats.held == 0, || format!("it knows {choice:?}, {stats:?}"));
         self.check(&stats);
     }
 
-    /// The one that is told.
+    /// The process that is told the answer.
     fn tell(&self, out: bool) {
         let Ok(client) = self.client(2) else { self.world.fail("no client") };
         self.world.sleep(self.draw(|random| random.up_to(ANSWER_MAX - Duration::from_secs(1))));

@@ -1,6 +1,6 @@
-//! Whole lifetimes of the real client, on a machine that is not real: its disk, its network, its clock and who runs
-//! next are drawn from a seed. A lifetime that fails prints its seed; `SEGMENT_TEST_SEED=n` runs it again, step by step
-//! the same, and shows every step.
+//! Whole lifetimes of the real client on a simulated machine: its disk, its network, its clock and the order of its
+//! threads are drawn from a seed. A lifetime that fails prints its seed; `SEGMENT_TEST_SEED=n` runs the same steps
+//! again, and shows them all.
 
 mod book;
 mod disk;
@@ -8,7 +8,7 @@ mod life;
 mod server;
 pub(crate) mod threads;
 
-/// So many lifetimes in `./test`, and a hundred times as many in `./test long`.
+/// How many lifetimes `./test` runs; `./test long` runs a hundred times as many.
 const LIVES: u64 = 2_000;
 
 #[test]
@@ -57,7 +57,7 @@ fn another_process_knows_the_answer_within_half_a_minute() {
     }
 }
 
-/// Has this thread, and those that it starts, stay where they are: of the threads of a machine only one runs at a time.
+/// Binds this thread, and those that it starts, to one processor: only one thread of a machine runs at a time.
 fn stay_on_one_processor(worker: usize) {
     #[cfg(target_os = "linux")]
     {
@@ -68,7 +68,7 @@ fn stay_on_one_processor(worker: usize) {
         let processors: Vec<usize> = (0..CpuSet::count()).filter(|n| allowed.is_set(*n).unwrap_or(false)).collect();
         let mut one = CpuSet::new();
         if one.set(processors[worker % processors.len()]).is_ok() {
-            let _ = sched_setaffinity(this, &one); // where it cannot be had, it takes longer
+            let _ = sched_setaffinity(this, &one); // if it fails, the test takes longer
         }
     }
     #[cfg(not(target_os = "linux"))]

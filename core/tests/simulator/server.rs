@@ -1,4 +1,4 @@
-//! A server that answers as the seed wants it, and keeps what it has taken.
+//! A server that answers as the seed wants it, and records what it has taken.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -13,13 +13,13 @@ use crate::simulator::threads::{self, Condvar, Mutex, World};
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) enum Mood {
     Good,
-    /// Nobody can reach it.
+    /// It cannot be reached.
     Away,
-    /// It takes everything, and no answer comes back.
+    /// It takes everything, but the answers are lost.
     Mute,
     Busy,
     Broken,
-    /// A web page of somebody else's.
+    /// A web page from something in between.
     Page,
     /// It does not answer in time.
     Slow,
@@ -30,7 +30,7 @@ const MOODS: [Mood; 6] = [Mood::Away, Mood::Mute, Mood::Busy, Mood::Broken, Mood
 pub(crate) struct Server {
     world: Arc<World>,
     book: Arc<Book>,
-    /// How often it is in another mood than a good one, of eight times.
+    /// How many times out of eight it is in a bad mood.
     moody: usize,
     /// How far away it is.
     latency: Duration,
@@ -61,7 +61,7 @@ impl Server {
     }
 }
 
-/// The way of one process to it.
+/// The connection of one process to it.
 pub(crate) struct Way {
     pub(crate) server: Arc<Server>,
     pub(crate) process: usize,
@@ -97,7 +97,7 @@ impl Way {
         }
         let status = |status| HttpResponse { status, ..HttpResponse::default() };
         let answer = match mood {
-            Mood::Away => return away("nobody is there"),
+            Mood::Away => return away("nothing listens there"),
             Mood::Slow => {
                 let taken = world.draw(|random| random.once_in(2));
                 if taken {

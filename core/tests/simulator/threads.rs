@@ -1,8 +1,8 @@
-//! Threads of which only one runs at a time, and a clock that moves only when all of them wait. Who goes on at each
-//! lock, wait and call of the disk is drawn from the seed: a lifetime can be had again, step by step.
+//! Threads of which only one runs at a time, and a clock that moves only when all of them wait. The thread that goes on
+//! at each lock, wait and call of the disk is drawn from the seed: a lifetime can be repeated step by step.
 //!
-//! Each simulated thread is a real one, that is parked until it is its turn. Locks are real locks, which nobody finds
-//! taken unless a parked thread has them. All other threads of the test program have the standard library's.
+//! Each simulated thread is a real one that is parked until its turn. Locks are real locks, which are only ever found
+//! taken if a parked thread has them. All other threads of the test program use the standard library's.
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
@@ -12,13 +12,13 @@ use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::{Arc, LazyLock, LockResult, PoisonError, TryLockError};
 use std::time::{Duration, Instant, SystemTime};
 
-/// Begins somewhere, so that times before it can be told.
+/// Not zero, so that there are times before it.
 static EPOCH: LazyLock<Instant> = LazyLock::new(|| Instant::now() + Duration::from_secs(1_000_000));
 const EPOCH_MS: u64 = 1_800_000_000_000;
 
 /// A step takes some of this.
 const STEP: Duration = Duration::from_micros(20);
-/// So many lines of what happened are kept; all of them where one seed is looked at.
+/// How many lines of the trace are kept; all of them if one seed is run again.
 const TRACE_MAX: usize = 300;
 
 /// Numbers that follow from a seed (SplitMix64).
@@ -42,7 +42,7 @@ impl Random {
         (self.next() % end.max(1) as u64) as usize
     }
 
-    /// True once in so many times.
+    /// True once in `times` on average.
     pub(crate) fn once_in(&mut self, times: usize) -> bool {
         self.below(times) == 0
     }
@@ -64,7 +64,7 @@ enum State {
     Ready,
     /// Until the lock at this address is free.
     Locked(usize),
-    /// Until somebody wakes who waits here, or until then.
+    /// Until a thread that waits here is woken, or until then.
     Waiting(usize, Option<Duration>),
     Joining(usize),
     Ended,
@@ -85,13 +85,13 @@ struct Core {
     skew_ms: i64,
     threads: Vec<Thread>,
     current: usize,
-    /// One in so many steps somebody else goes on.
+    /// Once in so many steps another thread goes on.
     patience: usize,
     steps: u64,
     failure: Option<String>,
     trace: VecDeque<String>,
     trace_max: usize,
-    /// Once in so many times no thread can be had; 0: never.
+    /// Once in so many times no thread can be started; 0: never.
     no_threads: usize,
 }
 
@@ -105,14 +105,14 @@ pub(crate) struct World {
 struct Current {
     world: Arc<World>,
     number: usize,
-    /// What a killed process has left is let go of: nothing waits, nothing works, and time is of no account.
+    /// What a killed process has left is being dropped: nothing waits, nothing works, and time does not matter.
     is_ghost: bool,
 }
 
 thread_local! {
     static CURRENT: RefCell<Option<Current>> = const { RefCell::new(None) };
     static GHOST_TIME: Cell<Duration> = const { Cell::new(Duration::ZERO) };
-    /// How long this thread was at the disk.
+    /// How long this thread was using the disk.
     static AT_DISK: Cell<Duration> = const { Cell::new(Duration::ZERO) };
 }
 
@@ -125,8 +125,8 @@ pub(crate) fn is_simulated() -> bool {
 }
 
 impl World {
-    /// Runs something as the first thread of a world, and all that it starts, to their end. What went wrong is
-    /// returned, with what happened before.
+    /// Runs `main` as the first thread of a world, and all threads that it starts, to their end. Returns what went
+    /// wrong, with the trace before it.
     pub(crate) fn run(seed: u64, main: impl FnOnce(&Arc<World>) + Send + 'static) -> Result<u64, String> {
         let mut random = Random::new(seed);
         let patience = random.pick(&[2, 4, 8, 16, 64]);
@@ -152,7 +152,7 @@ impl World {
         let is_going = |core: &mut Core| core.threads.iter().any(|thread| thread.state != State::Ended);
         let over = world.over.wait_timeout_while(world.core(), crate::patience::patience(), is_going);
         if over.is_ok_and(|(core, _)| core.threads.iter().any(|thread| thread.state != State::Ended)) {
-            return Err(format!("{}\nit hangs", world.core().states()));
+            return Err(format!("{}\nthe world hangs", world.core().states()));
         }
         let _ = thread.join();
         let core = world.core();
@@ -169,7 +169,7 @@ impl World {
         self.core.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Something that can be different from seed to seed.
+    /// Draws something that depends on the seed.
     pub(crate) fn draw<T>(&self, draw: impl FnOnce(&mut Random) -> T) -> T {
         draw(&mut self.core().random)
     }
@@ -190,7 +190,7 @@ impl World {
         self.core().no_threads = once_in;
     }
 
-    /// Keeps a line, for the case that something goes wrong.
+    /// Adds a line to the trace, which is shown if something goes wrong.
     pub(crate) fn note(&self, line: impl FnOnce() -> String) {
         let line = line();
         let mut core = self.core();
@@ -202,7 +202,7 @@ impl World {
         core.trace.push_back(line);
     }
 
-    /// Ends this world, which has shown what is wrong.
+    /// Ends this world with a failure.
     pub(crate) fn fail(&self, failure: &str) -> ! {
         self.core().fail(failure);
         resume_unwind(Box::new(Killed));
@@ -244,7 +244,7 @@ impl World {
         Ok(handle)
     }
 
-    /// A thread of a process; it begins when it is its turn.
+    /// Starts a thread of a process; it begins when it is its turn.
     pub(crate) fn spawn(self: &Arc<Self>, name: &str, process: usize, run: impl FnOnce() + Send + 'static) -> usize {
         let number = self.core().threads.len();
         self.start(name, process, run).expect("a thread");
@@ -257,7 +257,7 @@ impl World {
         }
     }
 
-    /// Waits until it is the turn of a thread; whether it is to die instead.
+    /// Waits until it is a thread's turn; true if it is to die instead.
     fn await_turn(&self, number: usize) -> bool {
         loop {
             {
@@ -288,7 +288,7 @@ impl World {
         }
     }
 
-    /// Lets somebody else go on, if this thread cannot, or chance wants it; comes back when it is this one's turn.
+    /// Lets another thread go on, if this one cannot, or by chance; returns when it is this one's turn.
     fn pause(&self, state: State) -> bool {
         let number = current().map_or(0, |current| current.number);
         let mut core = self.core();
@@ -311,19 +311,19 @@ impl World {
         timed_out
     }
 
-    /// One step: time goes on, and perhaps it is somebody else's turn.
+    /// One step: time goes on, and perhaps it becomes another thread's turn.
     pub(crate) fn step(&self) {
         let number = current().map_or(0, |current| current.number);
         let goes_on = {
             let mut core = self.core();
             core.steps += 1;
             if core.steps > 2_000_000 && core.failure.is_none() {
-                core.fail("it does not come to an end");
+                core.fail("the world does not end");
             }
             let time = core.random.up_to(STEP);
             core.now += time;
             if core.random.once_in(500) {
-                core.wake_somebody();
+                core.wake_at_random();
             }
             let patience = core.patience;
             !core.threads[number].is_killed && core.failure.is_none() && !core.random.once_in(patience)
@@ -338,7 +338,7 @@ impl World {
         self.pause(State::Waiting(0, Some(until)));
     }
 
-    /// Ends all threads of a process where they are, without another step of theirs, and returns when they are gone.
+    /// Ends all threads of a process where they are, without another step, and returns when they are gone.
     pub(crate) fn kill(&self, process: usize) {
         let number = current().map_or(0, |current| current.number);
         loop {
@@ -358,7 +358,7 @@ impl World {
         }
     }
 
-    /// Lets go of what a killed process has left.
+    /// Drops what a killed process has left.
     pub(crate) fn bury(&self, what: impl FnOnce()) {
         let set =
             |is_ghost| CURRENT.with_borrow_mut(|current| current.iter_mut().for_each(|it| it.is_ghost = is_ghost));
@@ -399,8 +399,8 @@ impl Core {
         self.threads.iter_mut().for_each(|thread| thread.is_killed = true);
     }
 
-    /// Somebody who waits is woken without a reason, as real systems do it too.
-    fn wake_somebody(&mut self) {
+    /// Wakes a waiting thread without a reason, as real systems sometimes do.
+    fn wake_at_random(&mut self) {
         let waits = |thread: &Thread| matches!(thread.state, State::Waiting(address, _) if address != 0);
         let waiting: Vec<usize> = (0..self.threads.len()).filter(|number| waits(&self.threads[*number])).collect();
         if !waiting.is_empty() {
@@ -409,11 +409,11 @@ impl Core {
         }
     }
 
-    /// Chooses who goes on; false if everybody has ended.
+    /// Chooses the thread that goes on; false if all have ended.
     fn next(&mut self, number: usize) -> bool {
         let mut is_stuck = false;
         loop {
-            // Those who die do so at once.
+            // Threads that are to die do so at once.
             let dying = |thread: &&Thread| thread.is_killed && thread.state != State::Ended;
             let is_free = |thread: &&Thread| !matches!(thread.state, State::Locked(_));
             let position = |wanted: &dyn Fn(&&Thread) -> bool| self.threads.iter().position(|thread| wanted(&thread));
@@ -455,12 +455,12 @@ impl Core {
             }
             is_stuck = true;
             let states = self.states();
-            self.fail(&format!("everybody waits for somebody: {states}"));
+            self.fail(&format!("deadlock: {states}"));
         }
     }
 }
 
-/// How long this thread has been at the disk since it was last asked.
+/// How long this thread has used the disk since this was last called.
 pub(crate) fn take_disk_time() -> Duration {
     AT_DISK.take()
 }
@@ -469,7 +469,7 @@ pub(crate) fn add_disk_time(time: Duration) {
     AT_DISK.set(AT_DISK.get() + time);
 }
 
-/// Whether what is done here is done by what a killed process has left.
+/// Whether this runs while what a killed process has left is being dropped.
 pub(crate) fn is_ghost() -> bool {
     current().is_some_and(|current| current.is_ghost) || std::thread::panicking() && is_simulated()
 }
@@ -479,7 +479,7 @@ pub(crate) fn point() {
     let _ = step();
 }
 
-/// The step before anything that others can notice.
+/// Takes the step before anything that other threads can notice.
 fn step() -> Option<Current> {
     let current = current()?;
     if !current.is_ghost && !std::thread::panicking() {
