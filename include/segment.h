@@ -39,6 +39,7 @@
  *          non-const handle needs exclusive use of it. A fork()ed child may go on using a client.
  *          Nothing here is for signal handlers: no function is async-signal-safe.
  * Waiting: a function waits for network, disk or other processes only where its section says so.
+ * Language: C99 or C++11, or a later version.
  * Since:   0.1.0, unless stated otherwise.
  * Change:  within a major version functions are only added and structs only grow at the end. Fields
  *          and flags that this version does not know how to honour are refused by name, never
@@ -63,10 +64,12 @@
 
 // A struct that knows its size. In C it serves for static data too.
 #ifdef __cplusplus
+extern "C++" {
 template <class T> inline T segment_sized() {
     T it = T();
     it.size = static_cast<uint32_t>(sizeof(T));
     return it;
+}
 }
 #define SEGMENT_INIT(type) segment_sized<type>()
 #else
@@ -561,7 +564,7 @@ struct segment_member {
 };
 
 // For an array: segment_member level[] = {SEGMENT_STR("name", "Caves"), SEGMENT_INT("depth", 7)};
-#define SEGMENT_STR(key, value)    SEGMENT_MEMBER(SEGMENT_KIND_STR, str, key, value)
+#define SEGMENT_STR(key, value)    SEGMENT_MEMBER(SEGMENT_KIND_STR, str, key, SEGMENT_TEXT(value))
 #define SEGMENT_INT(key, value)    SEGMENT_MEMBER(SEGMENT_KIND_INT, integer, key, value)
 #define SEGMENT_DOUBLE(key, value) SEGMENT_MEMBER(SEGMENT_KIND_DOUBLE, number, key, value)
 #define SEGMENT_BOOL(key, value)   SEGMENT_MEMBER(SEGMENT_KIND_BOOL, boolean, key, \
@@ -569,9 +572,10 @@ struct segment_member {
 #define SEGMENT_TIME(key, value)   SEGMENT_MEMBER(SEGMENT_KIND_TIME, unix_ms, key, value)
 #define SEGMENT_NULL(key)          SEGMENT_MEMBER(SEGMENT_KIND_NULL, integer, key, 0)
 #define SEGMENT_OBJECT(key, value) SEGMENT_MEMBER(SEGMENT_KIND_OBJECT, object, key, value)
-#define SEGMENT_JSON(key, value)   SEGMENT_MEMBER(SEGMENT_KIND_JSON, str, key, value)
+#define SEGMENT_JSON(key, value)   SEGMENT_MEMBER(SEGMENT_KIND_JSON, str, key, SEGMENT_TEXT(value))
 
 #ifdef __cplusplus
+#define SEGMENT_TEXT(value) static_cast<const char *>(value)
 #define SEGMENT_MEMBER(kind, field, key, value) \
     segment_member_of(kind, &segment_value::field, key, value)
 extern "C++" {
@@ -586,6 +590,7 @@ inline segment_member segment_member_of(size_t kind, Field segment_value::*field
 }
 }
 #else
+#define SEGMENT_TEXT(value) value
 #define SEGMENT_MEMBER(kind_, field, key_, value_) \
     {.value = {.field = value_}, .key = key_, .kind = kind_}
 #endif

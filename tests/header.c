@@ -1,6 +1,13 @@
 /* What segment.h has besides functions, in every version of C and C++ that can read it. Needs no server. */
+#ifdef __cplusplus
+extern "C" { /* as some C++ programs include every header of C's */
+#endif
 #include <segment.h>
+#ifdef __cplusplus
+}
+#endif
 
+#include <stddef.h>
 #include <stdint.h>
 
 #define COUNT(list) (sizeof(list) / sizeof(list)[0])
@@ -19,6 +26,8 @@ static const segment_member level[] = {
     SEGMENT_NULL("guild"),
     SEGMENT_JSON("loot", "[1, 2]"),
 };
+
+static const segment_member none[] = {SEGMENT_STR("name", NULL), SEGMENT_JSON("loot", NULL)};
 
 #if SEGMENT_VERSION_NUMBER < 1000 || SEGMENT_VERSION_NUMBER >= 2000000000
 #error "a version is a number"
@@ -45,6 +54,9 @@ int main(void) {
     config.endpoint = "http://127.0.0.1:9";
     config.flags = SEGMENT_DRY_RUN;
     client = segment_new(&config);
+    /* No value is an error when it is used, not when it is compiled. */
+    segment_object_set_members(object, none, COUNT(none));
+    segment_object_clear(object);
     segment_object_set_members(properties, level, COUNT(level));
     segment_object_set_members(properties, members, COUNT(members));
     status = segment_track(client, "u-42", "Level Completed", properties, &options);

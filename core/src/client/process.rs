@@ -222,6 +222,9 @@ impl Process {
     fn end_once(&self, shutdown: Duration) {
         let shared = &self.shared;
         let until = threads::now().checked_add(shutdown);
+        if shared.queue.is_unanswered() {
+            shared.refresh_identity(); // another process may have been given the answer
+        }
         if !shared.queue.is_closed() {
             shared.queue.close(shutdown, shutdown);
         }
