@@ -480,7 +480,6 @@ pub(crate) fn point() {
 }
 
 /// Takes the step before anything that other threads can notice.
-
 fn step() -> Option<Current> {
     let current = current()?;
     if !current.is_ghost && !std::thread::panicking() {
