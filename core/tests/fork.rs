@@ -568,7 +568,6 @@ fn a_child_that_returns_from_its_parents_callback_does_not_deliver_for_its_paren
         let status = start("fork in a callback and return from it", &sink, folder, &beside, 0).ended(patience());
         assert_eq!(check(&sink, &beside, |_| true), 2);
         assert_ne!(status.code(), Some(STILL_THERE), "the copy of its parent's delivery thread never ends");
-
         assert!(status.success(), "{status}");
     }
 }

@@ -855,7 +855,6 @@ fn an_app_that_cannot_be_remembered_is_opened_and_never_installed() {
         }
         assert_eq!(opened(&folder, None).0, ["Application Installed", "Application Opened"]);
         // From now on it is remembered; a folder that cannot be written any more changes nothing.
-
         let (seen, lines) = opened(&folder, Some(("replace", "identity.json", errno)));
         assert_eq!(seen, ["Application Opened"]);
         assert!(!lines.iter().any(|line| line.starts_with("Application")), "{lines:?}");

@@ -508,7 +508,6 @@ fn a_full_queue_drops_its_oldest_if_that_is_wanted() {
     for n in 0..2_000 {
         host.client.track("u", &format!("Event {n}"), None, None).expect("taken");
         // The first is sent before the queue is full. It is refused for now, and may be dropped while it waits.
-
         assert!(n > 0 || wait_until(|| server.begun() > 0));
         let stats = host.client.stats();
         balanced(&stats);

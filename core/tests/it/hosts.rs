@@ -192,7 +192,6 @@ fn where_there_is_no_memory_to_compress_the_request_waits() {
     let sink = Sink::new(Mode::Good);
     let mut program = program("have no memory to compress", &[("URL", &sink.url())]);
     program.env("MALLOC_ARENA_MAX", "1"); // an arena of its own would give a thread sixty megabytes
-
     Program::start(program).succeeded();
     assert_eq!(sink.received().len(), 1);
 }

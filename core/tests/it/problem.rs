@@ -96,7 +96,6 @@ fn a_demanded_pause_and_a_server_that_is_not_there_are_reported() {
     wait_for_the_end(&folder.0);
     let next = Client::new(spooled()).expect("good settings");
     let known = |problem: &str| problem.starts_with("nothing is sent for another ");
-
     assert!(wait_until(|| next.last_problem().is_some_and(|problem| known(&problem))), "{:?}", next.last_problem());
     let client = Client::new(config(&nobody())).expect("good settings");
     track(&client);
