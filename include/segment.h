@@ -39,7 +39,7 @@
  *          non-const handle needs exclusive use of it. A fork()ed child may go on using a client.
  *          Nothing here is for signal handlers: no function is async-signal-safe.
  * Waiting: a function waits for network, disk or other processes only where its section says so.
- * Language: C99 or C++11, or a later version.
+ * Needs:   C99 or C++11, or a later version.
  * Since:   0.1.0, unless stated otherwise.
  * Change:  within a major version functions are only added and structs only grow at the end. Fields
  *          and flags that this version does not know how to honour are refused by name, never
@@ -643,8 +643,9 @@ SEGMENT_API segment_status segment_opt_out(const segment_client *client);
 // or the disk fails (segment_stats.in_memory counts the rest). What was thrown away stays so.
 // While the choice in spool_dir cannot be read, or is damaged, other calls return SEGMENT_STORAGE
 // (with SEGMENT_ASK_FIRST: SEGMENT_OPTED_OUT), and nothing is sent or thrown away; after damage
-// this lasts until segment_opt_in or segment_opt_out. SEGMENT_STORAGE from segment_opt_in itself:
-// the yes could not be stored, and holds in this process only.
+// this lasts until segment_opt_in or segment_opt_out. A yes then erases what waited in spool_dir,
+// uncounted, and the ids: the answer that was lost may have been a no. SEGMENT_STORAGE from
+// segment_opt_in itself: the yes could not be stored, and holds in this process only.
 SEGMENT_API segment_status segment_opt_in(const segment_client *client);
 
 #define SEGMENT_CHOICE_NONE 0           // The user has not answered yet.

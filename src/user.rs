@@ -97,8 +97,9 @@ pub extern "C" fn segment_opt_out(client: Option<&segment_client>) -> segment_st
 /// or the disk fails (segment_stats.in_memory counts the rest). What was thrown away stays so.
 /// While the choice in spool_dir cannot be read, or is damaged, other calls return SEGMENT_STORAGE
 /// (with SEGMENT_ASK_FIRST: SEGMENT_OPTED_OUT), and nothing is sent or thrown away; after damage
-/// this lasts until segment_opt_in or segment_opt_out. SEGMENT_STORAGE from segment_opt_in itself:
-/// the yes could not be stored, and holds in this process only.
+/// this lasts until segment_opt_in or segment_opt_out. A yes then erases what waited in spool_dir,
+/// uncounted, and the ids: the answer that was lost may have been a no. SEGMENT_STORAGE from
+/// segment_opt_in itself: the yes could not be stored, and holds in this process only.
 #[unsafe(no_mangle)]
 pub extern "C" fn segment_opt_in(client: Option<&segment_client>) -> segment_status {
     guard(|| required(client)?.opt_in())

@@ -287,6 +287,15 @@ fn the_answer_that_another_process_was_told_counts_and_what_was_known_in_memory_
     assert_eq!((other.opt_state(), other.stats().dropped), (Choice::Out, held));
     assert!(!folder.home().join("identity.json").exists());
 
+    // Nor does the end drop what was held if another process was told yes a moment before.
+    let folder = nowhere();
+    let (told, other) = (client(&server, &folder), client(&server, &folder));
+    other.track(None, "Held To The End", None, None).expect("held");
+    told.opt_in().expect("kept");
+    drop(other);
+    client(&server, &folder).flush(patience()).expect("delivered");
+    assert!(server.events().iter().any(|event| event["event"] == "Held To The End"));
+
     // A yes after a no does not release what was held before.
     let folder = nowhere();
     let (told, other) = (client(&server, &folder), client(&server, &folder));
