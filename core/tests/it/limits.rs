@@ -177,7 +177,7 @@ fn peak() -> usize {
 fn find_a_large_file() {
     let (client, lines) = logged(config(&told("URL"), Path::new(&told("FOLDER"))));
     track_some(&client, "own", 3);
-    assert!(wait_until(|| lines().iter().any(|line| line.contains("larger than any file"))), "{:?}", lines());
+    assert!(wait_until(|| lines().iter().any(|line| line.contains("larger than 64 MiB"))), "{:?}", lines());
     client.flush(patience()).expect("delivered");
     balanced(&client.stats());
     assert!(peak() < 400 << 20, "{} bytes", peak());
