@@ -55,8 +55,10 @@ impl Connection {
             proxy: self.proxy.clone(),
             ca_file: self.ca_file.clone(),
             on_log: Some(Box::new(move |level, line| {
-                // On this machine nobody reads along; what is an error is reported as what became of the messages.
-                let is_known = is_local && line.starts_with("the endpoint is plain http");
+                // No other machine sees what is sent to this one. A call that fails is reported by the command itself,
+                // and an error as what became of the messages.
+                let is_known =
+                    is_local && line.starts_with("the endpoint is plain http") || line.starts_with("a call failed: ");
                 if level == Level::Warning && !is_known {
                     complain(&format!("warning: {line}"));
                 }
