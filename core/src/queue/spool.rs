@@ -22,7 +22,7 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
-use crate::base::home::{Home, MARK, is_absence};
+use crate::base::home::{self, Home, MARK, is_absence};
 use crate::base::kill;
 use crate::base::storage::{Appending, Entry, Lock, Storage, UNFINISHED};
 use crate::base::threads::{Mutex, MutexGuard};
@@ -171,7 +171,8 @@ impl Spool {
             return Ok(());
         }
         self.home.make()?;
-        self.storage.create_folder(&self.folder)?;
+        // Not what is above it: after a chroot in between, the path leads elsewhere, and nothing may be begun there.
+        home::made(self.storage.make_folder(&self.folder))?;
         let appending = self.storage.appending(&self.folder)?;
         let (owner, lock) = self.take_ownership()?;
         let lock_path = self.lock_path(&owner);
@@ -576,7 +577,7 @@ impl Spool {
         let folder = self.folder.join(REJECTED);
         let (path, _) = self.next_path("", time::now_ms())?;
         let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
-        self.storage.create_folder(&folder)?;
+        home::made(self.storage.make_folder(&folder))?;
         self.storage.replace(&folder.join(format!("{name}{REASON}")), format!("{reason}\n").as_bytes())?;
         kill::point("reject-reason");
         self.storage.replace(&folder.join(format!("{name}{CHUNK}")), lines)?;
